@@ -1,0 +1,53 @@
+"""What went wrong, said so that a person can act on it.
+
+Every error carries one or more problems: what failed, where, what was seen, and what to do next. A stage
+collects all of its problems before it raises, so that a user mends them in one go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    `what` states the failure, `where` is file:key, node or task, `seen` is what was found there, and `hint`
+    is the next thing to do.
+    """
+
+    what: str
+    where: str | None = None
+    seen: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.seen:
+            seen = self.seen.strip().replace("\n", "\n         ")
+            lines.append(f"  seen:  {seen}")
+        if self.hint:
+            lines.append(f"  next:  {self.hint}")
+        return "\n".join(lines)
+
+
+class LabctlError(Exception):
+    """A stage failed. `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class UsageError(LabctlError):
+    """The command line, a lab or a file given by the user does not make sense."""
+
+    exit_code = 2
