@@ -1,0 +1,56 @@
+# Everything works in .venv, on a machine with nothing but python3, make and git. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# ansible-lint and molecule look for their own tools on PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHON
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --upgrade --upgrade-strategy only-if-needed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo lint format test destroy clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
+		printf '  make %-10s %s\n' "$$target" "$$what"; done
+
+setup: $(VENV)/.runtime ## what labctl needs to run, in .venv
+
+setup-dev: $(VENV)/.dev ## the linters and test tools on top
+
+demo: setup ## create the local lab, take a quick look at three variants, print the table
+	$(BIN)/labctl matrix --quick
+
+lint: setup-dev ## ruff, mypy, yamllint, ansible-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint
+
+format: setup-dev ## let ruff write what `make lint` asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint ## lint, then every test; those of the local lab need root or sudo
+	$(BIN)/pytest
+
+destroy: setup ## remove the local lab and all that belongs to it
+	$(BIN)/labctl lab destroy
+
+clean: ## remove what make and the tools left in this checkout; runs/ stays
+	rm -rf $(VENV) .ansible .cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find labctl roles tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: as old as the last install that went through. Two of them, so that a demo does not wait for the linters.
+$(VENV)/.runtime: pyproject.toml tools/make-venv
+	@tools/make-venv $(VENV)
+	@echo 'Installing what labctl needs to run ...'
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.runtime
+	@echo 'Installing the linters and test tools ...'
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
