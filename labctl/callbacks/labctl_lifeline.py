@@ -1,0 +1,45 @@
+"""Callback plugin: Ansible dies with the labctl that started it.
+
+ansible-runner cancels by killing ansible-playbook, whose workers have sessions of their own and would run on; a
+killed labctl would leave all of it running. So ansible-playbook and, through a fork hook, each of its workers ask
+the kernel for SIGKILL when their parent ends (prctl(2), PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+    name: labctl_lifeline
+    type: aggregate
+    short_description: ends Ansible when the labctl that started it ends
+    description: Binds ansible-playbook and its workers to the life of their parent process.
+"""
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with(parent: int) -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible ships no types
+    """Takes effect by being loaded."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "labctl_lifeline"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        _die_with(int(os.environ["LABCTL_PID"]))
+        playbook = os.getpid()
+        os.register_at_fork(after_in_child=lambda: _die_with(playbook) if os.getppid() == playbook else None)

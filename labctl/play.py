@@ -1,0 +1,391 @@
+"""Ansible through ansible-runner: the only module that knows it.
+
+Each call has a fresh private data directory (runner leaks variables between calls that share one) and passes no
+extra variables: what a playbook needs stands in inventories, so that anyone can repeat the step by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labctl import paths
+from labctl.errors import LabctlError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CANCEL_POLL_S = 0.5
+CALLBACKS = Path(__file__).parent / "callbacks"
+
+
+@dataclass(frozen=True)
+class AnsibleOptions:
+    """What a user may pass through to ansible-playbook."""
+
+    become_password: str | None = field(default=None, repr=False)
+    limit: str | None = None
+    check: bool = False
+    diff: bool = False
+    verbosity: int = 0
+    forks: int = 10
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A lab as Ansible reads it. Values of `hosts` are host variables, templates in them unrendered."""
+
+    path: Path
+    name: str
+    kind: str
+    client: str
+    server: str
+    hosts: Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class TaskStart:
+    """A task begins."""
+
+    play: str
+    task: str
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One node's result of one task, or of one item of its loop. `action` is the module's short name."""
+
+    action: str
+    task: str
+    node: str
+    ok: bool
+    changed: bool
+    data: Mapping[str, Any]
+    item: object | None = None
+
+
+Event = TaskStart | TaskResult
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed on a node, or a node that could not be reached."""
+
+    playbook: str
+    task: str
+    node: str
+    message: str
+    hint: str | None = None
+
+    def problem(self) -> Problem:
+        """The failure as a problem to show."""
+        where = f"{self.node}, task '{self.task}' of {self.playbook}" if self.task else self.playbook
+        return Problem("an Ansible task failed", where, self.message, self.hint)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a playbook ended. `changed` counts changed tasks over all nodes, `seconds` is wall time."""
+
+    status: str  # ok | failed | interrupted
+    failures: tuple[Failure, ...]
+    changed: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was done."""
+        return self.status == "ok"
+
+    def require(self) -> Outcome:
+        """The outcome itself, or LabctlError with every failure."""
+        if self.status == "interrupted":
+            raise LabctlError(Problem("interrupted", hint="the nodes are usable; run the command again"))
+        if not self.ok:
+            raise LabctlError(*(failure.problem() for failure in self.failures))
+        return self
+
+
+# A word from the connection's own message, and what it means for the user.
+HINTS = (
+    ("Permission denied", "the node refused the key: check ansible_user and ansible_ssh_private_key_file of the lab"),
+    ("Host key verification failed", "the node's host key is not the known one: is this the machine you mean?"),
+    ("REMOTE HOST IDENTIFICATION", "the node's host key is not the known one: is this the machine you mean?"),
+    ("Connection timed out", "is the node up, and is its ansible_host right? For a local lab: labctl lab create"),
+    ("No route to host", "is the node up, and is its ansible_host right? For a local lab: labctl lab create"),
+    ("Connection refused", "the node is up but nothing answers on its SSH port: check ansible_port"),
+    ("Could not resolve hostname", "check ansible_host of this node in the lab's inventory"),
+    ("sudo: a password is required", "root is needed on this host: use --ask-become-pass"),
+    ("Missing sudo password", "root is needed on this host: use --ask-become-pass"),
+    ("identity file", "the key file named in the lab's inventory does not exist: create the lab, or correct the path"),
+)
+
+
+def hint_for(message: str) -> str | None:
+    """What to do about a message of Ansible or ssh, where that is known."""
+    return next((hint for words, hint in HINTS if words in message), None)
+
+
+@dataclass
+class _Watcher:
+    """Turns runner's events into ours, and remembers failures."""
+
+    listener: Listener
+    failures: list[Failure] = field(default_factory=list)
+    stats: Mapping[str, Mapping[str, int]] | None = None
+    play: str = ""
+
+    def __call__(self, event: Mapping[str, Any]) -> bool:
+        kind, data = event["event"], event.get("event_data", {})
+        if kind == "playbook_on_play_start":
+            self.play = data.get("name", "")
+        elif kind == "playbook_on_task_start":
+            self.listener(TaskStart(self.play, data.get("name", "")))
+        elif kind == "playbook_on_stats":
+            self.stats = data
+        elif kind.startswith(("runner_on_", "runner_item_on_")) and "res" in data:
+            self.result(kind, data)
+        return False  # runner need not keep the event on disk
+
+    def result(self, kind: str, data: Mapping[str, Any]) -> None:
+        res = data["res"] if isinstance(data["res"], Mapping) else {"msg": data["res"]}
+        failed = kind.endswith(("failed", "unreachable")) and not data.get("ignore_errors")
+        if kind.startswith("runner_on_") and self.is_loop(res) and (not failed or self.failures):
+            return  # its items were reported one by one
+        if failed:
+            message = message_of(res)
+            self.failures.append(
+                Failure(
+                    Path(data.get("playbook", "")).name,
+                    data.get("task", ""),
+                    data.get("host", ""),
+                    message,
+                    hint_for(message),
+                )
+            )
+        action = str(data.get("task_action", "")).rpartition(".")[2]
+        ok, changed = not failed, bool(res.get("changed"))
+        item = res.get("item")
+        self.listener(TaskResult(action, data.get("task", ""), data.get("host", ""), ok, changed, res, item))
+
+    @staticmethod
+    def is_loop(res: Mapping[str, Any]) -> bool:
+        items = res.get("results") or ()
+        return bool(items) and all(isinstance(item, Mapping) and "ansible_loop_var" in item for item in items)
+
+
+def message_of(res: Mapping[str, Any]) -> str:
+    """The words in which a failed task says why, with what its command printed."""
+    parts = [str(res.get("msg") or "no message")]
+    for name in ("stderr", "module_stderr", "stdout" if not res.get("stderr") else "", "module_stdout"):
+        text = str(res.get(name) or "").strip()
+        if text and text not in parts[0]:
+            parts.append("\n".join(text.splitlines()[-12:]))
+    return "\n".join(parts)
+
+
+def _ansible_config() -> str | None:
+    """The user's own ansible.cfg, which runner's working directory would hide."""
+    if "ANSIBLE_CONFIG" in os.environ:
+        return os.environ["ANSIBLE_CONFIG"]
+    own = Path.cwd() / "ansible.cfg"
+    return str(own) if own.is_file() else None
+
+
+def _environment(private: Path, sockets: Path) -> dict[str, str]:
+    root = paths.content_root()
+    environment = {
+        "ANSIBLE_ROLES_PATH": str(root / "roles"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+        "ANSIBLE_CALLBACKS_ENABLED": "labctl_lifeline",
+        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(sockets),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_RETRY_FILES_ENABLED": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_FORCE_COLOR": "false",
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "LABCTL_PID": str(os.getpid()),
+    }
+    config = _ansible_config()
+    return environment | ({"ANSIBLE_CONFIG": config} if config else {})
+
+
+@contextmanager
+def _private_dir() -> Iterator[Path]:
+    """A directory for one call of runner, gone afterwards. Short, since SSH sockets live in it."""
+    private = Path(tempfile.mkdtemp(prefix="labctl-"))
+    try:
+        (private / "env").mkdir()
+        # runner drops settings= unless this file exists
+        (private / "env" / "settings").write_text(json.dumps({"pexpect_timeout": CANCEL_POLL_S}))
+        yield private
+    finally:
+        shutil.rmtree(private)
+
+
+class Session:
+    """One run of labctl: SSH connections stay open over its playbooks, and are closed at its end."""
+
+    def __init__(self) -> None:
+        self._sockets = Path(tempfile.mkdtemp(prefix="labctl-ssh-"))
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for socket in self._sockets.iterdir():
+            command = ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "labctl"]
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(self._sockets)
+
+    def inventory(self, *sources: Path) -> Mapping[str, Any]:
+        """What `ansible-inventory --list` says of these sources; UsageError when they do not parse."""
+        import ansible_runner
+
+        with _private_dir() as private:
+            stdout, stderr = ansible_runner.get_inventory(
+                "list",
+                [str(source.resolve()) for source in sources],
+                response_format=None,
+                private_data_dir=str(private),
+                quiet=True,
+                envvars=_environment(private, self._sockets),
+            )
+        try:
+            listed: Mapping[str, Any] = json.loads(stdout)
+        except ValueError:
+            words = (stderr or stdout).strip()
+            raise UsageError(
+                Problem("the lab's inventory cannot be read", str(sources[0]), words, "correct the file named there")
+            ) from None
+        return listed
+
+    def run_playbook(
+        self,
+        name: str,
+        inventories: Sequence[Path],
+        *,
+        options: AnsibleOptions | None = None,
+        listener: Listener = lambda _: None,
+        log: Path | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
+        """Run a shipped playbook over inventory sources (later ones add to earlier ones).
+
+        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started.
+        Call it from the main thread: Ansible is bound to the life of the calling thread.
+        """
+        import ansible_runner
+
+        options = options or AnsibleOptions()
+        playbook = paths.content_root() / "playbooks" / name
+        watcher = _Watcher(listener)
+        started = time.monotonic()
+        with _private_dir() as private, _signals_kept():
+            runner = ansible_runner.run(
+                private_data_dir=str(private),
+                project_dir=str(playbook.parent),
+                playbook=str(playbook),
+                inventory=[str(source.resolve()) for source in inventories],
+                envvars=_environment(private, self._sockets),
+                event_handler=watcher,
+                cancel_callback=cancelled,
+                suppress_env_files=True,
+                quiet=True,
+                **_passed_through(options),
+            )
+            output = _output(private)
+        if log is not None:
+            log.write_text(output)
+        return _outcome(watcher, runner.status, name, output, time.monotonic() - started)
+
+
+def _passed_through(options: AnsibleOptions) -> dict[str, Any]:
+    """Runner's arguments for what the user asked of ansible-playbook."""
+    flags = [flag for flag, on in (("--check", options.check), ("--diff", options.diff)) if on]
+    arguments: dict[str, Any] = {"forks": options.forks}
+    if options.verbosity:
+        arguments["verbosity"] = options.verbosity
+    if options.limit:
+        arguments["limit"] = options.limit
+    if options.become_password is not None:
+        flags.append("--ask-become-pass")
+        arguments["passwords"] = {r"^BECOME password.*:\s*?$": options.become_password}
+    if flags:
+        arguments["cmdline"] = " ".join(flags)
+    return arguments
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Runner replaces signal handlers when it is given none to poll; ours stay."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _output(private: Path) -> str:
+    """What ansible-playbook printed."""
+    texts = []
+    with suppress(FileNotFoundError):  # runner may fail before it made the directory
+        for file in sorted((private / "artifacts").glob("*/std*")):
+            texts.append(file.read_text())
+    return "".join(texts)
+
+
+def _outcome(watcher: _Watcher, status: str, name: str, output: str, seconds: float) -> Outcome:
+    changed = sum((watcher.stats or {}).get("changed", {}).values())
+    if status == "canceled":
+        return Outcome("interrupted", tuple(watcher.failures), changed, seconds)
+    if status == "successful":
+        return Outcome("ok", (), changed, seconds)
+    failures = tuple(watcher.failures)
+    if not failures:  # nothing ran: the playbook or the inventory itself is at fault
+        failures = (Failure(name, "", "controller", "\n".join(output.strip().splitlines()[-15:]), hint_for(output)),)
+    return Outcome("failed", failures, changed, seconds)
+
+
+def load_inventory(session: Session, lab: Path) -> Inventory:
+    """Read a lab. UsageError names everything that it lacks."""
+    listed = session.inventory(lab)
+    hostvars: Mapping[str, Mapping[str, Any]] = listed.get("_meta", {}).get("hostvars", {})
+    problems = []
+    ends = {}
+    for group in ("client", "server"):
+        hosts = listed.get(group, {}).get("hosts", [])
+        if len(hosts) != 1:
+            hint = "a lab has one client and one server; put one host into each group"
+            seen = ", ".join(hosts) if hosts else "no host"
+            problems.append(Problem(f"the lab needs exactly one host in group '{group}'", str(lab), seen, hint))
+        else:
+            ends[group] = hosts[0]
+    if len(set(ends.values())) == 1 and len(ends) == 2:
+        problems.append(Problem("client and server are the same host", str(lab), ends["client"], "name two hosts"))
+    facts = {}
+    for name, example in (("lab_name", "local"), ("lab_kind", "local, vm or metal")):
+        values = {str(hostvars.get(host, {}).get(name, "")) for host in ends.values()}
+        if len(values) != 1 or "" in values:
+            problems.append(
+                Problem(f"the lab does not set {name}", str(lab), hint=f"set it for all hosts, e.g. {example}")
+            )
+        facts[name] = next(iter(values), "")
+    if problems:
+        raise UsageError(*problems)
+    return Inventory(lab, facts["lab_name"], facts["lab_kind"], ends["client"], ends["server"], hostvars)

@@ -1,0 +1,293 @@
+"""Action plugin: measure one netperf sample between the lab's client and server.
+
+Runs on the controller, once per item of a loop. All items of one loop share the worker process, so the module
+keeps one channel per node open (`node_agent.py` at its other end) and a sample costs two round trips instead of
+two logins. The sample's raw files are on disk, synced and renamed into place, before the plugin returns.
+
+A sample that fails is returned as data (`status: failed` and the reason): only a node that cannot be reached
+or an endpoint that is not there fails the task.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import become_loader, connection_loader
+
+from labctl import netperf
+
+MARK = b"LABCTL-AGENT\n"
+PREFIX = b"labctl:"
+# Anything before the mark (a become password that was not asked for) is passed over.
+BOOTSTRAP = (
+    "import sys; i=sys.stdin.buffer\n"
+    'while i.readline() not in (b"LABCTL-AGENT\\n", b""): pass\n'
+    'exec(compile(i.read(int(i.readline())), "node_agent.py", "exec"))'
+)
+ANSWER_S = 30.0
+CLOCK_PROBES = 5
+
+
+class ChannelDied(Exception):
+    """The helper on a node is gone, or does not answer."""
+
+
+class Refused(Exception):
+    """The helper on a node answered that it cannot do what was asked."""
+
+
+class Channel:
+    """One helper on one node: a JSON line out, a JSON line back."""
+
+    def __init__(self, node: str, argv: list[str], password: str | None, source: bytes) -> None:
+        self.node = node
+        self.buffer = b""
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if self.process.stdin is None or self.process.stdout is None:
+            raise ChannelDied(f"{node}: no pipes to {argv[0]}")
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        secret = f"{password}\n".encode() if password else b""
+        self.write(secret + MARK + f"{len(source)}\n".encode() + source)
+
+    def write(self, data: bytes) -> None:
+        try:
+            self.stdin.write(data)
+            self.stdin.flush()
+        except OSError as error:
+            raise self.died(f"cannot write: {error}") from error
+
+    def send(self, op: str, **request: object) -> None:
+        self.write(json.dumps({"op": op, **request}).encode() + b"\n")
+
+    def receive(self, timeout_s: float = ANSWER_S) -> dict[str, Any]:
+        """The next response; other lines (a banner, sudo's own words) are passed over."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            line, newline, rest = self.buffer.partition(b"\n")
+            if newline:
+                self.buffer = rest
+                if line.startswith(PREFIX):
+                    return self.answer(line)
+                continue
+            if not select.select([self.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise self.died(f"no answer within {timeout_s:g} s")
+            data = os.read(self.stdout.fileno(), 1 << 16)
+            if not data:
+                raise self.died("the connection was closed")
+            self.buffer += data
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        response: dict[str, Any] = json.loads(line[len(PREFIX) :])
+        if not response["ok"]:
+            raise Refused(f"{self.node}: {response['error']}")
+        return response
+
+    def ask(self, op: str, timeout_s: float = ANSWER_S, **request: object) -> dict[str, Any]:
+        self.send(op, **request)
+        return self.receive(timeout_s)
+
+    def died(self, seen: str) -> ChannelDied:
+        """Close the channel (its far end kills what it started) and say what the node said last."""
+        self.process.kill()
+        _, stderr = self.process.communicate()
+        words = stderr.decode(errors="replace").strip().splitlines()
+        return ChannelDied(f"{self.node}: {seen}" + (f" ({words[-1]})" if words else ""))
+
+
+class Session:
+    """Both ends of the measurement, ready for samples."""
+
+    def __init__(self, client: Channel, server: Channel, endpoint: dict[str, str], cables: tuple[str, str]) -> None:
+        self.client, self.server, self.endpoint = client, server, endpoint
+        client.send("hello", netns=endpoint["client_netns"], cable=cables[0])
+        server.send("hello", netns=endpoint["server_netns"], cable=cables[1])
+        self.facts = {
+            "client": {"node": client.node, "cable": cables[0], **client.receive()},
+            "server": {"node": server.node, "cable": cables[1], **server.receive()},
+        }
+        self.shared_kernel = self.kernel_is_shared()
+
+    def kernel_is_shared(self) -> bool:
+        """Whether both nodes run on one kernel: their machine-wide counters interleave exactly."""
+        first = self.client.ask("stat")["kernel"]
+        middle = self.server.ask("stat")["kernel"]
+        last = self.client.ask("stat")["kernel"]
+        return all(first[name] <= middle[name] <= last[name] for name in first)
+
+    def clock_offset(self) -> tuple[float, float]:
+        """Server's clock minus client's in seconds, and its uncertainty: the best of a few round trips each."""
+        readings = []
+        for channel in (self.client, self.server):
+            best = (float("inf"), 0.0)
+            for _ in range(CLOCK_PROBES):
+                sent = time.time()
+                remote = channel.ask("stat")["t"]
+                received = time.time()
+                best = min(best, ((received - sent) / 2, remote - (sent + received) / 2))
+            readings.append(best)
+        (client_error, client_offset), (server_error, server_offset) = readings
+        return server_offset - client_offset, client_error + server_error
+
+    def measure(self, sample: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """One sample: hygiene and counters on both ends, netperf on the client, counters again."""
+        endpoint = self.endpoint
+        begin = {
+            "interval": sample["interval_s"],
+            "addresses": [endpoint["client_address"], endpoint["server_address"]],
+        }
+        count = sample["processes"]
+        argvs = [
+            netperf.argv(sample, endpoint["client_address"], endpoint["server_address"], process=index)
+            for index in range(count)
+        ]
+        threads = self.facts["client"]["threads"]
+        cpus = [index % threads if sample["pin"] == "cores" else None for index in range(count)]
+        offset, uncertainty = self.clock_offset()
+        self.server.send("begin", server=True, **begin)
+        self.client.send("begin", server=False, **begin)
+        server, client = self.server.receive(), self.client.receive()
+        limit = sample["time_limit_s"]
+        client.update(self.client.ask("run", argvs=argvs, time_limit=limit, cpus=cpus, timeout_s=limit + ANSWER_S))
+        self.server.send("end")
+        self.client.send("end")
+        server.update(self.server.receive())
+        client.update(self.client.receive())
+        head = {"clock_offset_s": offset, "clock_uncertainty_s": uncertainty, "shared_kernel": self.shared_kernel}
+        return {
+            "measurement": {**head, "endpoint": endpoint, "reason": client.pop("reason")},
+            "client": self.facts["client"] | client,
+            "server": self.facts["server"] | server,
+        }
+
+
+_sessions: dict[str, Session] = {}  # lives as long as the loop's worker
+
+
+def write_folder(folder: Path, files: dict[str, str]) -> None:
+    """Write a folder of text files so that it is there whole or not at all, also after a power cut."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, text in files.items():
+        with (partial / name).open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    for directory, then in ((partial, lambda: partial.rename(folder)), (folder.parent, lambda: None)):
+        fd = os.open(directory, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        then()
+
+
+def sample_files(sample: dict[str, Any], started: str, status: str, ends: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The raw files of one sample: name to text (docs/run-folder.md)."""
+    files = {}
+    for process in ends.get("client", {}).get("processes", ()):
+        process["stdout_file"] = f"netperf-{process['index']:02d}.txt"
+        files[process["stdout_file"]] = process.pop("stdout")
+    for end in ("client", "server"):
+        if end in ends:
+            files[f"{end}.json"] = json.dumps({"schema": "labctl.end/1", **ends[end]}) + "\n"
+    head = {"schema": "labctl.measurement/1", "sample": sample, "status": status, "started_at": started}
+    files["measurement.json"] = json.dumps(head | ends["measurement"], indent=1) + "\n"
+    return files
+
+
+class ActionModule(ActionBase):
+    """Arguments: `sample` (an item of the plan), `output_dir`, `client`, `server` (node names), `stop_file`."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars) | {"changed": False}
+        args = self._task.args
+        sample, folder = args["sample"], Path(args["output_dir"]) / args["sample"]["id"]
+        result |= {"sample_id": sample["id"], "folder": str(folder)}
+        if args.get("stop_file") and Path(args["stop_file"]).exists():
+            return result | {"status": "stopped", "reason": "the run was asked to stop"}
+        started = datetime.datetime.now(datetime.UTC).isoformat()
+        try:
+            ends = self.session(args["client"], args["server"], task_vars or {}).measure(sample)
+            reason = ends["measurement"]["reason"]
+        except (ChannelDied, Refused) as error:
+            _sessions.clear()  # the next sample opens fresh channels
+            reason = str(error)
+            ends = {"measurement": {"reason": reason}}
+        status = "failed" if reason else "ok"
+        write_folder(folder, sample_files(sample, started, status, ends))
+        return result | {"status": status, "reason": reason}
+
+    def session(self, client: str, server: str, task_vars: dict[str, Any]) -> Session:
+        """The open session of this loop, or a new one."""
+        if "" not in _sessions:
+            hostvars = task_vars["hostvars"]
+            source = Path(self._find_needle("files", "node_agent.py")).read_bytes()
+            ends = {"client": client, "server": server}
+            endpoint = {}
+            for end, node in ends.items():
+                for name in ("address", "netns"):
+                    if f"endpoint_{name}" not in hostvars[node]:
+                        raise AnsibleActionFail(
+                            f"{node} has no deployed endpoint (endpoint_{name}): run deploy.yml first"
+                        )
+                    endpoint[f"{end}_{name}"] = str(hostvars[node][f"endpoint_{name}"])
+            channels = [self.channel(node, hostvars[node], source) for node in ends.values()]
+            cables = (str(hostvars[client]["cable_interface"]), str(hostvars[server]["cable_interface"]))
+            try:
+                _sessions[""] = Session(channels[0], channels[1], endpoint, cables)
+            except ChannelDied as error:
+                raise AnsibleConnectionFailure(str(error)) from error
+        return _sessions[""]
+
+    def channel(self, node: str, variables: dict[str, Any], source: bytes) -> Channel:
+        """Start the helper on `node` through the connection that Ansible would use for it."""
+        connection = connection_loader.get(
+            variables.get("ansible_connection", "ssh"),
+            self._play_context,
+            task_uuid=self._task._uuid,
+            ansible_playbook_pid=str(os.getppid()),
+        )
+        names = C.config.get_plugin_vars("connection", connection._load_name)
+        connection.set_options(var_options={name: variables[name] for name in names if name in variables})
+        python = variables.get("ansible_python_interpreter", "python3")
+        command = f"{python} -IS -c {shlex.quote(BOOTSTRAP)}"
+        command, password = self.become_command(command, connection, variables)
+        if connection._load_name == "local":
+            return Channel(node, ["/bin/sh", "-c", command], password, source)
+        if connection._load_name != "ssh" or connection.get_option("password"):
+            raise AnsibleActionFail(
+                f"{node}: samples are measured over SSH with a key, or on the controller itself; seen: connection "
+                f"{connection._load_name}" + (" with a password" if connection._load_name == "ssh" else "")
+            )
+        connection.host = connection.get_option("host") or node
+        argv = connection._build_command(connection.get_option("ssh_executable"), "ssh", connection.host, command)
+        return Channel(node, [part.decode() for part in argv], password, source)
+
+    def become_command(self, command: str, connection: Any, variables: dict[str, Any]) -> tuple[str, str | None]:
+        """The command as the user to become, and the password it will ask for on its input, if there is one."""
+        if not boolean(variables.get("ansible_become", self._task.become or False)):
+            return command, None
+        method = variables.get("ansible_become_method", self._task.become_method or "sudo")
+        become = become_loader.get(method)
+        names = C.config.get_plugin_vars("become", become._load_name)
+        task_keys = {"become_user": self._task.become_user, "become_pass": self._play_context.become_pass}
+        become.set_options(
+            task_keys={name: value for name, value in task_keys.items() if value},
+            var_options={name: variables[name] for name in names if name in variables},
+        )
+        return become.build_become_command(command, connection._shell), become.get_option("become_pass")

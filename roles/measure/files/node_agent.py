@@ -1,0 +1,373 @@
+"""Resident helper on one node while samples are measured: standard library only, Python 3.8 or newer.
+
+Started once per node by the `netperf_sample` action plugin through Ansible's own connection, it reads one
+JSON request a line on standard input and writes one JSON response a line on standard output, so that a sample
+costs no new login and no new interpreter. At the end of its input it kills what it started and exits.
+
+Requests (`op`): `hello`, `stat`, `begin`, `run` (client only), `end`. Every response carries `ok`; a refused
+request carries `error`. Times are seconds since the epoch by this node's clock, CPU times are jiffies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterable, Optional
+
+PREFIX = "labctl:"
+NETSERVER_UNIT = "labctl-netserver.service"
+CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG = 1
+NEVER = 3600.0
+Counters = Dict[str, Optional[int]]
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def read(path: str) -> Optional[str]:
+    """The text of `path`, or None where it does not exist or cannot be read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def enter_netns(name: str) -> None:
+    """Move the calling thread into the network namespace `name` (as `ip netns` names it)."""
+    fd = os.open("/run/netns/" + name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(fd, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns " + name)
+    finally:
+        os.close(fd)
+
+
+def protocol_counters(path: str, protocols: tuple[str, ...]) -> dict[str, int]:
+    """Counters of a /proc/net/snmp style file: pairs of lines, names above values."""
+    found: dict[str, int] = {}
+    lines = (read(path) or "").splitlines()
+    for names, values in zip(lines[::2], lines[1::2]):
+        protocol = names.split(":", 1)[0]
+        if protocol in protocols:
+            found.update(zip((protocol.lower() + "." + n for n in names.split()[1:]), map(int, values.split()[1:])))
+    return found
+
+
+def endpoint_counters() -> Counters:
+    """TCP's own counters in the endpoint's network namespace, where this thread lives."""
+    net = "/proc/thread-self/net/"
+    counters: Counters = {"sockets.tcp_tw": None}
+    counters.update(protocol_counters(net + "snmp", ("Tcp",)))
+    counters.update(protocol_counters(net + "netstat", ("TcpExt",)))
+    time_wait = re.search(r"^TCP:.* tw (\d+)", read(net + "sockstat") or "", re.MULTILINE)
+    if time_wait:
+        counters["sockets.tcp_tw"] = int(time_wait.group(1))
+    return counters
+
+
+def node_counters(cable: str) -> Counters:
+    """What the node counts: its cable, forwarding, connection tracking, XFRM."""
+    counters: Counters = {}
+    for name in (
+        "rx_bytes",
+        "tx_bytes",
+        "rx_packets",
+        "tx_packets",
+        "rx_dropped",
+        "tx_dropped",
+        "rx_errors",
+        "tx_errors",
+    ):
+        text = read("/sys/class/net/%s/statistics/%s" % (cable, name))
+        counters["cable." + name] = int(text) if text else None
+    counters.update(protocol_counters("/proc/thread-self/net/snmp", ("Ip",)))
+    count = read("/proc/sys/net/netfilter/nf_conntrack_count")
+    counters["conntrack.count"] = int(count) if count else None
+    counters.update({"conntrack." + name: None for name in ("insert_failed", "drop", "early_drop")})
+    rows = [row.split() for row in (read("/proc/thread-self/net/stat/nf_conntrack") or "").splitlines()]
+    for column, name in enumerate(rows[0]) if len(rows) > 1 else ():
+        if "conntrack." + name in counters and name != "count":
+            counters["conntrack." + name] = sum(int(row[column], 16) for row in rows[1:])
+    for line in (read("/proc/thread-self/net/xfrm_stat") or "").splitlines():
+        name, value = line.split()
+        counters["xfrm." + name] = int(value)
+    return counters
+
+
+def kernel_counters() -> dict[str, int]:
+    """Monotonic machine-wide counters, by which the caller sees whether two nodes share one kernel."""
+    lines = (line.split() for line in (read("/proc/stat") or "").splitlines())
+    return {line[0]: int(line[1]) for line in lines if line[0] in ("intr", "ctxt", "processes", "softirq")}
+
+
+def cpu_tick() -> dict[str, Any]:
+    """CPU times and network softirq counts, cumulative."""
+    stat = {}
+    for line in (read("/proc/stat") or "").splitlines():
+        fields = line.split()
+        if not fields[0].startswith("cpu"):
+            break
+        stat[fields[0]] = [int(value) for value in fields[1:]]
+    tick: dict[str, Any] = {"t": time.time(), "mono": time.monotonic(), "stat": stat}
+    for line in (read("/proc/softirqs") or "").splitlines():
+        name, _, values = line.strip().partition(":")
+        if name in ("NET_RX", "NET_TX"):
+            tick[name.lower()] = [int(value) for value in values.split()]
+    return tick
+
+
+def last_cpu(pid: int) -> int | None:
+    """The CPU that process `pid` ran on last, or None when it is gone."""
+    text = read("/proc/%d/stat" % pid)
+    return int(text.rpartition(")")[2].split()[36]) if text else None
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the children of `pid`."""
+    return [int(child) for child in (read("/proc/%d/task/%d/children" % (pid, pid)) or "").split()]
+
+
+def flush_conntrack(addresses: list[str]) -> int | None:
+    """Delete the tracked connections between two addresses; how many there were, None where that is unknown."""
+    count = read("/proc/sys/net/netfilter/nf_conntrack_count")
+    if count is None:
+        return None
+    if int(count) == 0:
+        return 0
+    command = ["conntrack", "--delete", "--orig-src", addresses[0], "--orig-dst", addresses[1]]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, universal_newlines=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    deleted = re.search(r"(\d+) flow entries have been deleted", done.stderr)
+    return int(deleted.group(1)) if deleted else None
+
+
+class Sampler:
+    """Takes a CPU tick every `interval` seconds, and notes which CPUs the watched processes run on."""
+
+    def __init__(self, interval: float, watched: Callable[[], Iterable[int]]) -> None:
+        self.interval = interval
+        self.watched = watched
+        self.ticks = [cpu_tick()]
+        self.cpus: dict[int, set[int]] = {}
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+
+    def loop(self) -> None:
+        while not self.stopped.wait(self.interval):
+            self.tick()
+
+    def tick(self) -> None:
+        self.ticks.append(cpu_tick())
+        for pid in self.watched():
+            cpu = last_cpu(pid)
+            if cpu is not None:
+                self.cpus.setdefault(pid, set()).add(cpu)
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.thread.join()
+        self.tick()
+
+
+class Process:
+    """One netperf, held at the barrier until released."""
+
+    def __init__(self, argv: list[str], netns: str, cpu: int | None, barrier: int, ready: int) -> None:
+        self.argv = argv
+        self.stdout = os.memfd_create("stdout")  # a file in memory: netperf never waits for a reader
+        self.stderr = os.memfd_create("stderr")
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.exit: int | None = None
+        self.signal: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.child(netns, cpu, barrier, ready)
+
+    def child(self, netns: str, cpu: int | None, barrier: int, ready: int) -> None:
+        try:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if netns:
+                enter_netns(netns)
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(self.stdout, 1)
+            os.dup2(self.stderr, 2)
+            os.write(ready, b".")
+            os.read(barrier, 1)
+            os.execvp(self.argv[0], self.argv)  # noqa: S606  (netperf's own argv, no shell wanted)
+        except OSError as error:
+            os.write(2, ("%s: %s" % (self.argv[0], error)).encode())
+            os.write(ready, b".")  # the others are not kept waiting; the exit status tells
+        finally:
+            os._exit(127)
+
+    def reap(self, status: int) -> None:
+        self.ended = time.time()
+        self.exit = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+        self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+
+    def report(self, index: int, cpus: dict[int, set[int]]) -> dict[str, Any]:
+        texts = {}
+        for name, fd in (("stdout", self.stdout), ("stderr", self.stderr)):
+            with os.fdopen(fd, "rb") as file:
+                file.seek(0)
+                texts[name] = file.read().decode("utf-8", "replace")
+        return dict(
+            texts,
+            index=index,
+            argv=self.argv,
+            pid=self.pid,
+            started=self.started,
+            ended=self.ended,
+            exit=self.exit,
+            signal=self.signal,
+            cpus=sorted(cpus.get(self.pid, ())),
+        )
+
+
+class Agent:
+    """Answers the requests. State lives from `begin` to `end` of one sample."""
+
+    def __init__(self) -> None:
+        self.netns = ""
+        self.cable = ""
+        self.endpoint: ThreadPoolExecutor | None = None  # a thread that lives in the endpoint's namespace
+        self.sampler: Sampler
+        self.before: Counters = {}
+        self.processes: list[Process] = []
+        self.netserver: int | None = None
+        self.wakeup, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup_write)
+
+    def hello(self, netns: str, cable: str) -> dict[str, Any]:
+        if netns and not os.path.exists("/run/netns/" + netns):
+            raise RuntimeError("there is no network namespace " + netns)
+        self.netns, self.cable = netns, cable
+        initializer = (lambda: enter_netns(netns)) if netns else (lambda: None)
+        self.endpoint = ThreadPoolExecutor(max_workers=1, initializer=initializer)
+        self.counters()
+        return {"threads": os.sysconf("SC_NPROCESSORS_ONLN"), "hz": os.sysconf("SC_CLK_TCK")}
+
+    def stat(self) -> dict[str, Any]:
+        return {"t": time.time(), "kernel": kernel_counters()}
+
+    def counters(self) -> Counters:
+        if self.endpoint is None:
+            raise RuntimeError("no endpoint: hello comes first")
+        return dict(self.endpoint.submit(endpoint_counters).result(), **node_counters(self.cable))
+
+    def watched(self) -> list[int]:
+        if self.netserver:
+            return children(self.netserver)
+        return [process.pid for process in self.processes]
+
+    def begin(self, interval: float, addresses: list[str], server: bool) -> dict[str, Any]:
+        self.netserver, self.processes = None, []
+        if server:
+            command = ["systemctl", "show", "--property=MainPID", "--value", NETSERVER_UNIT]
+            pid = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30).stdout.strip()
+            self.netserver = int(pid or 0)
+            if not self.netserver:
+                raise RuntimeError(NETSERVER_UNIT + " is not running")
+        flushed = flush_conntrack(addresses)
+        self.before = self.counters()
+        self.sampler = Sampler(interval, self.watched)
+        if server:
+            self.sampler.thread.start()
+        return {"hygiene": {"conntrack_flushed": flushed, "time_wait": self.before["sockets.tcp_tw"]}}
+
+    def run(self, argvs: list[list[str]], time_limit: float, cpus: list[int | None]) -> dict[str, Any]:
+        barrier, release = os.pipe2(os.O_CLOEXEC)
+        ready_read, ready = os.pipe2(os.O_CLOEXEC)
+        try:
+            for argv, cpu in zip(argvs, cpus):
+                self.processes.append(Process(argv, self.netns, cpu, barrier, ready))
+            waiting = len(argvs)
+            while waiting:
+                waiting -= len(os.read(ready_read, waiting))
+            self.sampler.thread.start()
+            now = time.time()
+            for process in self.processes:
+                process.started = now
+            os.write(release, b"." * len(argvs))
+            reason = self.wait(time.monotonic() + time_limit, time_limit)
+        finally:
+            for fd in (barrier, release, ready_read, ready):
+                os.close(fd)
+        self.sampler.stop()
+        return {"reason": reason, "processes": [p.report(i, self.sampler.cpus) for i, p in enumerate(self.processes)]}
+
+    def wait(self, deadline: float, time_limit: float) -> str | None:
+        """Reap the processes. What ended them early, if anything did; the end of our input ends everything."""
+        reason = None
+        running = {process.pid: process for process in self.processes}
+        while running:
+            readable, _, _ = select.select([0, self.wakeup], [], [], max(0.0, deadline - time.monotonic()))
+            if 0 in readable:
+                self.kill()
+                sys.exit("input ended during a sample")
+            if self.wakeup in readable:
+                os.read(self.wakeup, 4096)
+            for pid in list(running):
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    running.pop(pid).reap(status)
+            if not readable and running and reason is None:
+                reason = "the time limit of %g s was reached" % time_limit
+                self.kill()
+                deadline += NEVER
+        return reason
+
+    def kill(self) -> None:
+        for process in self.processes:
+            if process.ended is None:
+                os.kill(process.pid, signal.SIGKILL)
+
+    def end(self) -> dict[str, Any]:
+        if self.sampler.thread.is_alive():
+            self.sampler.stop()
+        servers = [{"pid": pid, "cpus": sorted(cpus)} for pid, cpus in self.sampler.cpus.items()]
+        return {
+            "ticks": self.sampler.ticks,
+            "counters": {"before": self.before, "after": self.counters()},
+            "servers": servers if self.netserver else None,
+        }
+
+
+def main() -> None:
+    agent = Agent()
+    operations: dict[str, Callable[..., dict[str, Any]]] = {
+        "hello": agent.hello,
+        "stat": agent.stat,
+        "begin": agent.begin,
+        "run": agent.run,
+        "end": agent.end,
+    }
+    for line in iter(sys.stdin.buffer.readline, b""):
+        request = json.loads(line.decode())
+        try:
+            response = dict(operations[request.pop("op")](**request), ok=True)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            response = {"ok": False, "error": "%s: %s" % (type(error).__name__, error)}
+        sys.stdout.write(PREFIX + json.dumps(response) + "\n")
+        sys.stdout.flush()
+
+
+main()
