@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # ansible-lint and molecule look for their own tools on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHON
-PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --upgrade --upgrade-strategy only-if-needed
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo lint format test destroy clean
