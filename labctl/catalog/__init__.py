@@ -1,0 +1,145 @@
+"""The catalog: variants and workloads as data, loaded into frozen dataclasses.
+
+`variants.yml` and `workloads.yml` stand beside this module; the dataclasses below are their schema. Published
+results and claims are in `labctl.catalog.published`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from labctl.errors import LabctlError, Problem
+from labctl.records import decode, load_yaml, suggestion
+
+CATALOG_DIR = Path(__file__).parent
+T = TypeVar("T")
+
+
+class Encryption(StrEnum):
+    """What encrypts the traffic between the nodes."""
+
+    NONE = "none"
+    WIREGUARD = "wireguard"
+    IPSEC = "ipsec"
+
+
+class Endpoint(StrEnum):
+    """Where netperf and netserver run: on the nodes themselves, or in a pod on each node."""
+
+    NODE = "node"
+    POD = "pod"
+
+
+class Unit(StrEnum):
+    """Units of a rate."""
+
+    GBIT = "Gbit/s"
+    REQUESTS = "requests/s"
+    CONNECTIONS = "connections/s"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way for two endpoints to talk.
+
+    `role` is the Ansible role that deploys it with `vars`; `encryptions` says for each encryption either true
+    or why the pair does not exist; `reference` is the variant it is compared with; `expected` is the datapath
+    that the proof wants to see, in the vocabulary of the role `datapath_proof`.
+    """
+
+    name: str
+    title: str
+    role: str
+    endpoint: Endpoint
+    encryptions: Mapping[Encryption, bool | str]
+    expected: Mapping[str, object]
+    vars: Mapping[str, object]
+    reference: str | None = None
+
+    def refusal(self, encryption: Encryption) -> str | None:
+        """Why the variant does not exist with `encryption`; None when it does."""
+        answer = self.encryptions[encryption]
+        return answer if isinstance(answer, str) else None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What netperf does in a cell. `options` are test-level options of netperf (after its `--`)."""
+
+    name: str
+    title: str
+    test: str
+    metric: str
+    unit: Unit
+    options: tuple[str, ...]
+    latency: bool
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that can be planned, by name, in the order of the files."""
+
+    variants: Mapping[str, Variant]
+    workloads: Mapping[str, Workload]
+
+
+@functools.cache
+def load(directory: Path = CATALOG_DIR) -> Catalog:
+    """The catalog in `directory`. Raises LabctlError with the problems of all files, each naming file:key."""
+    problems: list[Problem] = []
+    variants = _named(Variant, directory / "variants.yml", problems)
+    workloads = _named(Workload, directory / "workloads.yml", problems)
+    for name, variant in variants.items():
+        problems.extend(_variant_problems(f"variants.yml:{name}", variant, variants))
+    if problems:
+        raise LabctlError(*problems)
+    return Catalog(variants, workloads)
+
+
+def _named(cls: type[T], path: Path, problems: list[Problem]) -> dict[str, T]:
+    """The entries of a file that maps names to records; what is wrong is added to `problems`."""
+    try:
+        entries = decode(Mapping[str, Mapping[str, object]], load_yaml(path), path.name)  # type: ignore[type-abstract]
+    except LabctlError as error:
+        problems.extend(error.problems)
+        return {}
+    records: dict[str, T] = {}
+    for name, entry in entries.items():
+        if "name" in entry:
+            problems.append(Problem("unknown key", f"{path.name}:{name}.name", hint="the entry's key is its name"))
+        try:
+            records[name] = decode(cls, {**entry, "name": name}, path.name, name)
+        except LabctlError as error:
+            problems.extend(error.problems)
+    return records
+
+
+def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Variant]) -> list[Problem]:
+    """What the types of a variant cannot say."""
+    problems = [
+        Problem(
+            "missing key",
+            f"{where}.encryptions.{encryption}",
+            hint="write true, or the reason against it",
+        )
+        for encryption in Encryption
+        if encryption not in variant.encryptions
+    ]
+    if variant.encryptions.get(Encryption.NONE) is not True:
+        problems.append(Problem("every variant exists without encryption", f"{where}.encryptions.none"))
+    problems.extend(
+        Problem("a pair that does not exist has no reason", f"{where}.encryptions.{encryption}", repr(answer))
+        for encryption, answer in variant.encryptions.items()
+        if answer is False or answer == ""
+    )
+    if variant.reference is not None and variant.reference not in variants:
+        hint = suggestion(variant.reference, variants)
+        problems.append(Problem("unknown variant", f"{where}.reference", repr(variant.reference), hint))
+    if variant.reference == variant.name:
+        problems.append(Problem("a variant cannot be its own reference", f"{where}.reference"))
+    return problems

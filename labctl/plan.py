@@ -1,0 +1,194 @@
+"""The plan of a run: which setups, in which order, with which samples.
+
+A plan is made once from options, the catalog and facts about the lab, is stored as plan.json, and holds all
+that executing it needs: nothing is looked up in the catalog again when a later labctl resumes the run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from labctl.catalog import Catalog, Workload
+from labctl.errors import LabctlError, Problem, UsageError
+from labctl.options import MAX, MatrixOptions, Pin
+from labctl.records import decode, encode
+from labctl.setups import Setup, select
+
+SCHEMA = "labctl.plan/1"
+PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler
+VISIT_OVERHEAD_S = 6.0  # one start of Ansible, deploy, proof and undeploy
+SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start behind the barrier
+
+
+@dataclass(frozen=True)
+class LabFacts:
+    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node."""
+
+    name: str
+    kind: str
+    client: str
+    server: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Setup x workload x processes; `processes_label` is the number as written ("max")."""
+
+    id: str
+    setup: str
+    workload: str
+    processes: int
+    processes_label: str
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One deployment of a setup; every setup is visited once a round."""
+
+    round: int
+    setup: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. Times in seconds, `created` in ISO 8601 (UTC); `notes` tell what was settled by the way."""
+
+    schema: Literal["labctl.plan/1"]
+    id: str
+    created: str
+    lab: LabFacts
+    seed: int
+    rounds: int
+    repeat: int
+    duration_s: float
+    warmup_s: float
+    interval_s: float
+    quick: bool
+    noise_floor: bool
+    pin: Pin
+    workloads: tuple[Workload, ...]
+    setups: tuple[Setup, ...]
+    cells: tuple[Cell, ...]
+    visits: tuple[Visit, ...]
+    estimated_s: float
+    notes: tuple[str, ...] = ()
+
+    def setup(self, setup_id: str) -> Setup:
+        """The setup of this id."""
+        return next(setup for setup in self.setups if setup.id == setup_id)
+
+    def cells_of(self, setup_id: str) -> tuple[Cell, ...]:
+        """The cells of a setup, in the plan's order."""
+        return tuple(cell for cell in self.cells if cell.setup == setup_id)
+
+    @property
+    def samples(self) -> int:
+        """How many samples the whole run takes."""
+        return len(self.cells) * self.rounds * self.repeat
+
+
+def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: datetime) -> Plan:
+    """The plan for `options`. Raises UsageError with the pairs that cannot exist and impossible numbers."""
+    created = created.astimezone(UTC).replace(microsecond=0)
+    setups, refusals = select(options, catalog)
+    processes, notes, too_many = _processes(options.processes, lab)
+    if refusals or too_many:
+        raise UsageError(*refusals, *too_many)
+    cells = tuple(
+        Cell(f"{setup.id}.{workload}.{label}", setup.id, workload, count, label)
+        for setup in setups
+        for workload in options.workloads
+        for label, count in processes
+    )
+    seed = int(created.timestamp()) if options.seed is None else options.seed
+    visits = order([setup.id for setup in setups], options.rounds, seed)
+    plan = Plan(
+        schema="labctl.plan/1",
+        id=f"{created:%Y%m%d-%H%M%S}-{lab.name}",
+        created=created.isoformat().replace("+00:00", "Z"),
+        lab=lab,
+        seed=seed,
+        rounds=options.rounds,
+        repeat=options.repeat,
+        duration_s=float(options.duration_s),
+        warmup_s=float(options.warmup_s),
+        interval_s=interval(options.duration_s),
+        quick=options.quick,
+        noise_floor=options.noise_floor,
+        pin=options.pin,
+        workloads=tuple(catalog.workloads[name] for name in options.workloads),
+        setups=setups,
+        cells=cells,
+        visits=visits,
+        estimated_s=0.0,
+        notes=notes,
+    )
+    return replace(plan, estimated_s=time_left(plan, plan.samples, len(visits)))
+
+
+def time_left(plan: Plan, samples: int, visits: int) -> float:
+    """Seconds that so many samples and visits of a plan take, Ansible and deployments included."""
+    sample_s = plan.warmup_s + plan.duration_s + SAMPLE_OVERHEAD_S
+    return round(samples * sample_s + visits * VISIT_OVERHEAD_S, 1)
+
+
+def interval(duration_s: float) -> float:
+    """Seconds between interim results: 1, or a tenth of a short window, but never below 0.1."""
+    return round(max(0.1, min(1.0, duration_s / 10)), 3)
+
+
+def order(setups: Iterable[str], rounds: int, seed: int) -> tuple[Visit, ...]:
+    """Every setup once a round: a seeded shuffle, and its reverse in the round that follows.
+
+    So over two rounds every setup stands at the same mean position, and drift falls on all alike.
+    """
+    generator = random.Random(seed)
+    current = list(setups)
+    visits: list[Visit] = []
+    for number in range(1, rounds + 1):
+        if number % 2:
+            generator.shuffle(current)
+        else:
+            current.reverse()
+        visits.extend(Visit(number, setup) for setup in current)
+    return tuple(visits)
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The content of plan.json."""
+    encoded: dict[str, Any] = encode(plan)
+    return encoded
+
+
+def from_json(data: object, where: str) -> Plan:
+    """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
+    schema = data.get("schema") if isinstance(data, Mapping) else None
+    if schema != SCHEMA:
+        hint = "read it with the labctl that wrote it"
+        raise LabctlError(Problem(f"the schema is not {SCHEMA}", f"{where}:schema", json.dumps(schema), hint))
+    return decode(Plan, data, where)
+
+
+def _processes(labels: Iterable[str], lab: LabFacts) -> tuple[list[tuple[str, int]], tuple[str, ...], list[Problem]]:
+    """Labels with their numbers, notes about labels that mean the same here, and numbers beyond reason."""
+    resolved: dict[int, str] = {}
+    notes: list[str] = []
+    problems: list[Problem] = []
+    limit = PROCESSES_PER_THREAD * lab.threads
+    for label in labels:
+        count = lab.threads if label == MAX else int(label)
+        if count > limit:
+            what = f"more than {PROCESSES_PER_THREAD} processes per CPU thread"
+            hint = f"the smaller node of {lab.name} has {lab.threads} CPU threads: at most {limit}"
+            problems.append(Problem(what, "--processes", label, hint))
+        elif count in resolved:
+            notes.append(f"processes {label} and {resolved[count]} are the same on this lab: planned once")
+        else:
+            resolved[count] = label
+    return [(label, count) for count, label in resolved.items()], tuple(notes), problems

@@ -1,0 +1,49 @@
+"""A small catalog of the shape of the real one, for tests that must not depend on its content."""
+
+from __future__ import annotations
+
+import pytest
+
+from labctl import catalog
+
+VARIANTS = """\
+base:
+  title: node to node
+  role: datapath_base
+  endpoint: node
+  encryptions: {none: true, wireguard: true, ipsec: "needs a kernel with ESP"}
+  expected: {conntrack: true}
+  vars: {base_rules: [a, b]}
+base-clean:
+  title: node to node, no hook
+  role: datapath_base
+  endpoint: node
+  encryptions: {none: true, wireguard: "not built yet", ipsec: "not built yet"}
+  reference: base
+  expected: {conntrack: false}
+  vars: {}
+pods:
+  title: pods through the stack
+  role: datapath_pods
+  endpoint: pod
+  encryptions: {none: true, wireguard: true, ipsec: true}
+  reference: base
+  expected: {conntrack: true}
+  vars: {}
+"""
+
+
+WORKLOADS = """\
+tcp_stream: {title: bulk, test: TCP_STREAM, metric: throughput, unit: Gbit/s, options: [-m, "65536"], latency: false}
+tcp_rr: {title: requests, test: TCP_RR, metric: request rate, unit: requests/s, options: [-r, "1,1"], latency: true}
+tcp_crr: {title: connects, test: TCP_CRR, metric: connects, unit: connections/s, options: [-r, "1,1"], latency: true}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> catalog.Catalog:
+    """Three variants and three workloads."""
+    directory = tmp_path_factory.mktemp("catalog")
+    (directory / "variants.yml").write_text(VARIANTS)
+    (directory / "workloads.yml").write_text(WORKLOADS)
+    return catalog.load(directory)
