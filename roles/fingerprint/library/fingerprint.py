@@ -1,0 +1,114 @@
+#!/usr/bin/python
+"""The Ansible module `fingerprint`: everything about a node that can change a number. Changes nothing."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fingerprint
+short_description: Read everything about a node that can change a measured number
+description:
+  - Returns kernel, CPU, network card, settings, versions and load of the node as one document.
+  - Reads only. What is missing, or not readable, is null.
+options:
+  interface:
+    description: The interface that carries the measured traffic.
+    type: str
+    required: true
+author: [labctl]
+"""
+
+EXAMPLES = r"""
+- name: The node's fingerprint is known
+  fingerprint:
+    interface: "{{ cable_interface }}"
+"""
+
+RETURN = r"""
+fingerprint:
+  description: The document, schema labctl.fingerprint/1; roles/fingerprint/README.md describes it.
+  type: dict
+  returned: always
+"""
+
+import hashlib
+import json
+import platform
+from typing import Dict, Mapping, Optional
+
+from ansible.module_utils import fingerprint_machine as machine
+from ansible.module_utils import fingerprint_network as network
+from ansible.module_utils import fingerprint_settings as settings
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.fingerprint_probe import Commands, Files, now
+
+SCHEMA = "labctl.fingerprint/1"
+
+# What must not change between two rounds of a run, whatever setups are deployed in between. Not in it: `boot`,
+# `memory` (virtual machines grow and shrink), `link`, `network`, `congestion_control`, `sysctl.setup` (a setup sets
+# them, or a module that it loads brings them) and `state`.
+IDENTITY = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl")
+
+
+def identity(document: Mapping[str, object]) -> str:
+    """SHA-256 of the canonical JSON of the sections in IDENTITY, the settings of setups left out."""
+    parts = {name: document[name] for name in IDENTITY}
+    sysctls = document["sysctl"]
+    if isinstance(sysctls, dict):
+        parts["sysctl"] = {scope: values for scope, values in sysctls.items() if scope != "setup"}
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def take(files: Files, commands: Commands, interface: str) -> Dict[str, object]:
+    """The fingerprint of this node. Commands are started first and run while files are read."""
+    commands.start({**network.commands(interface), **settings.COMMANDS})
+    kernel = machine.kernel(files)
+    if netfilter_is_loaded(files, kernel):
+        commands.start({"nft": ("nft", "-json", "--terse", "list", "ruleset")})
+    synchronized, error_us = settings.clock_synchronized()
+    document: Dict[str, object] = {
+        "schema": SCHEMA,
+        "kernel": kernel,
+        "boot": machine.boot(files),
+        "cpu": machine.cpu(files),
+        "memory": machine.memory(files),
+        "sysctl": settings.sysctl(files, interface),
+        "congestion_control": settings.congestion_control(files),
+        "state": {
+            **machine.state(files, now()),
+            "clock_synchronized": synchronized,
+            "clock_error_us": error_us,
+        },
+    }
+    # The batch runs only where the list of qdiscs, which by now is there, names a device that can carry filters.
+    devices = network.hooked_devices(commands)
+    if devices:
+        commands.start({"filters": ("tc", "-json", "-batch", "-")}, stdin=network.filter_batch(devices))
+    document["machine"] = machine.machine(files, commands)
+    document["link"] = network.link(commands)
+    document["nic"] = network.nic(files, commands, interface)
+    document["network"] = network.network(files, commands)
+    document["versions"] = settings.versions(files, commands, platform.python_version())
+    document["services"] = settings.services(files, commands)
+    document["identity"] = identity(document)
+    return document
+
+
+def netfilter_is_loaded(files: Files, kernel: Mapping[str, object]) -> bool:
+    """Whether asking for the rules loads no module: asking would load nf_tables where it is not there yet."""
+    config: Optional[object] = kernel["config"]
+    built_in = isinstance(config, dict) and config.get("NF_TABLES") == "y"
+    return built_in or "\nnf_tables " in "\n" + (files.text("/proc/modules") or "")
+
+
+def main() -> None:
+    """Take the fingerprint and return it."""
+    module = AnsibleModule(argument_spec={"interface": {"type": "str", "required": True}}, supports_check_mode=True)
+    commands = Commands()
+    document = take(Files(), commands, module.params["interface"])
+    commands.end()
+    module.exit_json(changed=False, fingerprint=document)
+
+
+if __name__ == "__main__":
+    main()
