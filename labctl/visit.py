@@ -76,7 +76,7 @@ def samples_for(plan: Plan, visit: Visit) -> tuple[PlannedSample, ...]:
                     interval_s=plan.interval_s,
                     test=workload.test,
                     options=workload.options,
-                    selectors=(),
+                    selectors=workload.selectors,
                     pin=plan.pin,
                     data_port=FIRST_PORT + port % usable,
                     time_limit_s=plan.duration_s + plan.warmup_s + SLACK_S,

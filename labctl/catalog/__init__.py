@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from labctl.errors import LabctlError, Problem
+from labctl.netperf import Selector, Test
 from labctl.records import decode, load_yaml, suggestion
 
 CATALOG_DIR = Path(__file__).parent
@@ -69,15 +70,22 @@ class Variant:
 
 @dataclass(frozen=True)
 class Workload:
-    """What netperf does in a cell. `options` are test-level options of netperf (after its `--`)."""
+    """What netperf does in a cell.
+
+    `options` are test-level options of netperf (after its `--`), `selectors` the fields it is asked for.
+    `packets_per_unit` bounds the packets on the cable, both directions together, for one request or
+    connection; None where packets do not belong to units (bulk data).
+    """
 
     name: str
     title: str
-    test: str
+    test: Test
     metric: str
     unit: Unit
     options: tuple[str, ...]
     latency: bool
+    selectors: tuple[Selector, ...]
+    packets_per_unit: tuple[float, float] | None
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,15 @@ pods:
 
 
 WORKLOADS = """\
-tcp_stream: {title: bulk, test: TCP_STREAM, metric: throughput, unit: Gbit/s, options: [-m, "65536"], latency: false}
-tcp_rr: {title: requests, test: TCP_RR, metric: request rate, unit: requests/s, options: [-r, "1,1"], latency: true}
-tcp_crr: {title: connects, test: TCP_CRR, metric: connects, unit: connections/s, options: [-r, "1,1"], latency: true}
+tcp_stream:
+  {title: bulk, test: TCP_STREAM, metric: throughput, unit: Gbit/s, options: [-m, "65536"], latency: false,
+   selectors: [THROUGHPUT], packets_per_unit: null}
+tcp_rr:
+  {title: requests, test: TCP_RR, metric: request rate, unit: requests/s, options: [-r, "1,1"], latency: true,
+   selectors: [THROUGHPUT, P50_LATENCY], packets_per_unit: [2, 2]}
+tcp_crr:
+  {title: connects, test: TCP_CRR, metric: connects, unit: connections/s, options: [-r, "1,1"], latency: true,
+   selectors: [THROUGHPUT, P50_LATENCY], packets_per_unit: [8, 11]}
 """
 
 
