@@ -1,0 +1,381 @@
+"""The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labctl import console
+from labctl.errors import LabctlError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labctl import matrix as matrix_module
+    from labctl.options import RawOptions
+    from labctl.plan import Plan
+    from labctl.play import AnsibleOptions, Inventory, Listener, Session
+    from labctl.workflow import Look
+
+app = typer.Typer(
+    name="labctl",
+    help="What does this CNI cost me? A lab that deploys network variants, proves them and measures them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+lab_app = typer.Typer(help="The embedded labs: hosts on this machine.", no_args_is_help=True)
+runs_app = typer.Typer(help="What was measured.", no_args_is_help=True)
+app.add_typer(lab_app, name="lab")
+app.add_typer(runs_app, name="runs")
+
+LabOption = Annotated[str, typer.Option("--lab", "-i", help="Inventory directory of the lab, or its name.")]
+BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo.")]
+LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
+CheckOption = Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")]
+DiffOption = Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")]
+VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Ansible's verbosity.")]
+FormatOption = Annotated[str, typer.Option("--format", help="table, github, csv or json.")]
+
+
+def _text(help: str) -> object:  # noqa: A002  (typer's word)
+    return Annotated[str | None, typer.Option(help=help)]
+
+
+def _flag(name: str, help: str) -> object:  # noqa: A002  (typer's word)
+    return Annotated[bool, typer.Option(name, help=help)]
+
+
+# The options that say what is measured; `plan` and `matrix` take the same ones. Name to annotation and default.
+MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
+    "variant": (_text("Variants, separated by commas [default: all]."), None),
+    "encryption": (_text("Encryptions, separated by commas [default: none]."), None),
+    "mtu": (_text("MTUs, separated by commas [default: 1500]."), None),
+    "workload": (_text("Workloads, separated by commas [default: all]."), None),
+    "processes": (_text("netperf processes: numbers or max, separated by commas [default: 1,max]."), None),
+    "duration": (_text("Measured window of a sample: 10, 10s, 2m [default: 10s]."), None),
+    "warmup": (_text("Time before the window [default: 2s]."), None),
+    "repeat": (_text("Samples of a cell per round [default: 1]."), None),
+    "rounds": (_text("Visits of every setup; an interval needs 6 [default: 6]."), None),
+    "pin": (_text("none, or cores: one CPU thread per process [default: none]."), None),
+    "endpoint": (_text("Only variants whose ends are pods, or nodes: pod or node."), None),
+    "seed": (_text("Seed of the order of setups [default: the time]."), None),
+    "noise_floor": (_flag("--noise-floor", "Measure the reference twice (A/A)."), False),
+    "no_reference": (_flag("--no-reference", "Do not bring reference setups along."), False),
+    "quick": (_flag("--quick", "Three variants, 2 s, three rounds: a look, not a result."), False),
+}
+
+
+def _takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `raw` by the options of a matrix, each declared once above."""
+    hints = {name: globals().get(str(text), text) for name, text in command.__annotations__.items()}
+    signature = inspect.signature(command)
+    own = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items() if name != "raw"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter(name, kind, default=default, annotation=annotation)
+        for name, (annotation, default) in MATRIX_OPTIONS.items()
+    ]
+    parameters = [*options, *(parameter.replace(kind=kind) for parameter in own)]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        from labctl.options import RawOptions
+
+        raw = RawOptions(**{name: given.pop(name) for name in MATRIX_OPTIONS})
+        command(raw=raw, **given)
+
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
+
+
+def _options(
+    become: bool, limit: str | None = None, check: bool = False, diff: bool = False, verbose: int = 0
+) -> AnsibleOptions:
+    from labctl.play import AnsibleOptions
+
+    password = typer.prompt("BECOME password", hide_input=True) if become else None
+    return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
+
+
+def _show_tasks(live: console.Live) -> Listener:
+    """Show each task as it starts, and each one that changed something or failed as a line that stays."""
+    from labctl.play import TaskResult, TaskStart
+
+    def listener(event: TaskStart | TaskResult) -> None:
+        if isinstance(event, TaskStart):
+            live.step(event.task)
+        elif not event.ok:
+            live.line(f"{live.elapsed}  failed   {event.node}: {event.task}")
+        elif event.changed:
+            live.line(f"{live.elapsed}  changed  {event.node}: {event.task}")
+
+    return listener
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from labctl import __version__
+
+        console.out(f"labctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+@lab_app.command("create")
+def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
+    """Create the hosts of a lab on this machine; what is there already stays."""
+    from labctl import lab as labs
+    from labctl.play import Session
+
+    with Session() as session:
+        live = console.Live()
+        created = labs.create(session, lab, _options(become), _show_tasks(live))
+        live.clear()
+    console.out(f"lab {created.name}: " + ", ".join(f"{node.name} {node.address}" for node in created.nodes))
+
+
+@lab_app.command("destroy")
+def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
+    """Remove a lab and all that belongs to it, and prove the host unchanged."""
+    from labctl import lab as labs
+    from labctl.play import Session
+
+    with Session() as session:
+        live = console.Live()
+        labs.destroy(session, lab, _options(become), _show_tasks(live))
+        live.clear()
+    console.out(f"lab {lab}: nothing is left, the host's kernel settings are as before")
+
+
+@lab_app.command("list")
+def lab_list() -> None:
+    """List the labs that were created on this machine."""
+    from labctl import lab as labs
+    from labctl import tables
+
+    rows = [
+        {
+            "lab": lab.name,
+            "kind": lab.kind,
+            "state": lab.state,
+            "nodes": " ".join(f"{n.name}={n.address}" for n in lab.nodes),
+        }
+        for lab in labs.list_labs()
+    ]
+    console.out(tables.plain(rows) if rows else "no lab; make one with: labctl lab create")
+
+
+@lab_app.command("shell")
+def lab_shell(
+    node: Annotated[str, typer.Argument(help="Name of the node, such as node1.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A command instead of a login shell.")] = None,
+    lab: LabOption = "local",
+) -> None:
+    """Log in to a node over SSH."""
+    import os
+
+    from labctl import lab as labs
+
+    argv = [*labs.shell_command(lab, node), *(command or [])]
+    os.execvp(argv[0], argv)  # noqa: S606  (an argv of our own)
+
+
+@app.command()
+def check(
+    lab: LabOption = "local", become: BecomeOption = False, limit: LimitOption = None, style: FormatOption = "table"
+) -> None:
+    """Look at the lab and say what would hinder a measurement; changes nothing."""
+    from labctl import check as checks
+    from labctl import tables, workflow
+    from labctl.play import Session
+
+    with Session() as session:
+        inventory = workflow.open_lab(session, lab)
+        live = console.Live()
+        seen = workflow.look(session, inventory, _options(become, limit), _show_tasks(live))
+        live.clear()
+    findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
+    console.out(tables.plain(checks.table_rows(findings), style))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def provision(
+    lab: LabOption = "local",
+    become: BecomeOption = False,
+    limit: LimitOption = None,
+    check: CheckOption = False,
+    diff: DiffOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Install and set up what the variants need; a second time changes nothing."""
+    from labctl import workflow
+    from labctl.play import Session
+
+    with Session() as session:
+        inventory = workflow.open_lab(session, lab)
+        live = console.Live()
+        options = _options(become, limit, check, diff, verbose)
+        outcome = workflow.provision(session, inventory, options, _show_tasks(live)).require()
+        live.clear()
+    console.out(f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s")
+
+
+@app.command()
+@_takes_matrix_options
+def plan(
+    raw: RawOptions,
+    lab: LabOption = "local",
+    become: BecomeOption = False,
+    style: FormatOption = "table",
+) -> None:
+    """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
+    from labctl import catalog, tables, workflow
+    from labctl.options import parse_options
+    from labctl.play import Session
+
+    options = parse_options(raw, catalog.load())
+    with Session() as session:
+        inventory = workflow.open_lab(session, lab)
+        seen = workflow.look(session, inventory, _options(become))
+    console.out(tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
+
+
+@app.command()
+@_takes_matrix_options
+def matrix(
+    raw: RawOptions,
+    lab: LabOption = "local",
+    become: BecomeOption = False,
+    style: FormatOption = "table",
+) -> None:
+    """Deploy, prove and measure every setup, round by round, and print the summary."""
+    from labctl import catalog, workflow
+    from labctl.options import parse_options
+    from labctl.play import Session
+
+    wanted = parse_options(raw, catalog.load())
+    options = _options(become)
+    with Session() as session:
+        inventory, seen = _ready(session, lab, options)
+        planned = workflow.plan(wanted, workflow.facts(inventory, seen))
+        live = console.Live()
+        size = f"{len(planned.setups)} setups, {planned.samples} samples"
+        live.line(f"{planned.id}: {size}, about {console.clock(planned.estimated_s)}")
+        result = workflow.measure(session, planned, inventory, options, _show_progress(live, planned))
+        live.clear()
+    _print_report(str(result.folder), style)
+    console.note(f"run folder: {result.folder}")
+    if result.interrupted or any(visit.status != "ok" for visit in result.visits):
+        raise typer.Exit(1)
+
+
+def _ready(session: Session, lab: str, options: AnsibleOptions) -> tuple[Inventory, Look]:
+    """The lab, looked at; a local lab that is missing or bare is created and provisioned first."""
+    from labctl import lab as labs
+    from labctl import workflow
+
+    inventory = workflow.open_lab(session, lab)
+    live = console.Live()
+    if inventory.kind == "local" and not labs.is_up(inventory.name):
+        live.line(f"{live.elapsed}  creating lab {inventory.name}")
+        labs.create(session, lab, options, _show_tasks(live))
+    seen = workflow.look(session, inventory, options, _show_tasks(live))
+    seen.outcome.require()
+    if not workflow.is_provisioned(seen):
+        if inventory.kind != "local":
+            problem = Problem("the lab is not provisioned", str(inventory.path), hint="labctl provision")
+            raise LabctlError(problem)
+        live.line(f"{live.elapsed}  provisioning lab {inventory.name}")
+        workflow.provision(session, inventory, options, _show_tasks(live)).require()
+        seen = workflow.look(session, inventory, options, _show_tasks(live))
+    live.clear()
+    return inventory, seen
+
+
+def _show_progress(live: console.Live, planned: Plan) -> Callable[[matrix_module.Progress], None]:
+    """One line per sample, the step in hand between them."""
+    from labctl import matrix as matrix_module
+    from labctl import tables
+
+    def progress(event: matrix_module.Progress) -> None:
+        if isinstance(event, matrix_module.Measured):
+            sample = event.sample
+            live.line(
+                f"{live.elapsed}  {event.number:>{len(str(event.total))}}/{event.total}  {sample.id:<40} "
+                f"{tables.sample_words(sample)}  {console.clock(event.left_s)} left"
+            )
+        elif isinstance(event, matrix_module.VisitFailed):
+            for failure in event.failures:
+                live.line(f"{live.elapsed}  {event.setup} round {event.round} failed: {failure.problem()}")
+        elif event.node:
+            live.line(f"{live.elapsed}  {event.setup} round {event.round}: {event.node}: failed: {event.text}")
+        else:
+            live.step(f"{event.setup} round {event.round}/{planned.rounds}: {event.text}", event.left_s)
+
+    return progress
+
+
+def _print_report(run: str, style: str) -> None:
+    from labctl import report as reports
+
+    console.out(reports.render(run, style))
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Id of the run, the beginning of one, a path, or latest.")] = "latest",
+    style: FormatOption = "table",
+) -> None:
+    """Print the summary of a run, rebuilt from its samples."""
+    _print_report(run, style)
+
+
+@runs_app.command("list")
+def runs_list(style: FormatOption = "table") -> None:
+    """List the runs in ./runs."""
+    from labctl import runs, tables
+
+    console.out(tables.plain(runs.list_rows(), style))
+
+
+@runs_app.command("show")
+def runs_show(run: Annotated[str, typer.Argument(help="Id of the run, or latest.")] = "latest") -> None:
+    """Show what a run is: its plan, how far it got, what failed."""
+    from labctl import runs
+
+    console.out(runs.describe(run))
+
+
+@runs_app.command("remove")
+def runs_remove(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
+    """Delete a run and all its samples."""
+    from labctl import runs
+
+    console.out(f"removed {runs.remove(run)}")
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 regressed."""
+    try:
+        app()
+    except LabctlError as failure:
+        console.error(failure)
+        sys.exit(failure.exit_code)
+    except KeyboardInterrupt:
+        console.error(UsageError(Problem("interrupted")))
+        sys.exit(1)
