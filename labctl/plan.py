@@ -93,6 +93,11 @@ class Plan:
         return len(self.cells) * self.rounds * self.repeat
 
 
+def cell_id(setup: str, workload: str, processes_label: str) -> str:
+    """The id of a cell, which is also the name of its folder."""
+    return f"{setup}.{workload}.{processes_label}"
+
+
 def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: datetime) -> Plan:
     """The plan for `options`. Raises UsageError with the pairs that cannot exist and impossible numbers."""
     created = created.astimezone(UTC).replace(microsecond=0)
@@ -101,7 +106,7 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
     if refusals or too_many:
         raise UsageError(*refusals, *too_many)
     cells = tuple(
-        Cell(f"{setup.id}.{workload}.{label}", setup.id, workload, count, label)
+        Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
         for setup in setups
         for workload in options.workloads
         for label, count in processes

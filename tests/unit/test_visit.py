@@ -54,7 +54,7 @@ def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> No
         "interval_s": 0.2,
         "test": "TCP_RR",
         "options": ["-r", "1,1"],
-        "selectors": [],
+        "selectors": ["THROUGHPUT", "P50_LATENCY"],
         "pin": "none",
         "data_port": 20000,
         "time_limit_s": 33.0,
