@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # ansible-lint and molecule look for their own tools on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHON
+# Ansible refuses to start in a locale that the machine does not have, as after ssh from a machine that does.
+export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
