@@ -56,15 +56,7 @@ def resolve_lab(lab: str) -> Path:
 def known_labs() -> tuple[str, ...]:
     """Return the names that `resolve_lab` knows from here, sorted."""
     return tuple(
-        sorted(
-            {
-                entry.name
-                for root in _lab_roots()
-                if root.is_dir()
-                for entry in root.iterdir()
-                if entry.is_dir()
-            }
-        )
+        sorted({entry.name for root in _lab_roots() if root.is_dir() for entry in root.iterdir() if entry.is_dir()})
     )
 
 

@@ -38,9 +38,7 @@ def test_content_of_a_wheel_is_inside_the_package(shipped: Path) -> None:
 
 def test_content_that_is_nowhere_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "_PACKAGE", tmp_path / "labctl")
-    with pytest.raises(
-        LabctlError, match=r"The playbooks of labctl are not where its package is\.\n.*where: "
-    ):
+    with pytest.raises(LabctlError, match=r"The playbooks of labctl are not where its package is\.\n.*where: "):
         paths.content_root()
 
 
