@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -242,6 +243,10 @@ class Session:
 
     def __init__(self) -> None:
         self._sockets = Path(tempfile.mkdtemp(prefix="labctl-ssh-"))
+        # Runner looks for Ansible on PATH, where an environment that is not activated (pipx) does not stand.
+        own = str(Path(sys.executable).parent)
+        if own not in os.environ.get("PATH", "").split(os.pathsep):
+            os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", os.defpath)
 
     def __enter__(self) -> Session:
         return self
