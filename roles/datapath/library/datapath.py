@@ -1,0 +1,228 @@
+#!/usr/bin/python
+"""Ansible module: build or remove the path that test traffic takes on one node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: datapath
+short_description: Build or remove the path that test traffic takes on one node
+description:
+  - Sets the cable's MTU and builds what the arguments name - a pod behind a veth pair, netfilter rules, tc programs.
+  - Before each change it writes down what it found in /run/labctl/datapath.json. Removing goes by that record alone,
+    puts the recorded values back, and leaves nothing. Without a record nothing is touched.
+  - A node that still carries a datapath, whole or half removed, is cleared first unless it is exactly the wanted one.
+  - Refuses a node with netfilter tables that labctl did not make, naming them.
+options:
+  state: {type: str, choices: [present, absent], default: present, description: Whether the path is there.}
+  variant: {type: str, description: Name of the variant for messages and the record. Required when present.}
+  cable: {type: str, description: Interface towards the other node. Required when present.}
+  mtu: {type: int, description: MTU in bytes of the cable and the pod. Required when present.}
+  pod: {type: dict, description: The pod to build; its address, its gateway, peer_network and peer_address.}
+  nft: {type: str, default: "", description: Ruleset in nft's language.}
+  iptables: {type: str, default: "", description: Rules in the form of iptables-save.}
+  programs: {type: dict, description: The tc programs to attach; object is the path on the node, sha256 its sum.}
+author: labctl
+"""
+
+RETURN = r"""
+tables: {description: Netfilter tables that the path brought., type: list, returned: when present}
+iptables_backend: {description: Version and backend of iptables., type: str, returned: when iptables rules are loaded}
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.datapath_links import (
+    HOST_END,
+    NAMESPACE,
+    Cable,
+    Pod,
+    build_pod,
+    forwarding,
+    host_end_exists,
+    mtu_of,
+    namespace_exists,
+    observe_links,
+    remove_pod,
+    set_mtu,
+)
+from ansible.module_utils.datapath_netfilter import (
+    iptables_backend,
+    load_iptables,
+    load_nft,
+    observe_rules,
+    refuse_foreign_tables,
+    remove_tables,
+    tables,
+)
+from ansible.module_utils.datapath_programs import (
+    Programs,
+    attach,
+    detach,
+    observe_programs,
+    refuse_foreign_programs,
+)
+from ansible.module_utils.datapath_system import (
+    SCHEMA,
+    Refused,
+    ToolFailed,
+    digest,
+    load_record,
+    read_text,
+    remove_record,
+    save_record,
+    write_setting,
+)
+
+POD_ARGUMENTS = ("address", "gateway", "peer_network", "peer_address")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A whole path, as the arguments name it."""
+
+    variant: str
+    cable: Cable
+    pod: Pod | None
+    nft: str
+    iptables: str
+    programs: Programs | None
+
+
+def observe(wanted: Wanted) -> str:
+    """Return a digest of everything that the path consists of, as it is now."""
+    return digest(
+        {
+            "links": observe_links(wanted.cable, wanted.pod is not None),
+            "rules": observe_rules(),
+            "programs": observe_programs(wanted.cable.interface),
+        }
+    )
+
+
+def refuse_foreign(wanted: Wanted) -> None:
+    """Refuse what would be measured along, and names of ours on things that no record of ours mentions."""
+    refuse_foreign_tables(wanted.variant)
+    if wanted.pod and (namespace_exists() or host_end_exists()):
+        raise Refused(
+            f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own. "
+            f"If nothing needs them: ip link delete {HOST_END}; ip netns delete {NAMESPACE}"
+        )
+    if wanted.programs:
+        refuse_foreign_programs(wanted.cable.interface)
+
+
+def build(wanted: Wanted) -> None:
+    """Build the path, writing down before each change what undoing it takes."""
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "variant": wanted.variant,
+        "digest": digest(asdict(wanted)),
+        "cable": {"interface": wanted.cable.interface, "mtu": mtu_of(wanted.cable.interface)},
+        "pod": asdict(wanted.pod) if wanted.pod else None,
+        "settings": {},
+        "tables_before": tables(),
+        "programs": bool(wanted.programs),
+        "built": None,
+    }
+    switch = forwarding(wanted.cable.interface)
+    if wanted.pod:
+        record["settings"][switch] = read_text(switch)
+    save_record(record)
+    set_mtu(wanted.cable.interface, wanted.cable.mtu)
+    if wanted.pod:
+        build_pod(wanted.cable, wanted.pod)
+        write_setting(switch, "1")
+    if wanted.nft:
+        load_nft(wanted.nft)
+    if wanted.iptables:
+        load_iptables(wanted.iptables)
+    if wanted.programs:
+        attach(wanted.programs, wanted.cable.interface, HOST_END)
+    save_record(dict(record, built=observe(wanted)))
+
+
+def remove(record: dict[str, Any]) -> None:
+    """Undo what the record names, as far as it is still there, and forget the record last."""
+    cable = Cable(record["cable"]["interface"], record["cable"]["mtu"])
+    if record["programs"]:
+        detach(cable.interface)
+    remove_tables([table for table in tables() if table not in record["tables_before"]])
+    if record["pod"]:
+        remove_pod(cable, Pod(**record["pod"]))
+    for path, value in record["settings"].items():
+        if read_text(path) not in (value, None):
+            write_setting(path, value)
+    set_mtu(cable.interface, cable.mtu)
+    remove_record()
+
+
+def bring_about(wanted: Wanted, check_mode: bool) -> bool:
+    """Make the node carry exactly the wanted path. Return whether that took a change."""
+    record = load_record()
+    if record and record["digest"] == digest(asdict(wanted)) and record["built"] == observe(wanted):
+        return False
+    if check_mode:
+        return True
+    if record:
+        remove(record)
+    refuse_foreign(wanted)
+    build(wanted)
+    return True
+
+
+def wanted_of(parameters: dict[str, Any]) -> Wanted:
+    """Return the arguments as typed data."""
+    pod, programs = parameters["pod"], parameters["programs"]
+    return Wanted(
+        variant=parameters["variant"],
+        cable=Cable(parameters["cable"], parameters["mtu"]),
+        pod=Pod(**{name: pod[name] for name in POD_ARGUMENTS}) if pod else None,
+        nft=parameters["nft"],
+        iptables=parameters["iptables"],
+        programs=Programs(programs["object"], programs["sha256"]) if programs else None,
+    )
+
+
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say and return the task's result."""
+    if module.params["state"] == "absent":
+        record = load_record()
+        if record and not module.check_mode:
+            remove(record)
+        return {"changed": record is not None}
+    wanted = wanted_of(module.params)
+    changed = bring_about(wanted, module.check_mode)
+    result: dict[str, Any] = {"changed": changed, "tables": tables()}
+    if wanted.iptables:
+        result["iptables_backend"] = iptables_backend()
+    return result
+
+
+def main() -> None:
+    text = {"type": "str", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "variant": {"type": "str"},
+            "cable": {"type": "str"},
+            "mtu": {"type": "int"},
+            "pod": {"type": "dict", "options": {name: text for name in POD_ARGUMENTS}},
+            "nft": {"type": "str", "default": ""},
+            "iptables": {"type": "str", "default": ""},
+            "programs": {"type": "dict", "options": {"object": text, "sha256": text}},
+        },
+        required_if=[("state", "present", ("variant", "cable", "mtu"))],
+        supports_check_mode=True,
+    )
+    try:
+        result = act(module)
+    except (Refused, ToolFailed) as problem:
+        module.fail_json(msg=str(problem))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The tc programs of a datapath: loading them, attaching them, reading what they counted.
+
+bpftool loads the object with its maps, tc attaches what is pinned. Both happen in a mount namespace with a BPF
+filesystem of its own, so no pin outlives the module: the programs live as long as their filters do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.datapath_links import index_of
+from ansible.module_utils.datapath_system import Refused, ToolFailed, run, run_json
+
+BPF_MOUNT = "/sys/fs/bpf"
+CABLE_PROGRAM = "cable_ingress"
+POD_PROGRAM = "pod_ingress"
+# Entries of the counter map, as the .bpf.c file numbers them.
+COUNTERS = {CABLE_PROGRAM: (0, 1), POD_PROGRAM: (2, 3)}
+# Helpers by their number in the kernel's interface, with the release that brought each.
+HELPERS = {69: ("bpf_fib_lookup", "4.18"), 152: ("bpf_redirect_neigh", "5.10"), 155: ("bpf_redirect_peer", "5.10")}
+UNKNOWN_HELPER = re.compile(r"(?:unknown func|invalid func|program of this type cannot use helper) \S*?#(\d+)")
+
+CLONE_NEWNS = 0x00020000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Programs:
+    """A compiled object on the node, and the sum that it must have."""
+
+    object: str
+    sha256: str
+
+
+def refuse_foreign_programs(interface: str) -> None:
+    """Refuse an interface on which somebody else filters packets."""
+    if has_clsact(interface):
+        raise Refused(
+            f"{interface} carries a clsact qdisc that labctl did not make: `tc filter show dev {interface} ingress` names its "
+            f"programs. Stop what attached them (`tc qdisc delete dev {interface} clsact` removes them), then deploy again"
+        )
+
+
+def has_clsact(interface: str) -> bool:
+    """Whether programs can be attached to the interface."""
+    return any(entry["kind"] == "clsact" for entry in run_json(["tc", "-json", "qdisc", "show", "dev", interface]))
+
+
+def explain(failure: str, release: str) -> str:
+    """Return why a kernel refused the object, naming a missing helper and the kernel that has it."""
+    found = UNKNOWN_HELPER.search(failure)
+    if found:
+        number = int(found.group(1))
+        name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
+        return f"Kernel {release} lacks {name}, which Linux {since} brought: veth-ebpf needs a node with kernel 5.10 or later"
+    return f"Kernel {release} refuses the tc programs of veth-ebpf: {failure.strip()}"
+
+
+def load(programs: Programs) -> str:
+    """Load the object and pin it; return the folder with its pins, which ends with this process."""
+    with open(programs.object, "rb") as stream:
+        seen = hashlib.sha256(stream.read()).hexdigest()
+    if seen != programs.sha256:
+        raise Refused(f"{programs.object} has sha256 {seen}, not {programs.sha256}: run playbooks/provision.yml again")
+    _mount_private_bpf()
+    folder = f"{BPF_MOUNT}/labctl"
+    try:
+        run(["bpftool", "prog", "loadall", programs.object, folder, "type", "classifier", "pinmaps", f"{folder}-maps"])
+    except ToolFailed as failure:
+        raise Refused(explain(failure.output, platform.release())) from failure
+    return folder
+
+
+def attach(programs: Programs, cable: str, host_end: str) -> None:
+    """Attach both programs, configured for these two interfaces."""
+    folder = load(programs)
+    for key, interface in enumerate((host_end, cable)):
+        _set_map(f"{folder}-maps/veth_devices", key, index_of(interface))
+    commands = []
+    for interface, program in ((cable, CABLE_PROGRAM), (host_end, POD_PROGRAM)):
+        pin = f"{folder}/{_pin_of(folder, program)}"
+        commands += [
+            f"qdisc add dev {interface} clsact",
+            f"filter add dev {interface} ingress protocol ip prio 1 handle 1 bpf direct-action object-pinned {pin}",
+        ]
+    run(["tc", "-batch", "-"], "\n".join(commands) + "\n")
+
+
+def detach(cable: str) -> None:
+    """Take the programs off the cable; those of the pod's host end go with it."""
+    if has_clsact(cable):
+        run(["tc", "qdisc", "delete", "dev", cable, "clsact"])
+
+
+def observe_programs(interface: str) -> list[dict[str, Any]]:
+    """Return the programs on an interface as [{"id": kernel's number, "name": ..., "direction": "ingress"}]."""
+    found = []
+    if not has_clsact(interface):
+        return found
+    for direction in ("ingress", "egress"):
+        for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
+            program = entry.get("options", {}).get("prog")
+            if program:
+                shown = run_json(["bpftool", "-json", "prog", "show", "id", str(program["id"])])
+                found.append({"id": program["id"], "name": shown["name"], "direction": direction, "maps": shown["map_ids"]})
+    return found
+
+
+def read_counters(maps: list[int]) -> dict[str, dict[str, int]]:
+    """Return what the programs that share these maps counted: {program: {"hits": packets, "passed": packets}}."""
+    for number in maps:
+        if run_json(["bpftool", "-json", "map", "show", "id", str(number)])["name"] == "veth_counters":
+            entries = run_json(["bpftool", "-json", "map", "dump", "id", str(number)])
+            return counters_of(entries)
+    raise Refused("the attached programs have no map veth_counters: they are not labctl's")
+
+
+def counters_of(entries: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Return the counters in bpftool's dump of a per-CPU array, summed over the CPUs."""
+    totals = {}
+    for entry in entries:
+        key = _integer(entry["key"])
+        totals[key] = sum(_integer(value["value"]) for value in entry["values"])
+    return {name: {"hits": totals[hits], "passed": totals[passed]} for name, (hits, passed) in COUNTERS.items()}
+
+
+def _integer(octets: list[str]) -> int:
+    return int.from_bytes(bytes(int(octet, 16) for octet in octets), sys.byteorder)
+
+
+def _set_map(pin: str, key: int, value: int) -> None:
+    def octets(number: int) -> list[str]:
+        return [str(octet) for octet in number.to_bytes(4, sys.byteorder)]
+
+    run(["bpftool", "map", "update", "pinned", pin, "key", *octets(key), "value", *octets(value)])
+
+
+def _pin_of(folder: str, program: str) -> str:
+    # Old libbpf names a pin after the section, newer after the function; both end in the function's name.
+    for name in os.listdir(folder):
+        if name.endswith(program):
+            return name
+    raise Refused(f"the object has no program {program}: {sorted(os.listdir(folder))}")
+
+
+def _mount_private_bpf() -> None:
+    if not os.path.isdir(BPF_MOUNT):
+        raise Refused(
+            f"Kernel {platform.release()} has no BPF system call ({BPF_MOUNT} is absent): "
+            "veth-ebpf needs a kernel built with CONFIG_BPF_SYSCALL"
+        )
+    libc = ctypes.CDLL(None, use_errno=True)
+    for code in (
+        libc.unshare(CLONE_NEWNS),
+        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
+        libc.mount(b"bpf", BPF_MOUNT.encode(), b"bpf", 0, None),
+    ):
+        if code != 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise Refused(f"a private BPF filesystem cannot be mounted: {reason}. The node needs CAP_SYS_ADMIN and CAP_BPF")

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+"""Ansible module: netserver of labctl, listening on one address in one network namespace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: netserver
+short_description: Run netserver as a unit of systemd on one address, in one network namespace
+description:
+  - Starts the unit and returns once it listens; stops it and returns once it is gone.
+  - A unit that runs with other arguments, or in a namespace that has been made anew since, is replaced.
+options:
+  state: {type: str, choices: [started, stopped], default: started, description: Whether it runs.}
+  unit: {type: str, default: labctl-netserver.service, description: Name of the unit.}
+  address: {type: str, description: IPv4 address to listen on. Required when started.}
+  port: {type: int, default: 12865, description: Control port to listen on.}
+  netns: {type: str, default: "", description: Named network namespace to listen in; empty for the node's own.}
+  timeout: {type: float, default: 10, description: Seconds that it may take until it listens.}
+author: labctl
+"""
+
+RETURN = r"""
+pid: {description: The process that listens., type: int, returned: when started}
+"""
+
+import os
+import subprocess
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.netperf_sockets import listens
+
+BINARY = "/usr/bin/netserver"
+UNITS = "/run/systemd/system"
+POLL_S = 0.01
+
+
+class Unusable(Exception):
+    """netserver does not run as asked; the text says what was seen."""
+
+
+def command(address: str, port: int) -> list[str]:
+    """Return netserver's arguments: in the foreground, IPv4, and without its debug file in /tmp."""
+    return [BINARY, "-D", "-N", "-4", "-L", address, "-p", str(port)]
+
+
+def systemctl(*arguments: str) -> str:
+    """Return what systemctl prints; raise Unusable with its own words when it fails."""
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise Unusable(f"`systemctl {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def main_pid(unit: str) -> int:
+    """Return the unit's main process, 0 when it does not run."""
+    return int(systemctl("show", unit, "--property", "MainPID", "--value") or 0)
+
+
+def runs_as_wanted(pid: int, argv: list[str], netns: str) -> bool:
+    """Whether the process has these arguments and lives in this namespace as it is named now."""
+    namespace = f"/run/netns/{netns}" if netns else "/proc/1/ns/net"
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            same_arguments = stream.read().split(b"\0")[:-1] == [part.encode() for part in argv]
+        seen, wanted = os.stat(f"/proc/{pid}/ns/net"), os.stat(namespace)
+    except FileNotFoundError:
+        return False
+    return same_arguments and (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def wait_until_listening(unit: str, address: str, port: int, timeout: float) -> int:
+    """Return the process that listens. Raise Unusable when it ends, or does not listen in time."""
+    deadline = time.monotonic() + timeout
+    while True:
+        pid = main_pid(unit)
+        if pid == 0:
+            log = subprocess.run(
+                ["journalctl", "--unit", unit, "--lines", "5", "--output", "cat"], capture_output=True, text=True, check=False
+            )
+            raise Unusable(f"{unit} ended before it listened on {address}:{port}: {log.stdout.strip()}")
+        if listens(pid, address, port):
+            return pid
+        if time.monotonic() > deadline:
+            raise Unusable(f"{unit} (process {pid}) does not listen on {address}:{port} after {timeout:g} s")
+        time.sleep(POLL_S)
+
+
+def unit_text(argv: list[str], netns: str) -> str:
+    """Return the unit's file."""
+    namespace = f"NetworkNamespacePath=/run/netns/{netns}\n" if netns else ""
+    return (
+        "[Unit]\nDescription=netserver of labctl\n\n"
+        f"[Service]\nType=exec\n{namespace}ExecStart={' '.join(argv)}\nLimitNOFILE=65536\n"
+    )
+
+
+def start(unit: str, text: str) -> None:
+    """Write the unit below /run, where no boot survives, and start it."""
+    with open(f"{UNITS}/{unit}", "w", encoding="utf-8") as stream:
+        stream.write(text)
+    systemctl("daemon-reload")
+    systemctl("start", unit)
+
+
+def stop(unit: str) -> None:
+    """Stop the unit and remove its file.
+
+    Not a transient unit of systemd-run: on a node whose cgroups are nested in another's, systemd never sees a stopped
+    one's cgroup as empty, keeps it loaded, and refuses the next of that name.
+    """
+    systemctl("stop", unit)
+    os.remove(f"{UNITS}/{unit}")
+    systemctl("daemon-reload")
+
+
+def act(module: AnsibleModule) -> dict[str, object]:
+    """Bring the unit into the wanted state and return the task's result."""
+    wanted = module.params
+    unit, netns = wanted["unit"], wanted["netns"]
+    there = os.path.exists(f"{UNITS}/{unit}")
+    if wanted["state"] == "stopped":
+        if there and not module.check_mode:
+            stop(unit)
+        return {"changed": there}
+    argv = command(wanted["address"], wanted["port"])
+    fits = there and runs_as_wanted(main_pid(unit), argv, netns)
+    if module.check_mode:
+        return {"changed": not fits}
+    if not fits:
+        if not os.path.exists(BINARY):
+            raise Unusable(f"{BINARY} is not installed on this node: run playbooks/provision.yml first")
+        if there:
+            stop(unit)
+        start(unit, unit_text(argv, netns))
+    pid = wait_until_listening(unit, wanted["address"], wanted["port"], wanted["timeout"])
+    return {"changed": not fits, "pid": pid}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            "unit": {"type": "str", "default": "labctl-netserver.service"},
+            "address": {"type": "str"},
+            "port": {"type": "int", "default": 12865},
+            "netns": {"type": "str", "default": ""},
+            "timeout": {"type": "float", "default": 10.0},
+        },
+        required_if=[("state", "started", ("address",))],
+        supports_check_mode=True,
+    )
+    try:
+        result = act(module)
+    except Unusable as problem:
+        module.fail_json(msg=str(problem))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
