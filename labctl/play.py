@@ -219,6 +219,7 @@ def _environment(private: Path, sockets: Path) -> dict[str, str]:
         "ANSIBLE_FORCE_COLOR": "false",
         "ANSIBLE_NOCOLOR": "true",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "LC_ALL": "C.UTF-8",  # Ansible refuses to start in a locale that the machine lacks
         "LABCTL_PID": str(os.getpid()),
     }
     config = _ansible_config()
