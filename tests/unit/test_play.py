@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from labctl.errors import LabctlError, UsageError
-from labctl.play import Event, Failure, Session, TaskResult, TaskStart, hint_for, load_inventory, message_of
+from labctl.play import Event, Failure, Outcome, Session, TaskResult, TaskStart, hint_for, load_inventory, message_of
 
 LOCAL = """
 all:
@@ -24,6 +24,9 @@ all:
 """
 
 
+Run = Callable[..., tuple[Outcome, list[Event]]]
+
+
 @pytest.fixture
 def session() -> Iterator[Session]:
     with Session() as opened:
@@ -31,10 +34,10 @@ def session() -> Iterator[Session]:
 
 
 @pytest.fixture
-def play(tmp_path: Path, session: Session) -> Callable[..., tuple[object, list[Event]]]:
+def play(tmp_path: Path, session: Session) -> Run:
     """Run tasks (YAML) on this machine; the outcome and the events."""
 
-    def run(tasks: str, inventory: str = LOCAL, **arguments: object) -> tuple[object, list[Event]]:
+    def run(tasks: str, inventory: str = LOCAL, **arguments: object) -> tuple[Outcome, list[Event]]:
         (tmp_path / "hosts.yml").write_text(inventory)
         body = "".join(f"    {line}\n" for line in tasks.strip().splitlines())
         (tmp_path / "play.yml").write_text(f"- name: A play\n  hosts: all\n  gather_facts: false\n  tasks:\n{body}")
@@ -71,7 +74,7 @@ def running(marker: str) -> list[int]:
     return found
 
 
-def test_results_reach_the_listener(play: Callable[..., tuple[object, list[Event]]], tmp_path: Path) -> None:
+def test_results_reach_the_listener(play: Run, tmp_path: Path) -> None:
     outcome, events = play(
         f"- name: A file is there\n  ansible.builtin.copy: {{content: x, dest: {tmp_path}/made, mode: '0600'}}",
         log=tmp_path / "log",
@@ -84,9 +87,10 @@ def test_results_reach_the_listener(play: Callable[..., tuple[object, list[Event
     assert "PLAY RECAP" in (tmp_path / "log").read_text()
 
 
-def test_a_failure_names_task_node_and_what_the_command_said(play: Callable[..., tuple[object, list[Event]]]) -> None:
+def test_a_failure_names_task_node_and_what_the_command_said(play: Run) -> None:
     outcome, _ = play(
-        "- name: The command works\n  ansible.builtin.command: {argv: [sh, -c, 'echo told you >&2; exit 3']}\n  changed_when: false"
+        "- name: The command works\n  changed_when: false\n"
+        "  ansible.builtin.command: {argv: [sh, -c, 'echo told you >&2; exit 3']}"
     )
     assert outcome.status == "failed"
     assert outcome.failures == (
@@ -96,7 +100,7 @@ def test_a_failure_names_task_node_and_what_the_command_said(play: Callable[...,
         outcome.require()
 
 
-def test_a_failing_loop_reports_the_failing_item_only(play: Callable[..., tuple[object, list[Event]]]) -> None:
+def test_a_failing_loop_reports_the_failing_item_only(play: Run) -> None:
     outcome, events = play(
         "- name: Items are fine\n  ansible.builtin.assert: {that: item != 2, fail_msg: 'no twos'}\n  loop: [1, 2, 3]"
     )
@@ -104,7 +108,7 @@ def test_a_failing_loop_reports_the_failing_item_only(play: Callable[..., tuple[
     assert [event.item for event in events if isinstance(event, TaskResult)] == [1, 2, 3]
 
 
-def test_variables_of_one_call_do_not_reach_the_next(play: Callable[..., tuple[object, list[Event]]]) -> None:
+def test_variables_of_one_call_do_not_reach_the_next(play: Run) -> None:
     tasks = "- name: Shown\n  ansible.builtin.debug: {msg: \"{{ given | default('nothing') }}\"}"
     _, first = play(tasks, LOCAL + "      given: something\n")
     _, second = play(tasks)
@@ -112,7 +116,7 @@ def test_variables_of_one_call_do_not_reach_the_next(play: Callable[..., tuple[o
     assert messages == ["something", "nothing"]
 
 
-def test_a_node_that_does_not_answer_is_a_failure_with_advice(play: Callable[..., tuple[object, list[Event]]]) -> None:
+def test_a_node_that_does_not_answer_is_a_failure_with_advice(play: Run) -> None:
     inventory = (
         "all: {hosts: {away: {ansible_host: 127.0.0.1, ansible_port: 9, ansible_ssh_common_args: -o ConnectTimeout=2}}}"
     )
@@ -130,7 +134,7 @@ def test_a_missing_playbook_is_a_failure_and_not_a_success(session: Session, tmp
     assert "none.yml" in outcome.failures[0].message
 
 
-def test_cancelling_ends_what_the_task_started(play: Callable[..., tuple[object, list[Event]]]) -> None:
+def test_cancelling_ends_what_the_task_started(play: Run) -> None:
     marker = f"30{os.getpid()}"
     outcome, _ = play(
         f"- name: It takes long\n  ansible.builtin.command: {{argv: [sleep, '{marker}']}}\n  changed_when: false",
