@@ -1,0 +1,68 @@
+"""A plan for people: what is deployed, what is measured, in which order, how long it takes."""
+
+from __future__ import annotations
+
+import json
+
+from labctl.plan import Plan, to_json
+from labctl.tables import Style, Table, as_csv, document, duration, style_of
+
+QUICK = "quick look, not a result"
+ROUNDS_SHOWN = 12
+
+
+def plan_tables(plan: Plan, style: str = Style.TABLE) -> str:
+    """The plan as tables; as CSV its cells, as JSON all of plan.json."""
+    match style_of(style):
+        case Style.JSON:
+            return json.dumps(to_json(plan), indent=1)
+        case Style.CSV:
+            cells = _cells(plan)
+            return as_csv(cells.headers, cells.rows)
+        case shown:
+            return document([_head(plan), _setups(plan), _cells(plan), _order(plan), *_foot(plan)], shown)
+
+
+def _head(plan: Plan) -> str:
+    window = f"{plan.warmup_s:g} + {plan.duration_s:g} s"
+    size = (
+        f"{len(plan.setups)} setups, {len(plan.cells)} cells, {plan.samples} samples of {window}, "
+        f"{len(plan.visits)} deployments"
+    )
+    lines = [f"Plan for lab {plan.lab.name}: {size}", f"Estimated time: {duration(plan.estimated_s)}"]
+    return "\n".join([QUICK, *lines] if plan.quick else lines)
+
+
+def _setups(plan: Plan) -> Table:
+    headers = ("setup", "variant", "encryption", "MTU", "ends", "compared with")
+    rows = tuple(
+        (setup.id, setup.variant, setup.encryption.value, setup.mtu, f"{setup.endpoint}s", setup.reference)
+        for setup in plan.setups
+    )
+    return Table("Setups", headers, rows)
+
+
+def _cells(plan: Plan) -> Table:
+    headers = ("setup", "workload", "processes", "netperf processes", "samples")
+    each = plan.rounds * plan.repeat
+    rows = tuple((cell.setup, cell.workload, cell.processes_label, cell.processes, each) for cell in plan.cells)
+    return Table("Cells", headers, rows)
+
+
+def _order(plan: Plan) -> Table:
+    rows = tuple(
+        (number, ", ".join(visit.setup for visit in plan.visits if visit.round == number))
+        for number in range(1, min(plan.rounds, ROUNDS_SHOWN) + 1)
+    )
+    left = plan.rounds - len(rows)
+    more = f"; {left} more rounds in the JSON" if left else ""
+    return Table(f"Order (seed {plan.seed}, every second round reversed{more})", ("round", "setups"), rows)
+
+
+def _foot(plan: Plan) -> list[str]:
+    nodes = f"{plan.lab.client} and {plan.lab.server}"
+    disrupted = (
+        f"Disrupted meanwhile: the addresses of the cable on {nodes}. Every visit deploys its setup there "
+        "and removes it again."
+    )
+    return [*plan.notes, disrupted]

@@ -1,0 +1,188 @@
+"""The runs in a directory: list, find, describe, remove. A damaged run is named, and spoils nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from labctl import paths
+from labctl import plan as planning
+from labctl.errors import LabctlError, Problem, UsageError
+from labctl.plan import Plan
+from labctl.plan_tables import QUICK
+from labctl.records import suggestion
+from labctl.runfolder import RunFolder
+from labctl.tables import Value
+
+STATUS_SCHEMA = "labctl.status/1"
+LATEST = "latest"
+
+
+class State(StrEnum):
+    """What became of a run. `killed` was left by a labctl that is gone; `damaged` cannot be read."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. `plan` is None and `problems` say why where it is damaged; `taken` None where unknown."""
+
+    path: Path
+    state: State
+    plan: Plan | None
+    taken: int | None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The name of its folder."""
+        return self.path.name
+
+
+def list_runs(directory: Path | None = None) -> tuple[Run, ...]:
+    """Every run in `directory` (./runs), oldest first; none where there is no such directory."""
+    root = directory or paths.runs_dir()
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return tuple(open_run(folder) for folder in folders)
+
+
+def open_run(folder: Path) -> Run:
+    """The run in a folder. Never raises for what stands in it: a damaged run says so itself."""
+    files = RunFolder(folder)
+    try:
+        plan = planning.from_json(read_json(files.plan), str(files.plan))
+        status = read_json(files.status)
+        if not isinstance(status, Mapping) or status.get("schema") != STATUS_SCHEMA:
+            raise LabctlError(Problem(f"the schema is not {STATUS_SCHEMA}", f"{files.status}:schema"))
+        taken = status.get("samples_taken")
+        return Run(folder, _state(status), plan, taken if isinstance(taken, int) else None)
+    except LabctlError as error:
+        return Run(folder, State.DAMAGED, None, None, error.problems)
+
+
+def find(reference: str, directory: Path | None = None) -> Path:
+    """The folder of a run: by path, by id, by the unique beginning of one, or the `latest` that is not damaged.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    root = directory or paths.runs_dir()
+    if os.sep in reference and Path(reference).is_dir():
+        return Path(reference).absolute()
+    ids = [path.name for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    if not ids:
+        raise UsageError(Problem("there is no run", str(root), hint="make one with: labctl matrix"))
+    if reference == LATEST:
+        sound = [run for run in list_runs(root) if run.state is not State.DAMAGED]
+        if not sound:
+            raise UsageError(Problem("every run is damaged", str(root), ", ".join(ids), "labctl runs list"))
+        return sound[-1].path
+    matching = [reference] if reference in ids else [name for name in ids if reference and name.startswith(reference)]
+    if len(matching) == 1:
+        return root / matching[0]
+    if matching:
+        hint = f"more of the id; it fits {', '.join(matching)}"
+        raise UsageError(Problem("more than one run begins like this", str(root), repr(reference), hint))
+    raise UsageError(Problem("there is no such run", str(root), repr(reference), suggestion(reference, ids)))
+
+
+def list_rows(directory: Path | None = None) -> list[dict[str, Value]]:
+    """A row for every run, with what is wrong with a damaged one."""
+    return [_list_row(run) for run in list_runs(directory)]
+
+
+def _list_row(run: Run) -> dict[str, Value]:
+    plan = run.plan
+    notes = [QUICK] if plan and plan.quick else []
+    notes += [f"{problem.what} ({problem.where})" for problem in run.problems]
+    return {
+        "run": run.id,
+        "lab": plan.lab.name if plan else None,
+        "state": run.state.value,
+        "setups": len(plan.setups) if plan else None,
+        "rounds": plan.rounds if plan else None,
+        "samples": f"{'?' if run.taken is None else run.taken}/{plan.samples}" if plan else None,
+        "note": "; ".join(notes),
+    }
+
+
+def describe(reference: str, directory: Path | None = None) -> str:
+    """What a run is, how far it got, and what failed, as text. A damaged run is described by its problems."""
+    run = open_run(find(reference, directory))
+    if run.plan is None:
+        return "\n".join([f"run {run.id}: {run.state}", *map(str, run.problems)])
+    plan = run.plan
+    facts = {
+        "lab": f"{plan.lab.name} ({plan.lab.kind}): {plan.lab.client} to {plan.lab.server}, "
+        f"{plan.lab.threads} CPU threads",
+        "created": plan.created,
+        "state": run.state.value,
+        "samples": f"{'?' if run.taken is None else run.taken} of {plan.samples} taken",
+        "setups": ", ".join(setup.id for setup in plan.setups),
+        "workloads": ", ".join(workload.name for workload in plan.workloads),
+        "rounds": f"{plan.rounds}, {plan.repeat} per cell and round, seed {plan.seed}",
+        "window": f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up",
+        "folder": str(run.path),
+    }
+    lines = [f"{name + ':':<11}{text}" for name, text in facts.items()]
+    head = f"run {run.id}" + (f": {QUICK}" if plan.quick else "")
+    return "\n".join([head, *lines, *_failures(RunFolder(run.path))])
+
+
+def _failures(files: RunFolder) -> list[str]:
+    """A line for everything that failed in a visit."""
+    status = read_json(files.status)
+    visits = status.get("visits", []) if isinstance(status, Mapping) else []
+    return [
+        f"{visit['setup']}, round {visit['round']}: {failure['node']}: {failure['task']}: {failure['message']}"
+        for visit in visits
+        for failure in visit["failures"]
+    ]
+
+
+def remove(reference: str, directory: Path | None = None) -> str:
+    """Delete a run folder and return its id. Raises UsageError for a run that is going on, or what is none."""
+    folder = find(reference, directory)
+    run = open_run(folder)
+    if run.state is State.RUNNING:
+        raise UsageError(Problem("the run is going on", str(folder), hint="end it with Ctrl-C first"))
+    root = (directory or paths.runs_dir()).absolute()
+    if run.state is State.DAMAGED and folder.parent != root:
+        hint = f"remove it by hand if it is one; runs in {root} can be named by id"
+        raise UsageError(Problem("this does not look like a run", str(folder), hint=hint))
+    shutil.rmtree(folder)
+    return run.id
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file. Raises LabctlError when it cannot be read or parsed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabctlError(Problem("a file of the run cannot be read", str(path), error.strerror)) from error
+    except ValueError as error:
+        raise LabctlError(Problem("a file of the run is not valid JSON", str(path), str(error))) from error
+
+
+def _state(status: Mapping[str, object]) -> State:
+    """The state as written, or killed where it says running and nobody is."""
+    try:
+        state = State(str(status.get("state")))
+    except ValueError:
+        problem = Problem("the state of a run is unknown", "status.json:state", repr(status.get("state")))
+        raise LabctlError(problem) from None
+    here = status.get("host") == platform.node()
+    if state is State.RUNNING and here and not Path(f"/proc/{status.get('pid')}").exists():
+        return State.KILLED
+    return state

@@ -1,0 +1,154 @@
+"""Tables as text: aligned within 100 columns, Markdown, CSV or JSON. Knows nothing of what stands in them.
+
+A value that is not known is "-" in a table for people, empty in CSV and null in JSON: never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tabulate import tabulate
+
+from labctl.errors import Problem, UsageError
+from labctl.records import suggestion
+
+WIDTH = 100
+GAP = 2  # columns between two columns
+NARROWEST = 8  # a column is wrapped to this, not below
+Value = str | int | float | bool | None
+
+
+class Style(StrEnum):
+    """How tables are written."""
+
+    TABLE = "table"
+    GITHUB = "github"
+    CSV = "csv"
+    JSON = "json"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows below headers, with a title; numbers stand right, text left."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+
+def style_of(name: str) -> Style:
+    """The style of this name. Raises UsageError for an unknown one."""
+    try:
+        return Style(name)
+    except ValueError:
+        raise UsageError(Problem("unknown format", "--format", repr(name), suggestion(name, Style))) from None
+
+
+def plain(rows: Iterable[Mapping[str, Value]], style: str = Style.TABLE) -> str:
+    """One table of records that all have the same keys, in any style."""
+    records = [dict(row) for row in rows]
+    headers = tuple(records[0]) if records else ()
+    values = tuple(tuple(record[header] for header in headers) for record in records)
+    match style_of(style):
+        case Style.JSON:
+            return json.dumps(records, indent=1)
+        case Style.CSV:
+            return as_csv(headers, values)
+        case shown:
+            return document([Table("", headers, values)], shown)
+
+
+def document(parts: Iterable[Table | str], style: Style) -> str:
+    """Tables and paragraphs one below the other, for people: style `table` or `github`."""
+    return "\n\n".join(_paragraph(part) if isinstance(part, str) else _table(part, style) for part in parts if part)
+
+
+def as_csv(headers: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """Comma-separated values with full precision; a value that is not known is empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    return buffer.getvalue().rstrip("\n")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for people: so many significant digits, but never fewer than the whole part has."""
+    if value is None:
+        return "-"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:.{min(max(decimals, 0), 9)}f}"
+
+
+def fixed(value: float | None, decimals: int) -> str:
+    """A number for people with so many decimals."""
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: 45 s, 12 min, 3 h 05 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _paragraph(text: str) -> str:
+    return "\n".join(textwrap.fill(line, WIDTH) for line in text.splitlines())
+
+
+def _table(table: Table, style: Style) -> str:
+    rows = [[_shown(value, style) for value in row] for row in table.rows]
+    right = [_is_numeric(table.rows, column) for column in range(len(table.headers))]
+    widths = _fitting(table.headers, rows) if style is Style.TABLE and rows else None
+    text = tabulate(
+        rows,
+        headers=table.headers,
+        tablefmt="github" if style is Style.GITHUB else "simple",
+        disable_numparse=True,
+        colalign=["right" if numeric else "left" for numeric in right] if rows else None,
+        maxcolwidths=widths,
+        maxheadercolwidths=widths,
+    )
+    title = f"### {table.title}" if style is Style.GITHUB else table.title
+    return f"{title}\n\n{text}" if table.title else text
+
+
+def _shown(value: Value, style: Style) -> str:
+    """A cell for people. In Markdown a bar would end the cell."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = number(value) if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ") if style is Style.GITHUB else text
+
+
+def _is_numeric(rows: Sequence[Sequence[Value]], column: int) -> bool:
+    """Whether a column holds numbers: nothing else, and at least one."""
+    cells = [row[column] for row in rows if row[column] not in (None, "", "-")]
+    return bool(cells) and all(_looks_numeric(cell) for cell in cells)
+
+
+def _looks_numeric(cell: Value) -> bool:
+    if isinstance(cell, str):
+        return cell.replace(" ", "")[:1].isdigit() and not any(letter.isalpha() for letter in cell)
+    return not isinstance(cell, bool)
+
+
+def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Column widths that keep a table within WIDTH: the widest column gives way first, down to NARROWEST."""
+    columns = zip(headers, *rows, strict=True)
+    widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
+    while sum(widths) + GAP * (len(widths) - 1) > WIDTH and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return [max(width, 1) for width in widths]
