@@ -28,6 +28,17 @@ NETSERVER_UNIT = "labctl-netserver.service"
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 NEVER = 3600.0
+# Columns of an interface in /proc/net/dev.
+CABLE_COLUMNS = {
+    "rx_bytes": 0,
+    "rx_packets": 1,
+    "rx_errors": 2,
+    "rx_dropped": 3,
+    "tx_bytes": 8,
+    "tx_packets": 9,
+    "tx_errors": 10,
+    "tx_dropped": 11,
+}
 Counters = Dict[str, Optional[int]]
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,19 +87,13 @@ def endpoint_counters() -> Counters:
 
 def node_counters(cable: str) -> Counters:
     """What the node counts: its cable, forwarding, connection tracking, XFRM."""
-    counters: Counters = {}
-    for name in (
-        "rx_bytes",
-        "tx_bytes",
-        "rx_packets",
-        "tx_packets",
-        "rx_dropped",
-        "tx_dropped",
-        "rx_errors",
-        "tx_errors",
-    ):
-        text = read("/sys/class/net/%s/statistics/%s" % (cable, name))
-        counters["cable." + name] = int(text) if text else None
+    counters: Counters = {"cable." + name: None for name in CABLE_COLUMNS}
+    # Not from /sys/class/net: a container's /sys may show another network namespace than its own.
+    for line in (read("/proc/thread-self/net/dev") or "").splitlines():
+        name, _, values = line.strip().partition(":")
+        if name == cable:
+            columns = values.split()
+            counters.update(("cable." + counter, int(columns[at])) for counter, at in CABLE_COLUMNS.items())
     counters.update(protocol_counters("/proc/thread-self/net/snmp", ("Ip",)))
     count = read("/proc/sys/net/netfilter/nf_conntrack_count")
     counters["conntrack.count"] = int(count) if count else None
