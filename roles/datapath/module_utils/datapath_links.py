@@ -84,8 +84,8 @@ def build_pod(cable: Cable, pod: Pod) -> None:
     """Make the namespace, the pair and the routes. IPv6 stays off the pair: nothing but test traffic crosses it."""
     node = [
         f"netns add {NAMESPACE}",
-        f"link add {HOST_END} mtu {cable.mtu} addrgenmode none"
-        f" type veth peer name {POD_END} mtu {cable.mtu} addrgenmode none netns {NAMESPACE}",
+        f"link add {HOST_END} mtu {cable.mtu} type veth peer name {POD_END} mtu {cable.mtu} netns {NAMESPACE}",
+        f"link set {HOST_END} addrgenmode none",
         f"addr add {pod.gateway}/32 dev {HOST_END}",
         f"link set {HOST_END} up",
         f"route add {pod.address}/32 dev {HOST_END}",
@@ -93,6 +93,7 @@ def build_pod(cable: Cable, pod: Pod) -> None:
     ]
     inside = [
         "link set lo up",
+        f"link set {POD_END} addrgenmode none",
         f"link set {POD_END} up",
         f"addr add {pod.address}/32 dev {POD_END}",
         f"route add {pod.gateway}/32 dev {POD_END} scope link",
