@@ -1,0 +1,211 @@
+"""Reading the raw folder of one sample: measurement.json, client.json, server.json, netperf-*.txt.
+
+Keys that a reader does not use are passed over, so the measuring plugin can record more than labctl derives from
+(docs/run-folder.md); a key that is used has to be there and of its type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from labctl.cpu import Tick
+from labctl.errors import LabctlError, Problem
+from labctl.records import decode
+
+T = TypeVar("T")
+Counters = Mapping[str, int | None]
+
+
+class RawError(LabctlError):
+    """A raw file of a sample is missing, unreadable or not what it has to be."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """What was to be measured: the item of `measure_samples`. Times in seconds."""
+
+    id: str
+    cell: str
+    setup: str
+    workload: str
+    processes: int
+    processes_label: str
+    round: int
+    n: int
+    duration_s: float
+    warmup_s: float
+    test: str
+    options: tuple[str, ...]
+    selectors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Process:
+    """One netperf process of the client, as it ended."""
+
+    index: int
+    exit: int | None
+    signal: int | None
+    stderr: str
+    stdout_file: str
+
+
+@dataclass(frozen=True)
+class _CounterPair:
+    before: Counters
+    after: Counters
+
+
+@dataclass(frozen=True)
+class _Tick:
+    t: float
+    stat: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class _End:
+    """client.json or server.json as it stands in the file."""
+
+    schema: Literal["labctl.end/1"]
+    node: str
+    threads: int
+    hz: int
+    counters: _CounterPair
+
+
+@dataclass(frozen=True)
+class End:
+    """What one end recorded. Counters are cumulative, None where one could not be read."""
+
+    source: str
+    node: str
+    threads: int
+    hz: int
+    before: Counters
+    after: Counters
+    ticks: tuple[Tick, ...]
+
+    def delta(self, name: str) -> int | None:
+        """How much a counter grew over the sample; None unless it was read before and after."""
+        before, after = self.before.get(name), self.after.get(name)
+        return None if before is None or after is None else after - before
+
+    def deltas(self) -> dict[str, int | None]:
+        """The growth of every counter."""
+        return {name: self.delta(name) for name in {**self.before, **self.after}}
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """measurement.json; only a sample that got as far as the nodes has the facts after `reason`."""
+
+    schema: Literal["labctl.measurement/1"]
+    sample: Mapping[str, object]
+    status: Literal["ok", "failed"]
+    reason: str | None
+    clock_offset_s: float | None = None
+    clock_uncertainty_s: float | None = None
+    shared_kernel: bool | None = None
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """A raw folder. An end is None when it was not recorded, which only a failed measurement may leave."""
+
+    folder: Path
+    item: Item
+    failed: bool
+    reason: str | None
+    clock_offset_s: float | None
+    clock_uncertainty_s: float | None
+    shared_kernel: bool | None
+    client: End | None
+    server: End | None
+    processes: tuple[Process, ...]
+
+    def text(self, process: Process) -> str:
+        """What a process printed. Raises RawError."""
+        return _read(self.folder / process.stdout_file)
+
+
+def read(folder: Path) -> RawSample:
+    """Read a sample's raw folder. Raises RawError naming file and key."""
+    path = folder / "measurement.json"
+    measurement = _known(_Measurement, _document(path), path.name)
+    client_data, client = _end(folder / "client.json")
+    _, server = _end(folder / "server.json")
+    failed = measurement.status == "failed"
+    for name, end in (("client.json", client), ("server.json", server)):
+        if end is None and not failed:
+            raise RawError(Problem("a measured sample lacks a raw file", str(folder / name)))
+    processes = _many(Process, client_data.get("processes") if client else [], "client.json:processes")
+    return RawSample(
+        folder=folder,
+        item=_known(Item, measurement.sample, f"{path.name}:sample"),
+        failed=failed,
+        reason=measurement.reason,
+        clock_offset_s=measurement.clock_offset_s,
+        clock_uncertainty_s=measurement.clock_uncertainty_s,
+        shared_kernel=measurement.shared_kernel,
+        client=client,
+        server=server,
+        processes=processes,
+    )
+
+
+def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
+    if not path.exists():
+        return {}, None
+    data = _document(path)
+    head = _known(_End, data, path.name)
+    ticks = tuple(
+        Tick(tick.t, {name: _row(row, f"{path.name}:ticks.{name}") for name, row in tick.stat.items()})
+        for tick in _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
+    )
+    source, counters = path.name, head.counters
+    return data, End(source, head.node, head.threads, head.hz, counters.before, counters.after, ticks)
+
+
+def _row(row: object, where: str) -> tuple[int, ...]:
+    # By hand, not by records.decode: a sample has thousands of these numbers.
+    if not isinstance(row, list) or not all(type(value) is int for value in row):
+        raise RawError(Problem("a row of CPU times is not a list of whole numbers", where, repr(row)))
+    return tuple(row)
+
+
+def _many(cls: type[T], items: object, where: str) -> tuple[T, ...]:
+    if not isinstance(items, list):
+        raise RawError(Problem("a list is missing", where, repr(items)))
+    return tuple(_known(cls, item, where) for item in items)
+
+
+def _known(cls: type[T], data: object, where: str) -> T:
+    """`data` as a `cls`, without the keys that `cls` does not have."""
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = {key: value for key, value in data.items() if key in names} if isinstance(data, Mapping) else data
+    try:
+        return decode(cls, known, where)
+    except LabctlError as error:
+        raise RawError(*error.problems) from None
+
+
+def _document(path: Path) -> Mapping[str, object]:
+    try:
+        data = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise RawError(Problem("a raw file is not valid JSON", str(path), str(error))) from error
+    if not isinstance(data, dict):
+        raise RawError(Problem("a raw file is not a JSON object", str(path)))
+    return data
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RawError(Problem("a raw file cannot be read", str(path), str(error))) from error
