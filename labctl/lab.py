@@ -1,0 +1,227 @@
+"""The local labs of this machine: create, destroy, list, log in.
+
+What exists is read from the records that the role local_lab keeps (`<state>/labs/<lab>/lab.json`, schema
+`labctl.lab/1`); creating and destroying is that role's work, through its playbooks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from labctl import paths, records
+from labctl.errors import LabctlError, Problem, UsageError
+from labctl.play import AnsibleOptions, Listener, Outcome, Session, load_inventory
+
+SCHEMA = "labctl.lab/1"
+
+
+class LabState(StrEnum):
+    """How much of a lab runs."""
+
+    RUNNING = "running"
+    PARTLY = "partly running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class SshFiles:
+    """Paths of the lab's client key and of its known host keys."""
+
+    key: str
+    known_hosts: str
+
+
+@dataclass(frozen=True)
+class LabNode:
+    """One node: addresses of its management link and its cable, and what it has on the host."""
+
+    name: str
+    address: str
+    cable_address: str
+    port: int
+    user: str
+    netns: str
+    host_interface: str
+    pidfile: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab as it was created; the fields are those of lab.json."""
+
+    schema: str
+    name: str
+    kind: str
+    index: int
+    inventory: str
+    boot_id: str
+    created: str
+    tree: str
+    release: str
+    uplink: str | None
+    table: str
+    ssh: SshFiles
+    nodes: tuple[LabNode, ...]
+
+    @property
+    def state(self) -> LabState:
+        """What runs now. After a reboot nothing does."""
+        if self.boot_id != Path("/proc/sys/kernel/random/boot_id").read_text().strip():
+            return LabState.STOPPED
+        running = sum(_runs(Path(node.pidfile)) for node in self.nodes)
+        if running == len(self.nodes):
+            return LabState.RUNNING
+        return LabState.PARTLY if running else LabState.STOPPED
+
+
+def create(
+    session: Session, lab: str, options: AnsibleOptions | None = None, listener: Listener = lambda _: None
+) -> Lab:
+    """Create the lab, or what is missing of it, and return it.
+
+    `lab` is an inventory directory or a name (see `paths.resolve_lab`). Raises UsageError for an inventory that is no
+    local lab, LabctlError with every obstacle on this host, or with what failed.
+    """
+    directory = paths.resolve_lab(lab)
+    inventory = load_inventory(session, directory)
+    if inventory.kind != "local":
+        raise UsageError(
+            Problem(
+                f"the lab {inventory.name} cannot be created: its nodes are machines of their own",
+                f"{directory}: lab_kind",
+                inventory.kind,
+                "create labs of the kind local; use this one as it is",
+            )
+        )
+    _require_root()
+    session.run_playbook("lab_create.yml", [directory], options=options, listener=listener).require()
+    return read(inventory.name)
+
+
+def destroy(
+    session: Session, lab: str, options: AnsibleOptions | None = None, listener: Listener = lambda _: None
+) -> Outcome:
+    """Remove the lab and prove the host's settings unchanged. A lab that does not exist is no error.
+
+    `lab` as for `create`, or the name of a recorded lab whose inventory is gone. Raises LabctlError when something
+    cannot be removed, and with every host-global setting that differs (the lab is gone all the same).
+    """
+    _require_root()
+    with _inventory(lab) as inventory:
+        return session.run_playbook("lab_destroy.yml", [inventory], options=options, listener=listener).require()
+
+
+def read(name: str) -> Lab:
+    """The record of a lab by its name. Raises LabctlError where there is none, or one that is not understood."""
+    path = _labs() / name / "lab.json"
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise LabctlError(
+            Problem(f"there is no lab {name} on this machine", str(path), hint="labctl lab create")
+        ) from None
+    except (OSError, ValueError) as error:
+        raise LabctlError(Problem(f"the record of lab {name} cannot be read", str(path), str(error))) from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        seen = str(data.get("schema")) if isinstance(data, dict) else type(data).__name__
+        hint = "destroy the lab with the labctl that created it"
+        raise LabctlError(Problem(f"the record of lab {name} is not of schema {SCHEMA}", str(path), seen, hint))
+    return records.decode(Lab, data, str(path))
+
+
+def list_labs() -> tuple[Lab, ...]:
+    """Every lab that has a record on this machine, by name; running or not."""
+    return tuple(read(record.parent.name) for record in sorted(_labs().glob("*/lab.json")))
+
+
+def is_up(name: str) -> bool:
+    """Whether a lab of this name exists and all of its nodes run."""
+    return (_labs() / name / "lab.json").is_file() and read(name).state is LabState.RUNNING
+
+
+def shell_command(lab: str, node: str) -> tuple[str, ...]:
+    """The ssh command line that logs in to a node; what follows it is run there.
+
+    `lab` is the name of a recorded lab, or the inventory directory it was created from. Raises LabctlError for a lab
+    that does not run, UsageError for an unknown node.
+    """
+    record = _recorded(lab)
+    found = next((one for one in record.nodes if one.name == node), None)
+    if found is None:
+        known = ", ".join(one.name for one in record.nodes)
+        raise UsageError(Problem(f"the lab {record.name} has no node {node!r}", seen=f"its nodes: {known}"))
+    if not _runs(Path(found.pidfile)):
+        raise LabctlError(
+            Problem(f"{node} of lab {record.name} does not run", found.log, hint="labctl lab create starts it")
+        )
+    options = {
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": record.ssh.known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        "IdentitiesOnly": "yes",
+        "LogLevel": "ERROR",
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return ("ssh", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
+
+
+def _labs() -> Path:
+    return paths.state_dir() / "labs"
+
+
+def _recorded(lab: str) -> Lab:
+    """The record that a name or an inventory directory means."""
+    if not (_labs() / lab / "lab.json").is_file() and Path(lab).is_dir():
+        directory = str(Path(lab).resolve())
+        for one in list_labs():
+            if one.inventory == directory:
+                return one
+    return read(lab)
+
+
+@contextmanager
+def _inventory(lab: str) -> Iterator[Path]:
+    """The inventory of a lab to destroy; where it is gone, one that says no more than the name."""
+    try:
+        found = paths.resolve_lab(lab)
+    except UsageError:
+        if not (_labs() / lab / "lab.json").is_file():
+            raise
+        with tempfile.TemporaryDirectory(prefix="labctl-") as directory:
+            group_vars = Path(directory) / "group_vars"
+            group_vars.mkdir()
+            (group_vars / "all.yml").write_text(json.dumps({"lab_name": lab}))
+            (Path(directory) / "hosts.yml").write_text(json.dumps({"all": {}}))
+            yield Path(directory)
+    else:
+        yield found
+
+
+def _runs(pidfile: Path) -> bool:
+    """Whether the process of a pidfile ({"pid", "started"}, the start in clock ticks since boot) still runs."""
+    try:
+        supervisor = json.loads(pidfile.read_text())
+        fields = Path(f"/proc/{supervisor['pid']}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] not in "ZX" and int(fields[19]) == supervisor["started"]
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0 and shutil.which("sudo") is None:
+        raise LabctlError(
+            Problem(
+                "the local lab needs root: it makes network namespaces, links and containers",
+                seen=f"user id {os.geteuid()}, and no sudo on this machine",
+                hint="run labctl as root, or install sudo",
+            )
+        )

@@ -1,0 +1,251 @@
+#!/usr/bin/python
+"""The two systemd-nspawn nodes of a local lab."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: local_lab_nodes
+short_description: The nodes of a local lab
+description:
+  - Present, starts the nodes that do not run and waits until their systemd says that they are up. Absent, ends
+    every process of theirs, whatever became of their supervisors.
+options:
+  state: {type: str, choices: [present, absent], default: present, description: Whether the nodes run.}
+  state_dir: {type: path, required: true, description: Directory of the records.}
+  name: {type: str, required: true, description: Name of the lab.}
+  capabilities: {type: list, elements: str, default: [], description: Capabilities beyond its own.}
+  system_calls: {type: list, elements: str, default: [], description: System calls admitted beyond its own.}
+  binds: {type: list, elements: str, default: [], description: Paths of the host shown in the nodes.}
+  extra_options: {type: list, elements: str, default: [], description: Further options of systemd-nspawn.}
+  timeout_s: {type: int, default: 60, description: How long a boot may take.}
+author: labctl
+"""
+
+import os
+import select
+import socket
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.local_lab_boot import (
+    Options,
+    control_groups,
+    described,
+    members,
+    remove_control_groups,
+    start_script,
+    systemd_runs_host,
+    write_seed,
+)
+from ansible.module_utils.local_lab_links import netns_path
+from ansible.module_utils.local_lab_plan import Node
+from ansible.module_utils.local_lab_record import (
+    Files,
+    Record,
+    boot_id,
+    locked,
+    read,
+    required,
+    write_json,
+)
+from ansible.module_utils.local_lab_system import (
+    Failed,
+    Process,
+    kill,
+    process,
+    processes_in_namespace,
+    run,
+    wait_until,
+)
+
+NEW_MOUNTS = ["unshare", "--mount", "--propagation", "slave"]
+
+
+@dataclass(frozen=True)
+class Starting:
+    """A node on its way up: `ready` receives what its systemd reports."""
+
+    node: Node
+    supervisor: Process
+    ready: socket.socket
+
+
+def start(record: Record, files: Files, node: Node, options: Options) -> Starting:
+    write_seed(record, files, node)
+    script = files.start_script(node.name)
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(start_script(record, files, node, options))
+    unit = record.plan.control_group(node)
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    # In the abstract namespace: a path would have to fit into 107 bytes, whatever the state directory is called.
+    ready.bind(f"\0{unit}")
+    environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": f"@{unit}"}
+    argv = [*NEW_MOUNTS, "sh", script]
+    supervisor = (
+        start_unit(unit, argv, environment, files.log(node.name))
+        if systemd_runs_host()
+        else start_process(control_groups(record.plan, node), argv, environment, files.log(node.name))
+    )
+    write_json(files.pidfile(node.name), asdict(supervisor))
+    return Starting(node, supervisor, ready)
+
+
+def start_process(groups: list[str], argv: list[str], environment: dict[str, str], log: str) -> Process:
+    """Start the supervisor in a session and in control groups of its own."""
+    for group in groups:
+        os.makedirs(group, exist_ok=True)
+    with open(log, "wb") as output:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    return identified(child.pid, log)
+
+
+def start_unit(unit: str, argv: list[str], environment: dict[str, str], log: str) -> Process:
+    """Start the supervisor as a transient unit of the host's systemd, which delegates a control group to it."""
+    properties = [
+        "Type=exec",
+        "Delegate=yes",
+        "KillMode=mixed",
+        "KillSignal=SIGKILL",
+        f"StandardOutput=file:{log}",
+        f"StandardError=file:{log}",
+    ]
+    run(
+        ["systemd-run", "--quiet", "--collect", f"--unit={unit}"]
+        + [f"--property={value}" for value in properties]
+        + [f"--setenv={name}={value}" for name, value in environment.items()]
+        + argv
+    )
+    pid = int(run(["systemctl", "show", "--property=MainPID", "--value", unit]))
+    return identified(pid, log)
+
+
+def identified(pid: int, log: str) -> Process:
+    found = process(pid)
+    if found is None:
+        raise Failed({"what": "A node ended as soon as it was started.", "where": log, "seen": tail(log)})
+    return found
+
+
+def tail(log: str) -> str:
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return "".join(file.readlines()[-8:]).strip()
+
+
+def await_ready(nodes: list[Starting], files: Files, timeout_s: int) -> None:
+    """Wait until every node reports READY=1; a supervisor that ends, and the end of the time, are failures."""
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    by_handle = {}
+    for one in nodes:
+        ended = os.pidfd_open(one.supervisor.pid)
+        for handle in (one.ready.fileno(), ended):
+            poll.register(handle, select.POLLIN)
+            by_handle[handle] = one
+    waiting = {one.node.name for one in nodes}
+    while waiting:
+        events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not events:
+            raise Failed(
+                *(not_ready(name, files, f"it does not come up within {timeout_s} s") for name in sorted(waiting))
+            )
+        for handle, _ in events:
+            one = by_handle[handle]
+            if handle != one.ready.fileno():
+                raise Failed(not_ready(one.node.name, files, "it ended while booting"))
+            if b"READY=1" in one.ready.recv(4096).split(b"\n"):
+                waiting.discard(one.node.name)
+
+
+def not_ready(name: str, files: Files, what: str) -> dict[str, str]:
+    return {
+        "what": f"The node {name} did not start: {what}.",
+        "where": files.log(name),
+        "seen": tail(files.log(name)),
+        "hint": f"Look at the log; `sh {files.start_script(name)}` inside `unshare --mount` starts it by hand.",
+    }
+
+
+def end(record: Record, files: Files, node: Node) -> bool:
+    """End every process of a node: its unit or control groups, its supervisor, whatever is in its namespace."""
+    unit = record.plan.control_group(node)
+    if systemd_runs_host():
+        loaded = run(["systemctl", "show", "--property=LoadState", "--value", f"{unit}.service"]).strip()
+        if loaded == "loaded":
+            run(["systemctl", "stop", f"{unit}.service"])
+    supervisor = files.process(node.name)
+    found = set(processes_in_namespace(netns_path(node))) | set(members(record.plan, node))
+    if supervisor is not None and supervisor.alive:
+        found.add(supervisor.pid)
+    ended = kill(found)
+    gone = wait_until(lambda: not members(record.plan, node), timeout_s=5)
+    if not gone:
+        raise Failed({"what": f"Control groups of {node.name} do not empty.", "seen": str(members(record.plan, node))})
+    groups = remove_control_groups(record.plan, node)
+    if os.path.exists(files.pidfile(node.name)):
+        os.unlink(files.pidfile(node.name))
+    return ended > 0 or groups
+
+
+def answers(node: Node) -> bool:
+    """Whether the node's SSH server greets within two seconds."""
+    try:
+        with socket.create_connection((node.address, 22), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def present(params: dict[str, Any]) -> dict[str, Any]:
+    record = required(params["state_dir"], params["name"])
+    files = Files(params["state_dir"], params["name"])
+    started = time.monotonic()
+    dead = []
+    for node in record.plan.nodes:
+        supervisor = files.process(node.name)
+        if supervisor is None or not supervisor.alive or not answers(node):
+            end(record, files, node)
+            dead.append(node)
+    starting = [start(record, files, node, described(params)) for node in dead]
+    await_ready(starting, files, params["timeout_s"])
+    seconds = round(time.monotonic() - started, 2)
+    return {"changed": bool(dead), "started": [node.name for node in dead], "seconds": seconds}
+
+
+def absent(params: dict[str, Any]) -> dict[str, Any]:
+    record = read(params["state_dir"], params["name"])
+    if record is None or record.boot_id != boot_id():
+        return {"changed": False, "ended": []}
+    files = Files(params["state_dir"], params["name"])
+    ended = [node.name for node in record.plan.nodes if end(record, files, node)]
+    return {"changed": bool(ended), "ended": ended}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state_dir": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "capabilities": {"type": "list", "elements": "str", "default": []},
+            "system_calls": {"type": "list", "elements": "str", "default": []},
+            "binds": {"type": "list", "elements": "str", "default": []},
+            "extra_options": {"type": "list", "elements": "str", "default": []},
+            "timeout_s": {"type": "int", "default": 60},
+        },
+    )
+    action = present if module.params["state"] == "present" else absent
+    try:
+        with locked(module.params["state_dir"], f"lock-{module.params['name']}"):
+            result = action(module.params)
+        module.exit_json(**result)
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()

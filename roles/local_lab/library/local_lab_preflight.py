@@ -1,0 +1,253 @@
+#!/usr/bin/python
+"""Whether a local lab can exist on this host; changes nothing, and names every obstacle at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: local_lab_preflight
+short_description: Whether a local lab can exist on this host
+description:
+  - Checks the host (root, distribution, overlayfs, namespaces, control groups) and that nothing on it already carries
+    the names and addresses of the lab, unless the lab's own record of this boot names it.
+  - Changes nothing, and fails with all problems at once.
+options:
+  name: {type: str, required: true, description: Name of the lab.}
+  index: {type: int, required: true, description: Number of the lab.}
+  nodes: {type: list, elements: str, required: true, description: Names of the nodes, the client first.}
+  addresses: {type: list, elements: str, required: true, description: What the inventory says the nodes' addresses are.}
+  state_dir: {type: path, required: true, description: Directory of the records.}
+  commands: {type: dict, required: true, description: Command or file to the package that brings it.}
+  binds: {type: list, elements: str, default: [], description: Paths of the host shown in the nodes.}
+author: labctl
+"""
+
+RETURN = r"""
+packages: {type: list, description: Packages that the host lacks.}
+uplink: {type: str, description: Interface of the default route; null without one.}
+"""
+
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.local_lab_plan import Plan, plan, wrong_arguments
+from ansible.module_utils.local_lab_record import boot_id, others, read
+from ansible.module_utils.local_lab_system import Failed, run
+
+Problems = list[dict[str, str]]
+NETNS_DIRECTORY = "/run/netns"
+# In namespaces of their own, so that the host sees neither the mounts nor the interfaces.
+PROBES = {
+    "network and mount namespaces": "true",
+    "overlayfs": (
+        "mount -t tmpfs tmpfs /tmp && mkdir /tmp/l /tmp/u /tmp/w /tmp/m"
+        " && mount -t overlay -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w overlay /tmp/m"
+    ),
+}
+
+
+def host_problems() -> Problems:
+    """What this host cannot do."""
+    if os.geteuid() != 0:
+        return [
+            {
+                "what": "The local lab needs root.",
+                "seen": f"user id {os.geteuid()}",
+                "hint": "Run as root, or as a user with sudo (--ask-become-pass if it asks for a password).",
+            }
+        ]
+    problems: Problems = []
+    with open("/etc/os-release", encoding="utf-8") as file:
+        release = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+    names = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".replace('"', "").split()
+    if not {"debian", "ubuntu"} & set(names):
+        problems.append(
+            {
+                "what": "The local lab runs on Debian and Ubuntu only.",
+                "where": "/etc/os-release",
+                "seen": release.get("PRETTY_NAME", "unknown").strip('"'),
+                "hint": "Use such a host, or the vm or metal lab.",
+            }
+        )
+    for what, script in PROBES.items():
+        done = subprocess.run(
+            ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            problems.append(
+                {
+                    "what": f"This host refuses {what}.",
+                    "seen": done.stderr.strip(),
+                    "hint": "In a container, give it CAP_SYS_ADMIN and CAP_NET_ADMIN (privileged); "
+                    "on a host, its kernel must have them.",
+                }
+            )
+            break
+    if not any(map(os.path.exists, ("/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/systemd"))):
+        problems.append(
+            {
+                "what": "There is no control group hierarchy that systemd-nspawn could use.",
+                "where": "/sys/fs/cgroup",
+                "hint": "Mount cgroup2 there: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`.",
+            }
+        )
+    return problems
+
+
+def foreign(what: str, name: str, remove: str) -> dict[str, str]:
+    return {
+        "what": f"A {what} that no record of this lab names already carries its name; it stays untouched.",
+        "where": f"this host, {what} {name}",
+        "hint": f"See whose it is. Give this lab another name and index, or remove it: `{remove}`.",
+    }
+
+
+def taken_names(lab: Plan) -> Problems:
+    """What exists on the host under the lab's names, for a lab that has no record of this boot."""
+    problems = []
+    for node in lab.nodes:
+        if os.path.exists(os.path.join(NETNS_DIRECTORY, node.netns)):
+            problems.append(foreign("network namespace", node.netns, f"ip netns delete {node.netns}"))
+        if os.path.exists(f"/sys/class/net/{node.host_interface}"):
+            name = node.host_interface
+            problems.append(foreign("network interface", name, f"ip link delete {name}"))
+    if shutil.which("nft"):
+        for item in json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]:
+            table = item.get("table", {})
+            if table.get("name") == lab.table:
+                name = f"{table['family']} {lab.table}"
+                problems.append(foreign("nftables table", name, f"nft delete table {name}"))
+    return problems
+
+
+def taken_addresses(lab: Plan, state_dir: str) -> Problems:
+    """Other labs and routes of the host that use the lab's addresses."""
+    problems: Problems = [
+        {
+            "what": f"The index {lab.index} belongs to another lab.",
+            "where": "local_lab_index",
+            "seen": f"lab {other.plan.name} (inventory {other.inventory})",
+            "hint": "Choose another local_lab_index in this lab's group_vars/all.yml.",
+        }
+        for other in others(state_dir, lab.name)
+        if other.plan.index == lab.index
+    ]
+    if problems or not shutil.which("ip"):
+        return problems
+    own = [ipaddress.ip_network(network) for network in lab.networks]
+    for route in json.loads(run(["ip", "-4", "-json", "route", "show", "table", "all"]) or "[]"):
+        destination = "0.0.0.0/0" if route["dst"] == "default" else route["dst"]
+        network = ipaddress.ip_network(destination, strict=False)
+        device = route.get("dev", "")
+        ours = device in {node.host_interface for node in lab.nodes}
+        if network.prefixlen >= 8 and not ours and any(network.overlaps(one) for one in own):
+            problems.append(
+                {
+                    "what": "The host already has a route into this lab's addresses.",
+                    "where": f"this host, route {route['dst']} dev {device}",
+                    "seen": f"the lab would use {' and '.join(lab.networks)}",
+                    "hint": "Choose another local_lab_index in this lab's group_vars/all.yml.",
+                }
+            )
+    return problems
+
+
+def inventory_problems(lab: Plan, addresses: list[str], binds: list[str]) -> Problems:
+    """Where the inventory contradicts the plan."""
+    wanted = [node.address for node in lab.nodes]
+    problems = []
+    if addresses != wanted:
+        problems.append(
+            {
+                "what": "The inventory's addresses do not follow from its index.",
+                "where": "ansible_host of the nodes",
+                "seen": ", ".join(addresses),
+                "hint": f"With local_lab_index {lab.index} they are {', '.join(wanted)}.",
+            }
+        )
+    for bind in binds:
+        source = bind.split(":", 1)[0]
+        if source == "/tmp" or source.startswith("/tmp/") or not os.path.exists(source):  # noqa: S108
+            problems.append(
+                {
+                    "what": "A path to show in the nodes does not exist, or lies in /tmp, which nodes do not share.",
+                    "where": "local_lab_binds",
+                    "seen": bind,
+                    "hint": "Use an existing path elsewhere.",
+                }
+            )
+    return problems
+
+
+def own_problems(lab: Plan, state_dir: str) -> tuple[bool, Problems]:
+    """Whether the lab exists in this boot, and where that lab is another than the one asked for."""
+    record = read(state_dir, lab.name)
+    if record is None or record.boot_id != boot_id():
+        return False, []
+    if record.plan == lab:
+        return True, []
+    return True, [
+        {
+            "what": f"A lab named {lab.name} exists with another index or other nodes.",
+            "where": record.inventory,
+            "seen": f"index {record.plan.index}, nodes {', '.join(node.name for node in record.plan.nodes)}",
+            "hint": f"Destroy it first (`labctl lab destroy`), or choose another lab_name than {lab.name}.",
+        }
+    ]
+
+
+def uplink() -> str | None:
+    if not shutil.which("ip"):
+        return None
+    routes = json.loads(run(["ip", "-4", "-json", "route", "show", "default"]) or "[]")
+    return next((route["dev"] for route in routes if "dev" in route), None)
+
+
+def check(params: dict[str, Any]) -> dict[str, Any]:
+    name, index, nodes = params["name"], params["index"], params["nodes"]
+    problems = wrong_arguments(name, index, nodes)
+    if problems:
+        raise Failed(*problems)
+    lab = plan(name, index, nodes)
+    state_dir = params["state_dir"]
+    exists, problems = own_problems(lab, state_dir)
+    problems += inventory_problems(lab, params["addresses"], params["binds"])
+    if not exists:
+        problems += host_problems()
+        if os.geteuid() == 0:
+            problems += taken_names(lab) + taken_addresses(lab, state_dir)
+    if problems:
+        raise Failed(*problems)
+    commands: dict[str, str] = params["commands"]
+    lacking = {p for c, p in commands.items() if not (os.path.exists(c) if c.startswith("/") else shutil.which(c))}
+    return {"changed": False, "packages": sorted(lacking), "uplink": uplink()}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "index": {"type": "int", "required": True},
+            "nodes": {"type": "list", "elements": "str", "required": True},
+            "addresses": {"type": "list", "elements": "str", "required": True},
+            "state_dir": {"type": "path", "required": True},
+            "commands": {"type": "dict", "required": True},
+            "binds": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**check(module.params))
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()

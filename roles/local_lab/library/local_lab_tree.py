@@ -1,0 +1,145 @@
+#!/usr/bin/python
+"""The common read-only tree of the nodes, built once by mmdebstrap into a cache keyed by its inputs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: local_lab_tree
+short_description: The tree that the nodes boot from
+description:
+  - Builds it with mmdebstrap unless the cache has one made from the same inputs. The archive and the way to it
+    (proxy, certificates) are those of the host's own apt.
+options:
+  cache_dir: {type: path, required: true, description: Where trees are kept.}
+  release: {type: str, required: true, description: Code name of the Debian release.}
+  mirror: {type: str, default: "", description: URI of the archive instead of the host's.}
+  keyring: {type: str, default: "", description: Keyring of the archive instead of Debian's.}
+  components: {type: list, elements: str, default: [], description: Components of the archive.}
+  packages: {type: list, elements: str, required: true, description: Packages of the tree.}
+  customise: {type: path, required: true, description: Script run with the tree as its argument.}
+author: labctl
+"""
+
+RETURN = r"""
+tree: {type: str, description: Directory of the tree.}
+key: {type: str, description: Hash of everything that went into it.}
+seconds: {type: float, description: How long the build took; 0.0 from the cache.}
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.local_lab_apt import acquire_options, sources
+from ansible.module_utils.local_lab_record import locked, write_json
+from ansible.module_utils.local_lab_system import Failed
+
+# No node reads its documentation; without fsync per file the build takes half the time (a crash loses a cache).
+DPKG_OPTIONS = (
+    "force-unsafe-io",
+    "path-exclude=/usr/share/doc/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/man/*",
+)
+
+
+def inputs(params: dict[str, Any]) -> dict[str, Any]:
+    """Everything that decides what the tree will hold."""
+    with open(params["customise"], encoding="utf-8") as file:
+        script = file.read()
+    return {
+        "format": 1,
+        "machine": platform.machine(),
+        "release": params["release"],
+        "sources": sources(params["release"], params["mirror"], params["components"]),
+        "keyring": params["keyring"],
+        "packages": sorted(set(params["packages"])),
+        "dpkg": DPKG_OPTIONS,
+        "customise": script,
+    }
+
+
+def command(wanted: dict[str, Any], params: dict[str, Any], target: str) -> list[str]:
+    argv = ["mmdebstrap", "--variant=apt", "--mode=root", "--format=directory"]
+    argv += [f"--dpkgopt={option}" for option in wanted["dpkg"]]
+    argv += [f"--aptopt={name} {json.dumps(value)}" for name, value in acquire_options()]
+    if wanted["keyring"]:
+        argv.append(f"--keyring={wanted['keyring']}")
+    argv.append(f"--components={','.join(wanted['sources']['components'])}")
+    argv.append(f"--include={','.join(wanted['packages'])}")
+    argv.append(f'--customize-hook=sh {params["customise"]} "$1"')
+    return [*argv, wanted["release"], target, *wanted["sources"]["lines"]]
+
+
+def build(wanted: dict[str, Any], params: dict[str, Any], tree: str) -> None:
+    """Build into a temporary name beside the tree; only a whole tree gets its name. Raises Failed naming the log."""
+    target, log = f"{tree}.building", f"{tree}.log"
+    shutil.rmtree(target, ignore_errors=True)  # of a build that was killed
+    with open(log, "w", encoding="utf-8") as file:
+        done = subprocess.run(
+            command(wanted, params, target), stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False
+        )
+    if done.returncode != 0:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            tail = "".join(file.readlines()[-12:])
+        shutil.rmtree(target, ignore_errors=True)
+        raise Failed(
+            {
+                "what": f"mmdebstrap could not build the nodes' tree (exit code {done.returncode}).",
+                "where": log,
+                "seen": tail.strip(),
+                "hint": f"Does the archive serve {wanted['release']}? See local_lab_mirror and local_lab_release; "
+                "`apt-get update` on this host shows whether it is reached at all.",
+            }
+        )
+    write_json(f"{tree}.json", wanted)
+    os.rename(target, tree)
+
+
+def provide(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    wanted = inputs(params)
+    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    trees = os.path.join(params["cache_dir"], "trees")
+    tree = os.path.join(trees, f"{params['release']}-{key}")
+    result = {"changed": False, "key": key, "tree": tree, "seconds": 0.0}
+    if os.path.isdir(tree):
+        return result
+    if check_mode:
+        return {**result, "changed": True}
+    started = time.monotonic()
+    with locked(trees):
+        if os.path.isdir(tree):  # built by whoever held the lock
+            return result
+        build(wanted, params, tree)
+    return {**result, "changed": True, "seconds": round(time.monotonic() - started, 1)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "cache_dir": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
+            "mirror": {"type": "str", "default": ""},
+            "keyring": {"type": "str", "default": "", "no_log": False},
+            "components": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "list", "elements": "str", "required": True},
+            "customise": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**provide(module.params, module.check_mode))
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""How a node boots: what is its own on top of the tree, its start script, its control groups."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.local_lab_apt import acquire_file
+from ansible.module_utils.local_lab_links import netns_path
+from ansible.module_utils.local_lab_plan import Node, Plan
+from ansible.module_utils.local_lab_record import Files, Record
+
+# A mount namespace of the node's supervisor has a tmpfs here: the node's throwaway layer, and what systemd-nspawn
+# leaves behind when it is killed, vanish with it.
+SCRATCH = "/run/systemd/nspawn"
+CGROUP = "/sys/fs/cgroup"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be different from lab to lab in how systemd-nspawn is called."""
+
+    capabilities: tuple[str, ...]
+    system_calls: tuple[str, ...]
+    binds: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def systemd_runs_host() -> bool:
+    """Whether PID 1 is systemd (what sd_booted(3) looks at)."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def unified() -> bool:
+    """Whether control groups are version 2 only."""
+    return os.path.exists(f"{CGROUP}/cgroup.controllers")
+
+
+def control_groups(lab: Plan, node: Node) -> list[str]:
+    """The control groups of a node on a host without systemd: one per hierarchy that systemd-nspawn manages.
+
+    Without one of its own a node would share /payload with all others, and the systemd of one would
+    end the services of another.
+    """
+    roots = [CGROUP] if unified() else [f"{CGROUP}/systemd", f"{CGROUP}/unified"]
+    return [f"{root}/{lab.control_group(node)}" for root in roots if os.path.isdir(root)]
+
+
+def resolv_conf() -> str:
+    """The host's name servers that a node can reach: not a stub on the loopback, but what stands behind it."""
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.readlines()
+        except FileNotFoundError:
+            continue
+        servers = [line.split()[1] for line in lines if line.startswith("nameserver ") and len(line.split()) > 1]
+        if any(not server.startswith(("127.", "::1")) for server in servers):
+            return "".join(line for line in lines if not line.startswith(("nameserver 127.", "nameserver ::1")))
+    return "# The host has no name server that a node could reach.\n"
+
+
+def write_seed(record: Record, files: Files, node: Node) -> None:
+    """Everything of a node that is not of the common tree; its SSH host key lies there already."""
+    seed = files.seed(node.name)
+    names = "".join(f"{other.address} {other.name}\n" for other in record.plan.nodes)
+    with open(f"{files.key}.pub", encoding="utf-8") as file:
+        public = file.read()
+    contents = {
+        "etc/hostname": f"{node.name}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n{names}",
+        "etc/machine-id": hashlib.md5(netns_path(node).encode(), usedforsecurity=False).hexdigest() + "\n",
+        "etc/resolv.conf": resolv_conf(),
+        "etc/apt/apt.conf.d/80labctl-host": acquire_file(),
+        "root/.ssh/authorized_keys": public,
+    }
+    for path, text in contents.items():
+        target = os.path.join(seed, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(text)
+    for private in ("root", "root/.ssh"):
+        os.chmod(os.path.join(seed, private), 0o700)
+    if os.path.exists(CERTIFICATES):  # an archive behind a certificate of the site's own
+        target = os.path.join(seed, CERTIFICATES.lstrip("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(CERTIFICATES, target)
+
+
+def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
+    argv = [
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        f"--directory={SCRATCH}/root",
+        f"--machine={lab.control_group(node)}",
+        f"--hostname={node.name}",
+        f"--network-namespace-path={netns_path(node)}",
+        "--register=no",
+        "--keep-unit",
+        "--notify-ready=yes",
+        "--console=pipe",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--tmpfs=/sys/fs/bpf",
+        f"--capability={','.join(options.capabilities)}",
+        f"--system-call-filter={' '.join(options.system_calls)}",
+        *(f"--bind={bind}" for bind in options.binds),
+        *options.extra,
+    ]
+    # From version 256 on systemd refuses version 1 control groups unless told twice.
+    legacy = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
+    return argv if unified() else [*argv, f"--setenv={legacy}", legacy]
+
+
+def start_script(record: Record, files: Files, node: Node, options: Options) -> str:
+    """What starts a node, as a script that a person can read and run: in mount namespace of its own, it ends as
+    systemd-nspawn."""
+    lab = record.plan
+    layers = f"lowerdir={files.seed(node.name)}:{record.tree},upperdir={SCRATCH}/upper,workdir={SCRATCH}/work"
+    steps: list[list[str]] = [
+        ["mkdir", "-p", SCRATCH],
+        ["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", SCRATCH],
+        ["mkdir", f"{SCRATCH}/root", f"{SCRATCH}/upper", f"{SCRATCH}/work"],
+        ["mount", "-t", "overlay", "-o", layers, "overlay", f"{SCRATCH}/root"],
+        ["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp"],  # noqa: S108 - its own /tmp
+        # /proc/sys stays read-only, but for the settings of the node's own network namespace.
+        ["export", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network"],
+        ["exec", *nspawn_command(lab, node, options)],
+    ]
+    groups = [] if systemd_runs_host() else control_groups(lab, node)
+    join = [f"echo $$ > {shlex.quote(f'{group}/cgroup.procs')}\n" for group in groups]
+    lines = "".join(shlex.join(step) + "\n" for step in steps)
+    return f"#!/bin/sh\n# Starts {node.name} of the lab {lab.name}; written by labctl.\nset -eu\n{''.join(join)}{lines}"
+
+
+def remove_control_groups(lab: Plan, node: Node) -> bool:
+    """Remove a node's empty control groups; returns whether there were any. Raises OSError while one is in use."""
+    found = [group for group in control_groups(lab, node) if os.path.isdir(group)]
+    for group in found:
+        for directory, _, _ in os.walk(group, topdown=False):
+            os.rmdir(directory)
+    return bool(found)
+
+
+def members(lab: Plan, node: Node) -> list[int]:
+    """The processes in a node's control groups."""
+    found: set[int] = set()
+    for group in control_groups(lab, node):
+        for directory, _, _ in os.walk(group):
+            with open(os.path.join(directory, "cgroup.procs"), encoding="utf-8") as file:
+                found.update(map(int, file))
+    return sorted(found)
+
+
+def described(options: dict[str, Any]) -> Options:
+    """The options of a module call."""
+    return Options(*(tuple(options[key]) for key in ("capabilities", "system_calls", "binds", "extra_options")))

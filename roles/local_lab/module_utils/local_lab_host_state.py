@@ -1,0 +1,109 @@
+"""The host-global settings of the kernel: recorded before a lab exists, compared after it is gone."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from typing import Any
+
+from ansible.module_utils.local_lab_record import boot_id, write_json
+from ansible.module_utils.local_lab_system import Failed
+
+ROOT = "/proc/sys"
+SYS_SETTINGS = (
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/sys/kernel/mm/transparent_hugepage/defrag",
+    "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+    "/sys/devices/system/cpu/smt/control",
+    "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+    "/sys/devices/system/cpu/intel_pstate/no_turbo",
+)
+# What changes without anybody setting it, with the reason.
+VOLATILE = (
+    (r"fs/(dentry|inode)-(state|nr)", "counters of caches"),
+    (r"fs/(file-nr|aio-nr)", "counters of open files and requests"),
+    (r"fs/quota/.*", "counters of the quota code"),
+    (r"kernel/ns_last_pid", "the last process number"),
+    (r"kernel/perf_event_max_sample_rate", "the kernel lowers it by itself under load"),
+    (r"kernel/pty/nr", "counter of terminals"),
+    (r"kernel/random/(entropy_avail|uuid)", "new at every reading"),
+    (r"kernel/(tainted|.*_warn_count|.*oops_count)", "history, not settings"),
+    (r"net/netfilter/nf_conntrack_count", "counter of connections"),
+    (r"vm/(drop_caches|compact_memory|stat_refresh)", "triggers, not settings"),
+    (r"sunrpc/transports", "a list of what is loaded"),
+    # Interfaces come and go. The host's ends of the lab and the uplink's forwarding are looked after by
+    # local_lab_network, which keeps a ledger of the latter for all labs.
+    (r"net/ipv[46]/(conf|neigh)/(?!all/|default/).*", "per interface"),
+)
+_VOLATILE = re.compile("|".join(f"(?:{pattern})" for pattern, _ in VOLATILE))
+
+
+def read_settings(ignore: list[str]) -> dict[str, str]:
+    """Every readable setting by its key (net/ipv4/ip_forward, or a path below /sys)."""
+    settings = {}
+    for directory, _, names in os.walk(ROOT):
+        for name in names:
+            path = os.path.join(directory, name)
+            key = os.path.relpath(path, ROOT)
+            if not _VOLATILE.fullmatch(key) and key not in ignore:
+                value = read(path)
+                if value is not None:
+                    settings[key] = value
+    for pattern in SYS_SETTINGS:
+        for path in glob.glob(pattern):
+            value = read(path)
+            if value is not None:
+                settings[path] = value
+    return settings
+
+
+def read(path: str) -> str | None:
+    """A setting's text, or None where it is not to be read (write-only, or refused as long as it was never set)."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def read_modules() -> list[str]:
+    if not os.path.exists("/proc/modules"):  # a kernel without loadable modules
+        return []
+    with open("/proc/modules", encoding="utf-8") as file:
+        return sorted(line.split()[0] for line in file)
+
+
+def record(path: str, ignore: list[str]) -> dict[str, Any]:
+    if os.path.exists(path):
+        return {"changed": False}
+    settings = read_settings(ignore)
+    write_json(path, {"boot_id": boot_id(), "settings": settings, "modules": read_modules()})
+    return {"changed": True, "keys": len(settings)}
+
+
+def compare(path: str, ignore: list[str]) -> dict[str, Any]:
+    """Raises Failed with every difference. A setting that appeared came with a module or a device: no failure."""
+    if not os.path.exists(path):
+        return {"changed": False, "keys": 0, "modules": []}
+    with open(path, encoding="utf-8") as file:
+        before = json.load(file)
+    if before["boot_id"] != boot_id():  # settings do not outlive a boot
+        return {"changed": False, "keys": 0, "modules": []}
+    after = read_settings(ignore)
+    differences = [
+        {
+            "what": f"A host-global setting is not what it was before the lab: {key}.",
+            "where": f"{ROOT}/{key}" if not key.startswith("/") else key,
+            "seen": f"before: {value}, after: {after.get(key, 'gone')}",
+            "hint": "labctl does not write it. If something else did on purpose, nothing is to be done; "
+            f"else write {value!r} back.",
+        }
+        for key, value in before["settings"].items()
+        if after.get(key) != value and key not in ignore
+    ]
+    if differences:
+        raise Failed(*differences)
+    modules = sorted(set(read_modules()) - set(before["modules"]))
+    return {"changed": False, "keys": len(before["settings"]), "modules": modules}

@@ -1,0 +1,99 @@
+"""What a lab consists of: every name and address that follows from its name and its index.
+
+One integer per lab, so that labs side by side cannot overlap: management 198.18.<i>.0/25, cable
+198.18.<i>.128/25, both out of 198.18.0.0/15 (RFC 2544, benchmarking), as are the pods' 198.19.<i>.0/24.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+LAST_INDEX = 254
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node: `number` counts from 1; addresses are dotted quads without a prefix length."""
+
+    name: str
+    number: int
+    address: str
+    cable_address: str
+    netns: str
+    host_interface: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One lab: what it owns on the host is named here and nowhere else."""
+
+    name: str
+    index: int
+    host_address: str
+    nodes: tuple[Node, ...]
+
+    @property
+    def table(self) -> str:
+        """The nftables table; '-' is no letter of an nft name, and a lab's name has no '_' to collide with."""
+        return "labctl_" + self.name.replace("-", "_")
+
+    @property
+    def networks(self) -> tuple[str, str]:
+        """The IPv4 networks that belong to this lab alone."""
+        return (f"198.18.{self.index}.0/24", f"198.19.{self.index}.0/24")
+
+    def control_group(self, node: Node) -> str:
+        """The control group of a node, and the name of its unit where systemd runs the host."""
+        return f"labctl-{self.name}-{node.name}"
+
+
+def plan(name: str, index: int, node_names: Sequence[str]) -> Plan:
+    """The plan of a lab. The arguments are taken as checked (see `wrong_arguments`)."""
+    nodes = tuple(
+        Node(
+            name=node,
+            number=number,
+            address=f"198.18.{index}.{10 + number}",
+            cable_address=f"198.18.{index}.{138 + number}",
+            netns=f"labctl-{name}-{node}",
+            host_interface=f"labctl{index}n{number}",
+        )
+        for number, node in enumerate(node_names, start=1)
+    )
+    return Plan(name, index, f"198.18.{index}.1", nodes)
+
+
+def wrong_arguments(name: str, index: int, node_names: Sequence[str]) -> list[dict[str, str]]:
+    """What is wrong with the values a plan is made of, as problems; empty when nothing is."""
+    problems = []
+    if not NAME.fullmatch(name):
+        problems.append(
+            {
+                "what": "The lab's name cannot name interfaces and namespaces.",
+                "where": "lab_name",
+                "seen": name,
+                "hint": "Use up to 20 of a-z, 0-9 and '-', beginning with a letter.",
+            }
+        )
+    if not 0 <= index <= LAST_INDEX:
+        problems.append(
+            {
+                "what": "The lab's index is outside of its range.",
+                "where": "local_lab_index",
+                "seen": str(index),
+                "hint": f"Choose a number from 0 to {LAST_INDEX} that no other lab on this machine has.",
+            }
+        )
+    if len(node_names) != 2 or len(set(node_names)) != 2 or not all(map(NAME.fullmatch, node_names)):
+        problems.append(
+            {
+                "what": "A local lab has exactly two nodes, one client and one server, named like a lab.",
+                "where": "groups client and server",
+                "seen": ", ".join(node_names) or "none",
+                "hint": "Put one host into each of the two groups of the inventory.",
+            }
+        )
+    return problems
