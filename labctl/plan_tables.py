@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from labctl.plan import Plan, to_json
-from labctl.tables import Style, Table, as_csv, document, duration, style_of
+from labctl.tables import Style, Table, as_csv, counted, document, duration, style_of
 
 QUICK = "quick look, not a result"
 ROUNDS_SHOWN = 12
@@ -24,12 +24,11 @@ def plan_tables(plan: Plan, style: str = Style.TABLE) -> str:
 
 
 def _head(plan: Plan) -> str:
-    window = f"{plan.warmup_s:g} + {plan.duration_s:g} s"
-    size = (
-        f"{len(plan.setups)} setups, {len(plan.cells)} cells, {plan.samples} samples of {window}, "
-        f"{len(plan.visits)} deployments"
-    )
-    lines = [f"Plan for lab {plan.lab.name}: {size}", f"Estimated time: {duration(plan.estimated_s)}"]
+    window = f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up"
+    samples = f"{counted(plan.samples, 'sample')} of {window}"
+    size = [counted(len(plan.setups), "setup"), counted(len(plan.cells), "cell"), samples]
+    size.append(counted(len(plan.visits), "deployment"))
+    lines = [f"Plan for lab {plan.lab.name}: {', '.join(size)}", f"Estimated time: {duration(plan.estimated_s)}"]
     return "\n".join([QUICK, *lines] if plan.quick else lines)
 
 

@@ -21,6 +21,7 @@ from labctl.records import suggestion
 
 WIDTH = 100
 GAP = 2  # columns between two columns
+PADDING = 2  # tabulate makes a column this much wider than its header
 NARROWEST = 8  # a column is wrapped to this, not below
 Value = str | int | float | bool | None
 
@@ -67,15 +68,16 @@ def plain(rows: Iterable[Mapping[str, Value]], style: str = Style.TABLE) -> str:
 
 def document(parts: Iterable[Table | str], style: Style) -> str:
     """Tables and paragraphs one below the other, for people: style `table` or `github`."""
-    return "\n\n".join(_paragraph(part) if isinstance(part, str) else _table(part, style) for part in parts if part)
+    texts = (_paragraph(part, style) if isinstance(part, str) else _table(part, style) for part in parts if part)
+    return "\n\n".join(texts)
 
 
 def as_csv(headers: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
-    """Comma-separated values with full precision; a value that is not known is empty."""
+    """Comma-separated values with ten significant digits; a value that is not known is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(headers)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    writer.writerows([_exact(value) for value in row] for row in rows)
     return buffer.getvalue().rstrip("\n")
 
 
@@ -94,6 +96,11 @@ def fixed(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
 
 
+def counted(count: int, word: str) -> str:
+    """A number of things: 1 setup, 2 setups."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def duration(seconds: float) -> str:
     """A length of time for people: 45 s, 12 min, 3 h 05 min."""
     minutes = round(seconds / 60)
@@ -102,8 +109,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _paragraph(text: str) -> str:
-    return "\n".join(textwrap.fill(line, WIDTH) for line in text.splitlines())
+def _paragraph(text: str, style: Style) -> str:
+    """Lines within WIDTH; in Markdown, where they flow, every line is a paragraph."""
+    lines = text.splitlines()
+    return "\n\n".join(lines) if style is Style.GITHUB else "\n".join(textwrap.fill(line, WIDTH) for line in lines)
 
 
 def _table(table: Table, style: Style) -> str:
@@ -117,10 +126,17 @@ def _table(table: Table, style: Style) -> str:
         disable_numparse=True,
         colalign=["right" if numeric else "left" for numeric in right] if rows else None,
         maxcolwidths=widths,
-        maxheadercolwidths=widths,
+        maxheadercolwidths=[width - PADDING for width in widths] if widths else None,
     )
     title = f"### {table.title}" if style is Style.GITHUB else table.title
     return f"{title}\n\n{text}" if table.title else text
+
+
+def _exact(value: Value) -> str:
+    """A cell for machines."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _shown(value: Value, style: Style) -> str:
@@ -134,21 +150,20 @@ def _shown(value: Value, style: Style) -> str:
 
 
 def _is_numeric(rows: Sequence[Sequence[Value]], column: int) -> bool:
-    """Whether a column holds numbers: nothing else, and at least one."""
-    cells = [row[column] for row in rows if row[column] not in (None, "", "-")]
-    return bool(cells) and all(_looks_numeric(cell) for cell in cells)
+    """Whether a column holds nothing but numbers, as far as anything is known in it."""
+    return all(_looks_numeric(row[column]) for row in rows if row[column] not in (None, "", "-"))
 
 
 def _looks_numeric(cell: Value) -> bool:
     if isinstance(cell, str):
-        return cell.replace(" ", "")[:1].isdigit() and not any(letter.isalpha() for letter in cell)
+        return cell.lstrip("<")[:1].isdigit() and not any(letter.isalpha() for letter in cell)
     return not isinstance(cell, bool)
 
 
 def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     """Column widths that keep a table within WIDTH: the widest column gives way first, down to NARROWEST."""
-    columns = zip(headers, *rows, strict=True)
+    columns = zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True)
     widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
     while sum(widths) + GAP * (len(widths) - 1) > WIDTH and max(widths) > NARROWEST:
         widths[widths.index(max(widths))] -= 1
-    return [max(width, 1) for width in widths]
+    return widths

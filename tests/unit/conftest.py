@@ -1,6 +1,10 @@
-"""A small catalog of the shape of the real one, for tests that must not depend on its content."""
+"""What unit tests share: a small catalog of the shape of the real one, and golden files."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +57,17 @@ def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> catalog.Catalog:
     (directory / "variants.yml").write_text(VARIANTS)
     (directory / "workloads.yml").write_text(WORKLOADS)
     return catalog.load(directory)
+
+
+@pytest.fixture
+def golden(repository: Path) -> Callable[[str, str], None]:
+    """Compare a text with a file in tests/golden; LABCTL_UPDATE_GOLDEN=1 writes the file instead."""
+
+    def compare(name: str, text: str) -> None:
+        path = repository / "tests" / "golden" / name
+        if os.environ.get("LABCTL_UPDATE_GOLDEN"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text + "\n")
+        assert path.read_text() == text + "\n", f"look at the difference, then: LABCTL_UPDATE_GOLDEN=1 pytest ({name})"
+
+    return compare

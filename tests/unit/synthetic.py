@@ -1,0 +1,81 @@
+"""Synthetic plans and samples: typed records with chosen numbers, for what is computed from samples."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import UTC, datetime
+
+from labctl.catalog import Catalog, Unit
+from labctl.options import RawOptions, parse_options
+from labctl.plan import LabFacts, Plan, build
+from labctl.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
+from labctl.sample import CpuUse, EndCounters, Flag, Sample, Status
+from labctl.visit import PlannedSample, all_samples
+
+LAB = LabFacts("local", "local", "node1", "node2", 2)
+LEVELS = {"tcp_stream": 7.0, "tcp_rr": 25000.0, "tcp_crr": 8000.0}
+FACTORS = {"base": 1.0, "base#2": 1.0, "base-clean": 1.1, "pods": 0.75}
+
+
+def plan_of(catalog: Catalog, **raw: object) -> Plan:
+    options = parse_options(RawOptions(**{"seed": "1", **raw}), catalog)  # type: ignore[arg-type]
+    return build(options, catalog, LAB, datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
+
+
+def busy(pct: float) -> CpuUse:
+    return CpuUse(2, pct, 1.0, 0.0, pct - 3, 0.0, 2.0, 0.0, 100 - pct, 2 * pct / 10, (2.0, 2.0), 100.0)
+
+
+def sample_of(planned: PlannedSample, rate: float, unit: Unit) -> Sample:
+    us = 1e6 / rate if unit is not Unit.GBIT else None
+    single = us and Latency(us / 2, us, us, us * 1.2, us * 2, us * 9, us / 5)
+    both = us and {name: Range(us * low, us * 2 * low) for name, low in (("p50", 1.0), ("p90", 1.2), ("p99", 2.0))}
+    several = both and LatencyRange(min=None, mean=None, max=None, stddev=None, **both)
+    cost = CpuCost(3.0, "core-s/GB") if unit is Unit.GBIT else CpuCost(1000 / rate, "core-s/1k")
+    return Sample(
+        schema="labctl.sample/1",
+        id=planned.id,
+        setup=planned.setup,
+        cell=planned.cell,
+        workload=planned.workload,
+        processes=planned.processes,
+        processes_label=planned.processes_label,
+        round=planned.round,
+        n=planned.n,
+        status=Status.VALID,
+        reasons=(),
+        flags=(Flag.INDICATIVE,),
+        rate=Rate(rate, unit),
+        per_process=(rate / planned.processes,) * planned.processes,
+        window=None,
+        latency_us=(single if planned.processes == 1 else several) or None,
+        cpu=Cpu(machine=busy(55.0)),
+        cpu_cost=cost,
+        wire=None,
+        mss=1448,
+        congestion_control="cubic",
+        send_size=1,
+        recv_size=1,
+        counters=EndCounters({}, {}),
+        clock_offset_s=0.0,
+        shared_kernel=True,
+    )
+
+
+def samples_of(plan: Plan, noise: float = 0.02, seed: int = 7) -> list[Sample]:
+    """A valid sample for everything planned: a level per workload, a factor per setup, a drift per round, noise."""
+    generator = random.Random(seed)
+    units = {workload.name: workload.unit for workload in plan.workloads}
+    drift = {number: math.exp(0.1 * math.sin(number)) for number in range(1, plan.rounds + 1)}
+    return [
+        sample_of(
+            planned,
+            LEVELS[planned.workload]
+            * FACTORS[planned.setup]
+            * drift[planned.round]
+            * generator.lognormvariate(0, noise),
+            units[planned.workload],
+        )
+        for planned in all_samples(plan)
+    ]
