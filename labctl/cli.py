@@ -208,8 +208,8 @@ def check(
         seen = workflow.look(session, inventory, _options(become, limit), _show_tasks(live))
         live.clear()
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
-    console.out(tables.plain(checks.table_rows(findings), style))
-    if any(finding.level == "error" for finding in findings):
+    console.out(tables.plain(checks.records(findings), style))
+    if checks.failed(findings):
         raise typer.Exit(1)
 
 
@@ -244,7 +244,7 @@ def plan(
     style: FormatOption = "table",
 ) -> None:
     """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
-    from labctl import catalog, tables, workflow
+    from labctl import catalog, plan_tables, workflow
     from labctl.options import parse_options
     from labctl.play import Session
 
@@ -252,7 +252,7 @@ def plan(
     with Session() as session:
         inventory = workflow.open_lab(session, lab)
         seen = workflow.look(session, inventory, _options(become))
-    console.out(tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
+    console.out(plan_tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
 
 
 @app.command()
@@ -310,14 +310,14 @@ def _ready(session: Session, lab: str, options: AnsibleOptions) -> tuple[Invento
 def _show_progress(live: console.Live, planned: Plan) -> Callable[[matrix_module.Progress], None]:
     """One line per sample, the step in hand between them."""
     from labctl import matrix as matrix_module
-    from labctl import tables
+    from labctl import report_tables
 
     def progress(event: matrix_module.Progress) -> None:
         if isinstance(event, matrix_module.Measured):
             sample = event.sample
             live.line(
                 f"{live.elapsed}  {event.number:>{len(str(event.total))}}/{event.total}  {sample.id:<40} "
-                f"{tables.sample_words(sample)}  {console.clock(event.left_s)} left"
+                f"{report_tables.sample_words(sample)}  {console.clock(event.left_s)} left"
             )
         elif isinstance(event, matrix_module.VisitFailed):
             for failure in event.failures:
