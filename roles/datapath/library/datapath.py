@@ -21,7 +21,7 @@ options:
   pod: {type: dict, description: The pod to build; its address, its gateway, peer_network and peer_address.}
   nft: {type: str, default: "", description: Ruleset in nft's language.}
   iptables: {type: str, default: "", description: Rules in the form of iptables-save.}
-  programs: {type: dict, description: The tc programs to attach; object is the path on the node, sha256 its sum.}
+  programs: {type: path, description: Object on the node with the tc programs to attach.}
 author: labctl
 """
 
@@ -58,7 +58,6 @@ from ansible.module_utils.datapath_netfilter import (
     tables,
 )
 from ansible.module_utils.datapath_programs import (
-    Programs,
     attach,
     detach,
     observe_programs,
@@ -88,7 +87,7 @@ class Wanted:
     pod: Pod | None
     nft: str
     iptables: str
-    programs: Programs | None
+    programs: str | None
 
 
 def observe(wanted: Wanted) -> str:
@@ -175,14 +174,14 @@ def bring_about(wanted: Wanted, check_mode: bool) -> bool:
 
 def wanted_of(parameters: dict[str, Any]) -> Wanted:
     """Return the arguments as typed data."""
-    pod, programs = parameters["pod"], parameters["programs"]
+    pod = parameters["pod"]
     return Wanted(
         variant=parameters["variant"],
         cable=Cable(parameters["cable"], parameters["mtu"]),
         pod=Pod(**{name: pod[name] for name in POD_ARGUMENTS}) if pod else None,
         nft=parameters["nft"],
         iptables=parameters["iptables"],
-        programs=Programs(programs["object"], programs["sha256"]) if programs else None,
+        programs=parameters["programs"],
     )
 
 
@@ -212,7 +211,7 @@ def main() -> None:
             "pod": {"type": "dict", "options": {name: text for name in POD_ARGUMENTS}},
             "nft": {"type": "str", "default": ""},
             "iptables": {"type": "str", "default": ""},
-            "programs": {"type": "dict", "options": {"object": text, "sha256": text}},
+            "programs": {"type": "path"},
         },
         required_if=[("state", "present", ("variant", "cable", "mtu"))],
         supports_check_mode=True,

@@ -12,11 +12,10 @@ import os
 import platform
 import re
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.datapath_links import index_of
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run, run_json
+from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
 
 BPF_MOUNT = "/sys/fs/bpf"
 CABLE_PROGRAM = "cable_ingress"
@@ -30,14 +29,6 @@ UNKNOWN_HELPER = re.compile(r"(?:unknown func|invalid func|program of this type 
 CLONE_NEWNS = 0x00020000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
-
-
-@dataclass(frozen=True)
-class Programs:
-    """A compiled object on the node, and the sum that it must have."""
-
-    object: str
-    sha256: str
 
 
 def refuse_foreign_programs(interface: str) -> None:
@@ -64,24 +55,37 @@ def explain(failure: str, release: str) -> str:
     return f"Kernel {release} refuses the tc programs of veth-ebpf: {failure.strip()}"
 
 
-def load(programs: Programs) -> str:
+def sum_of(path: str) -> str:
+    """Return the sha256 of an object on this node."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+    except FileNotFoundError as absent:
+        raise Refused(f"{path} is not on this node: run playbooks/provision.yml first") from absent
+
+
+def sum_file(path: str) -> str:
+    """Return where the sum of an object is written when it is installed."""
+    return f"{path}.sha256"
+
+
+def load(path: str) -> str:
     """Load the object and pin it; return the folder with its pins, which ends with this process."""
-    with open(programs.object, "rb") as stream:
-        seen = hashlib.sha256(stream.read()).hexdigest()
-    if seen != programs.sha256:
-        raise Refused(f"{programs.object} has sha256 {seen}, not {programs.sha256}: run playbooks/provision.yml again")
+    seen, recorded = sum_of(path), read_text(sum_file(path))
+    if seen != recorded:
+        raise Refused(f"{path} has sha256 {seen}, and {recorded} was installed: run playbooks/provision.yml again")
     _mount_private_bpf()
     folder = f"{BPF_MOUNT}/labctl"
     try:
-        run(["bpftool", "prog", "loadall", programs.object, folder, "type", "classifier", "pinmaps", f"{folder}-maps"])
+        run(["bpftool", "prog", "loadall", path, folder, "type", "classifier", "pinmaps", f"{folder}-maps"])
     except ToolFailed as failure:
         raise Refused(explain(failure.output, platform.release())) from failure
     return folder
 
 
-def attach(programs: Programs, cable: str, host_end: str) -> None:
-    """Attach both programs, configured for these two interfaces."""
-    folder = load(programs)
+def attach(path: str, cable: str, host_end: str) -> None:
+    """Attach both programs of the object, configured for these two interfaces."""
+    folder = load(path)
     for key, interface in enumerate((host_end, cable)):
         _set_map(f"{folder}-maps/veth_devices", key, index_of(interface))
     commands = []
@@ -109,7 +113,7 @@ def observe_programs(interface: str) -> list[dict[str, Any]]:
         for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
             program = entry.get("options", {}).get("prog")
             if program:
-                shown = run_json(["bpftool", "-json", "prog", "show", "id", str(program["id"])])
+                shown = run_json(["bpftool", "--json", "prog", "show", "id", str(program["id"])])
                 found.append({"id": program["id"], "name": shown["name"], "direction": direction, "maps": shown["map_ids"]})
     return found
 
@@ -117,8 +121,8 @@ def observe_programs(interface: str) -> list[dict[str, Any]]:
 def read_counters(maps: list[int]) -> dict[str, dict[str, int]]:
     """Return what the programs that share these maps counted: {program: {"hits": packets, "passed": packets}}."""
     for number in maps:
-        if run_json(["bpftool", "-json", "map", "show", "id", str(number)])["name"] == "veth_counters":
-            entries = run_json(["bpftool", "-json", "map", "dump", "id", str(number)])
+        if run_json(["bpftool", "--json", "map", "show", "id", str(number)])["name"] == "veth_counters":
+            entries = run_json(["bpftool", "--json", "map", "dump", "id", str(number)])
             return counters_of(entries)
     raise Refused("the attached programs have no map veth_counters: they are not labctl's")
 

@@ -1,0 +1,67 @@
+#!/usr/bin/python
+"""Ansible module: which tools of the datapaths a node lacks, and the packages that bring them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: datapath_tools
+short_description: Name the packages that bring the tools which the datapaths need and the node lacks
+description: Looks and changes nothing.
+author: labctl
+"""
+
+RETURN = r"""
+missing: {description: Packages of the node's distribution to install., type: list, returned: always}
+"""
+
+import os
+import platform
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+
+# An SSH session may come without the directories of system tools.
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PACKAGES = {
+    "bpftool": "bpftool",
+    "conntrack": "conntrack",
+    "ethtool": "ethtool",
+    "ip": "iproute2",
+    "iptables-nft-restore": "iptables",
+    "nft": "nftables",
+    "ping": "iputils-ping",
+    "tc": "iproute2",
+}
+
+
+def package_of(tool: str, distribution: str) -> str:
+    """Return the package that brings a tool. Ubuntu ships bpftool with each of its kernels."""
+    if tool == "bpftool" and distribution == "ubuntu":
+        return f"linux-tools-{platform.release()}"
+    return PACKAGES[tool]
+
+
+def distribution_of(os_release: str) -> str:
+    """Return the ID in the text of /etc/os-release, such as debian."""
+    values = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    return values.get("ID", "").strip('"')
+
+
+def is_missing(tool: str, distribution: str) -> bool:
+    """Whether the tool cannot be used. Ubuntu's bpftool may be a wrapper that only says what to install."""
+    if tool == "bpftool" and distribution == "ubuntu":
+        return not os.path.exists(f"/usr/lib/linux-tools/{platform.release()}/bpftool")
+    return shutil.which(tool, path=SEARCH) is None
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    with open("/etc/os-release", encoding="utf-8") as stream:
+        distribution = distribution_of(stream.read())
+    missing = {package_of(tool, distribution) for tool in PACKAGES if is_missing(tool, distribution)}
+    module.exit_json(changed=False, missing=sorted(missing))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+#!/usr/bin/python
+"""Ansible module: whether this node's kernel takes the tc programs, tried on the kernel itself."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: tc_programs
+short_description: Try to load compiled tc programs, and record their sum
+description:
+  - Loads the object into the kernel and lets go of it; nothing is attached.
+  - Writes the object's sha256 beside it, which every later deploy holds it against.
+  - A kernel that refuses the object is no failure here, for the node can still run other variants. It is a warning, and deploying
+    the variant fails with the same text.
+options:
+  object: {type: path, required: true, description: The object on the node.}
+author: labctl
+"""
+
+RETURN = r"""
+usable: {description: Whether the kernel takes the programs., type: bool, returned: always}
+refusal: {description: Why not., type: str, returned: always}
+sha256: {description: Sum of the object., type: str, returned: always}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.datapath_programs import load, sum_file, sum_of
+from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"object": {"type": "path", "required": True}}, supports_check_mode=True)
+    path = module.params["object"]
+    try:
+        seen = sum_of(path)
+        changed = read_text(sum_file(path)) != seen
+        if changed and not module.check_mode:
+            with open(sum_file(path), "w", encoding="utf-8") as stream:
+                stream.write(f"{seen}\n")
+    except Refused as problem:
+        module.fail_json(msg=str(problem))
+    refusal = None
+    try:
+        load(path)
+    except (Refused, ToolFailed) as problem:
+        refusal = str(problem)
+        module.warn(refusal)
+    module.exit_json(changed=changed, sha256=seen, usable=refusal is None, refusal=refusal)
+
+
+if __name__ == "__main__":
+    main()
