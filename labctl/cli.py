@@ -208,7 +208,8 @@ def check(
         seen = workflow.look(session, inventory, _options(become, limit), _show_tasks(live))
         live.clear()
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
-    console.out(tables.plain(checks.records(findings), style))
+    rows = [dict(zip(checks.COLUMNS, row, strict=True)) for row in checks.table_rows(findings)]
+    console.out(tables.plain(rows, style))
     if checks.failed(findings):
         raise typer.Exit(1)
 

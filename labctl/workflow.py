@@ -13,12 +13,11 @@ from types import FrameType
 from labctl import catalog, matrix, paths
 from labctl import plan as planning
 from labctl.errors import LabctlError, Problem
+from labctl.fingerprint import Fingerprint, parse
 from labctl.options import MatrixOptions
 from labctl.plan import LabFacts, Plan
 from labctl.play import AnsibleOptions, Event, Inventory, Listener, Outcome, Session, TaskResult, load_inventory
 from labctl.runfolder import RunFolder
-
-Fingerprint = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def look(session: Session, lab: Inventory, options: AnsibleOptions, listener: Li
 
     def collect(event: Event) -> None:
         if isinstance(event, TaskResult) and event.action == "fingerprint" and event.ok:
-            fingerprints[event.node] = event.data["fingerprint"]
+            fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
         listener(event)
 
     outcome = session.run_playbook("check.yml", [lab.path], options=options, listener=collect)
@@ -49,27 +48,19 @@ def provision(
     return session.run_playbook("provision.yml", [lab.path], options=options, listener=listener)
 
 
-def threads_of(fingerprint: Fingerprint) -> int:
-    """Online CPU threads of a node."""
-    cpu = fingerprint["cpu"]
-    if not isinstance(cpu, Mapping) or not isinstance(cpu.get("online"), int):
-        raise LabctlError(Problem("a node does not say how many CPU threads it has", seen=str(cpu)))
-    return int(cpu["online"])
-
-
 def is_provisioned(seen: Look) -> bool:
     """Whether every node has netperf, the last thing that provisioning installs for all setups."""
-    return all(
-        isinstance(versions := fingerprint.get("versions"), Mapping) and versions.get("netperf")
-        for fingerprint in seen.fingerprints.values()
-    )
+    return all(fingerprint.text("versions", "netperf") for fingerprint in seen.fingerprints.values())
 
 
 def facts(lab: Inventory, seen: Look) -> LabFacts:
     """What a plan needs to know of the lab."""
     seen.outcome.require()
-    threads = min(threads_of(fingerprint) for fingerprint in seen.fingerprints.values())
-    return LabFacts(lab.name, lab.kind, lab.client, lab.server, threads)
+    threads = [fingerprint.whole("cpu", "threads") for fingerprint in seen.fingerprints.values()]
+    known = [count for count in threads if count]
+    if len(known) < 2:
+        raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
+    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known))
 
 
 def plan(options: MatrixOptions, lab: LabFacts) -> Plan:

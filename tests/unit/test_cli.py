@@ -80,7 +80,8 @@ def test_an_unknown_lab_is_wrong_usage(labctl: Run, command: str) -> None:
     assert "local" in err
 
 
-def test_an_unknown_run_is_refused(labctl: Run) -> None:
+def test_an_unknown_run_is_refused(labctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "20260101-000000-local").mkdir(parents=True)
     code, _, err = labctl("report", "20990101-000000-local")
     assert code == 2
     assert "20990101-000000-local" in err
