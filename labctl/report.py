@@ -10,7 +10,7 @@ from labctl import plan as planning
 from labctl import sample as samples
 from labctl import summary as summaries
 from labctl.catalog import Workload
-from labctl.errors import LabctlError
+from labctl.errors import LabctlError, Problem
 from labctl.plan import Plan
 from labctl.report_tables import summary_tables
 from labctl.runfolder import RunFolder, write_json
@@ -18,7 +18,7 @@ from labctl.runs import find, read_json
 from labctl.sample import Sample
 from labctl.summary import Summary, summarise
 from labctl.tables import Style, style_of
-from labctl.visit import all_samples
+from labctl.visit import PlannedSample, all_samples
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,22 @@ def read(folder: Path) -> Results:
         if not place.is_dir():
             continue
         try:
-            found.append(_sample(place, workloads[planned.workload]))
+            found.append(_sample(place, planned, workloads[planned.workload]))
         except LabctlError as error:
             damaged[planned.id] = tuple(f"{problem.what} ({problem.where})" for problem in error.problems)
     return Results(plan, tuple(found), damaged)
 
 
-def _sample(folder: Path, workload: Workload) -> Sample:
+def _sample(folder: Path, planned: PlannedSample, workload: Workload) -> Sample:
     """The sample in a folder: as derived before, else derived now from its raw files."""
     path = folder / "sample.json"
     try:
-        return samples.from_json(read_json(path), str(path))
-    except LabctlError:
-        sample = samples.derive(folder, workload)  # missing, damaged or of another version: it is only derived
-    write_json(path, samples.to_json(sample))
+        sample = samples.from_json(read_json(path), str(path))
+    except LabctlError:  # missing, damaged or of another version: it is only derived
+        sample = samples.derive(folder, workload)
+        write_json(path, samples.to_json(sample))
+    if sample.id != planned.id:
+        raise LabctlError(Problem("the folder holds another sample", str(folder), sample.id))
     return sample
 
 
