@@ -18,7 +18,7 @@ from pathlib import Path
 
 from labctl import paths, records
 from labctl.errors import LabctlError, Problem, UsageError
-from labctl.play import AnsibleOptions, Listener, Outcome, Session, load_inventory
+from labctl.play import AnsibleOptions, Event, Listener, Outcome, Session, TaskResult
 
 SCHEMA = "labctl.lab/1"
 
@@ -88,23 +88,20 @@ def create(
 ) -> Lab:
     """Create the lab, or what is missing of it, and return it.
 
-    `lab` is an inventory directory or a name (see `paths.resolve_lab`). Raises UsageError for an inventory that is no
-    local lab, LabctlError with every obstacle on this host, or with what failed.
+    `lab` is an inventory directory or a name (see `paths.resolve_lab`). Raises LabctlError with
+    everything in the inventory or on this host that stands in its way, or with what failed.
     """
     directory = paths.resolve_lab(lab)
-    inventory = load_inventory(session, directory)
-    if inventory.kind != "local":
-        raise UsageError(
-            Problem(
-                f"the lab {inventory.name} cannot be created: its nodes are machines of their own",
-                f"{directory}: lab_kind",
-                inventory.kind,
-                "create labs of the kind local; use this one as it is",
-            )
-        )
     _require_root()
-    session.run_playbook("lab_create.yml", [directory], options=options, listener=listener).require()
-    return read(inventory.name)
+    names: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TaskResult) and event.action == "local_lab" and event.ok:
+            names.append(str(event.data["name"]))
+        listener(event)
+
+    session.run_playbook("lab_create.yml", [directory], options=options, listener=watch).require()
+    return read(names[-1])
 
 
 def destroy(

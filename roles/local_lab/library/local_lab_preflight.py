@@ -12,6 +12,7 @@ description:
   - Changes nothing, and fails with all problems at once.
 options:
   name: {type: str, required: true, description: Name of the lab.}
+  kind: {type: str, required: true, description: What the inventory says the lab is; local is wanted.}
   index: {type: int, required: true, description: Number of the lab.}
   nodes: {type: list, elements: str, required: true, description: Names of the nodes, the client first.}
   addresses: {type: list, elements: str, required: true, description: What the inventory says the nodes' addresses are.}
@@ -213,6 +214,15 @@ def uplink() -> str | None:
 def check(params: dict[str, Any]) -> dict[str, Any]:
     name, index, nodes = params["name"], params["index"], params["nodes"]
     problems = wrong_arguments(name, index, nodes)
+    if params["kind"] != "local":
+        problems.append(
+            {
+                "what": f"The lab {name} is not a local one: its nodes are not made by labctl on this machine.",
+                "where": "lab_kind",
+                "seen": params["kind"],
+                "hint": "Create labs of the kind local; use this one as it is.",
+            }
+        )
     if problems:
         raise Failed(*problems)
     lab = plan(name, index, nodes)
@@ -234,6 +244,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "kind": {"type": "str", "required": True},
             "index": {"type": "int", "required": True},
             "nodes": {"type": "list", "elements": "str", "required": True},
             "addresses": {"type": "list", "elements": "str", "required": True},

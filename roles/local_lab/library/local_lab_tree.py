@@ -37,7 +37,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.local_lab_apt import acquire_options, sources
-from ansible.module_utils.local_lab_record import locked, write_json
+from ansible.module_utils.local_lab_files import locked, write_json
 from ansible.module_utils.local_lab_system import Failed
 
 # No node reads its documentation; without fsync per file the build takes half the time (a crash loses a cache).
@@ -59,7 +59,7 @@ def inputs(params: dict[str, Any]) -> dict[str, Any]:
         "format": 1,
         "machine": platform.machine(),
         "release": params["release"],
-        "sources": sources(params["release"], params["mirror"], params["components"]),
+        "sources": sources(params["release"], params["mirror"], params["components"], params["cache_dir"]),
         "keyring": params["keyring"],
         "packages": sorted(set(params["packages"])),
         "dpkg": DPKG_OPTIONS,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.local_lab_files import write_json
 from ansible.module_utils.local_lab_system import run
 
 # netperf left non-free with Debian 13 (its licence was changed); up to 12 the component is needed for it.
 NON_FREE_NETPERF = frozenset({"buster", "bullseye", "bookworm"})
 # Describe how indices are read or where changelogs lie, not how the archive is reached; or run programs of the host.
 _NOT_PASSED_ON = ("cdrom", "changelogs", "compressiontypes", "gzipindexes", "indextargets", "languages")
+_APT_FILES = ("/etc/apt", "/var/lib/apt/lists")
 
 
 @dataclass(frozen=True)
@@ -24,19 +29,46 @@ class Source:
     codename: str
 
 
-def known_sources() -> list[Source]:
-    """The Debian suites that the host's apt has indices of, in its order; empty on a host that uses none."""
+def _signature() -> str:
+    """A hash that changes whenever apt's configuration or its indices do."""
+    seen = hashlib.sha256()
+    for top in _APT_FILES:
+        for directory, _, names in os.walk(top):
+            for path in (directory, *(os.path.join(directory, name) for name in sorted(names))):
+                seen.update(f"{path} {os.lstat(path).st_mtime_ns}\n".encode())
+    return seen.hexdigest()
+
+
+def _ask_apt() -> list[list[str]]:
     fields = "$(ORIGIN)|$(SITE)|$(RELEASE)|$(COMPONENT)|$(LABEL)|$(CODENAME)"
     question = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
     rows = run(question)
     if not rows:  # a bare image: no index was ever fetched
         run(["apt-get", "update"])
         rows = run(question)
-    values = [line.split("|") for line in dict.fromkeys(rows.splitlines())]
-    return [Source(*rest) for origin, *rest in values if origin == "Debian"]
+    return [line.split("|") for line in dict.fromkeys(rows.splitlines())]
 
 
-def sources(release: str, mirror: str, components: list[str]) -> dict[str, Any]:
+def known_sources(cache_dir: str) -> list[Source]:
+    """The Debian suites that the host's apt has indices of, in its order; empty on a host that uses none.
+
+    apt takes half a second for the answer, so it is kept in the cache for as long as apt's files stay as they are.
+    """
+    path = os.path.join(cache_dir, "apt-sources.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            kept = json.load(file)
+    except (FileNotFoundError, ValueError):
+        kept = {}
+    if kept.get("signature") != _signature():
+        rows = _ask_apt()
+        kept = {"signature": _signature(), "rows": rows}
+        os.makedirs(cache_dir, exist_ok=True)
+        write_json(path, kept)
+    return [Source(*rest) for origin, *rest in kept["rows"] if origin == "Debian"]
+
+
+def sources(release: str, mirror: str, components: list[str], cache_dir: str) -> dict[str, Any]:
     """Where a release comes from: `lines` for mmdebstrap (empty: its own defaults for Debian) and `components`.
 
     A host of that release lends all of its suites. Of another release only the main suite is taken, from the
@@ -46,7 +78,7 @@ def sources(release: str, mirror: str, components: list[str]) -> dict[str, Any]:
     text = " ".join(components)
     if mirror:
         return {"lines": [f"deb {mirror} {release} {text}"], "components": components}
-    known = known_sources()
+    known = known_sources(cache_dir)
     same = [source for source in known if source.codename.split("-")[0] == release]
     if any(source.suite == release or source.codename == release for source in same):
         suites = dict.fromkeys((source.site, source.suite) for source in same)

@@ -8,7 +8,8 @@ import os
 import re
 from typing import Any
 
-from ansible.module_utils.local_lab_record import boot_id, write_json
+from ansible.module_utils.local_lab_files import write_json
+from ansible.module_utils.local_lab_record import boot_id
 from ansible.module_utils.local_lab_system import Failed
 
 ROOT = "/proc/sys"

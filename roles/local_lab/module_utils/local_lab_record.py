@@ -6,15 +6,14 @@ namespaces and processes did not survive.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.local_lab_files import write_json
 from ansible.module_utils.local_lab_plan import Plan, plan
 from ansible.module_utils.local_lab_system import Failed, Process
 
@@ -71,33 +70,6 @@ def boot_id() -> str:
     """The identity of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
-
-
-def write_json(path: str, data: object, mode: int = 0o644) -> None:
-    """Write a JSON file so that after a crash it is there whole or not at all."""
-    temporary = path + ".tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(data, file, indent=2, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
-    directory = os.open(os.path.dirname(path), os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
-
-
-@contextlib.contextmanager
-def locked(directory: str, name: str = "lock") -> Iterator[None]:
-    """Hold the lock of a directory, waiting for whoever has it; the kernel frees it when the holder dies."""
-    os.makedirs(directory, exist_ok=True)
-    handle = os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def as_json(record: Record, files: Files) -> dict[str, Any]:
@@ -191,8 +163,3 @@ def remove_files(state_dir: str, lab: str) -> bool:
         return False
     shutil.rmtree(files.directory)
     return True
-
-
-def interfaces(plans: Sequence[Plan]) -> set[str]:
-    """The host's ends of the management links of some labs."""
-    return {node.host_interface for one in plans for node in one.nodes}

@@ -1,25 +1,6 @@
-#!/usr/bin/python
-"""The two systemd-nspawn nodes of a local lab."""
+"""The systemd-nspawn nodes of a lab: start, wait until they are up, end."""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-module: local_lab_nodes
-short_description: The nodes of a local lab
-description:
-  - Present, starts the nodes that do not run and waits until their systemd says that they are up. Absent, ends
-    every process of theirs, whatever became of their supervisors.
-options:
-  state: {type: str, choices: [present, absent], default: present, description: Whether the nodes run.}
-  state_dir: {type: path, required: true, description: Directory of the records.}
-  name: {type: str, required: true, description: Name of the lab.}
-  capabilities: {type: list, elements: str, default: [], description: Capabilities beyond its own.}
-  system_calls: {type: list, elements: str, default: [], description: System calls admitted beyond its own.}
-  binds: {type: list, elements: str, default: [], description: Paths of the host shown in the nodes.}
-  extra_options: {type: list, elements: str, default: [], description: Further options of systemd-nspawn.}
-  timeout_s: {type: int, default: 60, description: How long a boot may take.}
-author: labctl
-"""
 
 import os
 import select
@@ -27,30 +8,20 @@ import socket
 import subprocess
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.local_lab_boot import (
     Options,
     control_groups,
-    described,
     members,
     remove_control_groups,
     start_script,
     systemd_runs_host,
     write_seed,
 )
+from ansible.module_utils.local_lab_files import write_json
 from ansible.module_utils.local_lab_links import netns_path
 from ansible.module_utils.local_lab_plan import Node
-from ansible.module_utils.local_lab_record import (
-    Files,
-    Record,
-    boot_id,
-    locked,
-    read,
-    required,
-    write_json,
-)
+from ansible.module_utils.local_lab_record import Files, Record
 from ansible.module_utils.local_lab_system import (
     Failed,
     Process,
@@ -200,52 +171,18 @@ def answers(node: Node) -> bool:
         return False
 
 
-def present(params: dict[str, Any]) -> dict[str, Any]:
-    record = required(params["state_dir"], params["name"])
-    files = Files(params["state_dir"], params["name"])
-    started = time.monotonic()
+def bring_up(record: Record, files: Files, options: Options, timeout_s: int) -> list[str]:
+    """Start the nodes that do not run or do not answer, both at once, and wait for them. Says which these were."""
     dead = []
     for node in record.plan.nodes:
         supervisor = files.process(node.name)
         if supervisor is None or not supervisor.alive or not answers(node):
             end(record, files, node)
             dead.append(node)
-    starting = [start(record, files, node, described(params)) for node in dead]
-    await_ready(starting, files, params["timeout_s"])
-    seconds = round(time.monotonic() - started, 2)
-    return {"changed": bool(dead), "started": [node.name for node in dead], "seconds": seconds}
+    await_ready([start(record, files, node, options) for node in dead], files, timeout_s)
+    return [node.name for node in dead]
 
 
-def absent(params: dict[str, Any]) -> dict[str, Any]:
-    record = read(params["state_dir"], params["name"])
-    if record is None or record.boot_id != boot_id():
-        return {"changed": False, "ended": []}
-    files = Files(params["state_dir"], params["name"])
-    ended = [node.name for node in record.plan.nodes if end(record, files, node)]
-    return {"changed": bool(ended), "ended": ended}
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "state_dir": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "capabilities": {"type": "list", "elements": "str", "default": []},
-            "system_calls": {"type": "list", "elements": "str", "default": []},
-            "binds": {"type": "list", "elements": "str", "default": []},
-            "extra_options": {"type": "list", "elements": "str", "default": []},
-            "timeout_s": {"type": "int", "default": 60},
-        },
-    )
-    action = present if module.params["state"] == "present" else absent
-    try:
-        with locked(module.params["state_dir"], f"lock-{module.params['name']}"):
-            result = action(module.params)
-        module.exit_json(**result)
-    except Failed as failed:
-        module.fail_json(**failed.result())
-
-
-if __name__ == "__main__":
-    main()
+def take_down(record: Record, files: Files) -> list[str]:
+    """End both nodes, whatever became of their supervisors. Says which had anything left to end."""
+    return [node.name for node in record.plan.nodes if end(record, files, node)]

@@ -1,0 +1,154 @@
+#!/usr/bin/python
+"""A local lab as a whole: its record, its network, its nodes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: local_lab
+short_description: A local lab exists, or is gone
+description:
+  - Present, makes the SSH keys (client and hosts, so that strict host key checking can stay on), records the
+    host-global kernel settings, and writes lab.json before anything that it names exists. Then it creates what is
+    missing of the network, starts the nodes that do not run, and waits until their systemd says that they are up.
+  - Down, ends every process of the nodes, whatever became of their supervisors, and removes the network, as far as the
+    lab's record names it; the uplink gets its forwarding back once no lab needs it.
+  - Absent, removes the lab's directory too.
+options:
+  state: {type: str, choices: [present, down, absent], default: present, description: What the lab shall be.}
+  state_dir: {type: path, required: true, description: Directory of the records.}
+  name: {type: str, required: true, description: Name of the lab.}
+  index: {type: int, description: Number of the lab.}
+  nodes: {type: list, elements: str, description: Names of the nodes, the client first.}
+  inventory: {type: str, description: The inventory the lab is created from.}
+  owner: {type: int, description: User id that logs in to the nodes.}
+  tree: {type: str, description: Directory of the nodes' tree.}
+  release: {type: str, description: Code name of the nodes' release.}
+  uplink: {type: str, description: Interface of the default route.}
+  host_state_ignore: {type: list, elements: str, default: [], description: See host_state.}
+  capabilities: {type: list, elements: str, default: [], description: Capabilities beyond those of systemd-nspawn.}
+  system_calls: {type: list, elements: str, default: [], description: System calls admitted beyond its own.}
+  binds: {type: list, elements: str, default: [], description: Paths of the host shown in the nodes.}
+  extra_options: {type: list, elements: str, default: [], description: Further options of systemd-nspawn.}
+  timeout_s: {type: int, default: 60, description: How long a boot may take.}
+author: labctl
+"""
+
+RETURN = r"""
+name: {type: str, description: Name of the lab.}
+done: {type: list, description: What was created or removed.}
+"""
+
+import datetime
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.local_lab_boot import described
+from ansible.module_utils.local_lab_files import locked
+from ansible.module_utils.local_lab_host_state import record as record_host_state
+from ansible.module_utils.local_lab_keys import make_keys
+from ansible.module_utils.local_lab_network import build, remove
+from ansible.module_utils.local_lab_nodes import bring_up, take_down
+from ansible.module_utils.local_lab_plan import plan
+from ansible.module_utils.local_lab_record import Files, Record, boot_id, read, remove_files, required, write
+from ansible.module_utils.local_lab_system import Failed
+
+
+def record(params: dict[str, Any]) -> bool:
+    """Write the record, keys and host settings of a lab that has none of this boot. Returns whether it did."""
+    lab = plan(params["name"], params["index"], params["nodes"])
+    state_dir = params["state_dir"]
+    files = Files(state_dir, lab.name)
+    old = read(state_dir, lab.name)
+    if old is not None and old.boot_id == boot_id() and old.plan == lab:
+        if old.tree != params["tree"]:
+            raise Failed(
+                {
+                    "what": f"The lab {lab.name} exists with another node tree than the one asked for.",
+                    "where": files.record,
+                    "seen": f"{old.tree}, asked for {params['tree']}",
+                    "hint": "Destroy the lab and create it again: `labctl lab destroy`, `labctl lab create`.",
+                }
+            )
+        return False
+    remove_files(state_dir, lab.name)  # of an earlier boot, or of a crash before anything was created
+    os.makedirs(os.path.dirname(files.seed("")), mode=0o755)
+    os.chmod(os.path.dirname(files.seed("")), 0o700)
+    make_keys(lab, files, params["owner"])
+    new = Record(
+        plan=lab,
+        inventory=params["inventory"],
+        boot_id=boot_id(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        tree=params["tree"],
+        release=params["release"],
+        uplink=params["uplink"] or None,
+    )
+    record_host_state(files.host_state, params["host_state_ignore"])
+    write(state_dir, new)
+    return True
+
+
+def present(params: dict[str, Any]) -> list[str]:
+    """Make what is missing of the lab."""
+    state_dir, name = params["state_dir"], params["name"]
+    files = Files(state_dir, name)
+    with locked(state_dir):
+        done = ["record"] if record(params) else []
+        recorded = required(state_dir, name)
+        done += build(recorded, files)
+    return done + bring_up(recorded, files, described(params), params["timeout_s"])
+
+
+def down(params: dict[str, Any]) -> list[str]:
+    """Remove everything but the files of the lab. Without a record of this boot there is nothing that were its own."""
+    state_dir, name = params["state_dir"], params["name"]
+    recorded = read(state_dir, name)
+    if recorded is None or recorded.boot_id != boot_id():
+        return []
+    files = Files(state_dir, name)
+    done = take_down(recorded, files)
+    with locked(state_dir):
+        return done + remove(recorded, files)
+
+
+def absent(params: dict[str, Any]) -> list[str]:
+    """Remove everything."""
+    done = down(params)
+    return [*done, "files"] if remove_files(params["state_dir"], params["name"]) else done
+
+
+def main() -> None:
+    strings = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "down", "absent"], "default": "present"},
+            "state_dir": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "index": {"type": "int"},
+            "nodes": {"type": "list", "elements": "str"},
+            "inventory": {"type": "str"},
+            "owner": {"type": "int"},
+            "tree": {"type": "str"},
+            "release": {"type": "str"},
+            "uplink": {"type": "str"},
+            "host_state_ignore": strings,
+            "capabilities": strings,
+            "system_calls": strings,
+            "binds": strings,
+            "extra_options": strings,
+            "timeout_s": {"type": "int", "default": 60},
+        },
+        required_if=[("state", "present", ("index", "nodes", "inventory", "owner", "tree", "release"))],
+    )
+    action = {"present": present, "down": down, "absent": absent}[module.params["state"]]
+    try:
+        with locked(os.path.join(module.params["state_dir"], "locks"), module.params["name"]):
+            done = action(module.params)
+        module.exit_json(changed=bool(done), name=module.params["name"], done=done)
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()
