@@ -55,16 +55,18 @@ class Process:
     stdout_file: str
 
 
+# The many numbers, counters and CPU times, are `object` here and checked by hand below: decoding them one by one
+# would take most of the time that deriving a sample takes.
 @dataclass(frozen=True)
 class _CounterPair:
-    before: Counters
-    after: Counters
+    before: object
+    after: object
 
 
 @dataclass(frozen=True)
 class _Tick:
     t: float
-    stat: Mapping[str, object]
+    stat: object
 
 
 @dataclass(frozen=True)
@@ -164,18 +166,31 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
     data = _document(path)
     head = _known(_End, data, path.name)
     ticks = tuple(
-        Tick(tick.t, {name: _row(row, f"{path.name}:ticks.{name}") for name, row in tick.stat.items()})
+        Tick(tick.t, _stat(tick.stat, f"{path.name}:ticks"))
         for tick in _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
     )
-    source, counters = path.name, head.counters
-    return data, End(source, head.node, head.threads, head.hz, counters.before, counters.after, ticks)
+    before = _counters(head.counters.before, f"{path.name}:counters.before")
+    after = _counters(head.counters.after, f"{path.name}:counters.after")
+    return data, End(path.name, head.node, head.threads, head.hz, before, after, ticks)
 
 
-def _row(row: object, where: str) -> tuple[int, ...]:
-    # By hand, not by records.decode: a sample has thousands of these numbers.
-    if not isinstance(row, list) or not all(type(value) is int for value in row):
-        raise RawError(Problem("a row of CPU times is not a list of whole numbers", where, repr(row)))
-    return tuple(row)
+def _counters(data: object, where: str) -> dict[str, int | None]:
+    if not isinstance(data, dict):
+        raise RawError(Problem("the value is not a mapping", where, repr(data)))
+    for name, value in data.items():
+        if value is not None and type(value) is not int:
+            raise RawError(Problem("a counter is neither a whole number nor null", f"{where}.{name}", repr(value)))
+    return data
+
+
+def _stat(data: object, where: str) -> dict[str, tuple[int, ...]]:
+    if not isinstance(data, dict):
+        raise RawError(Problem("the value is not a mapping", where, repr(data)))
+    for name, row in data.items():
+        if not isinstance(row, list) or not all(type(value) is int for value in row):
+            what = "a row of CPU times is not a list of whole numbers"
+            raise RawError(Problem(what, f"{where}.{name}", repr(row)))
+    return {name: tuple(row) for name, row in data.items()}
 
 
 def _many(cls: type[T], items: object, where: str) -> tuple[T, ...]:

@@ -1,0 +1,83 @@
+"""Checks that need another test than the samples of test_sample.py have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labctl import catalog, checks, netperf
+from labctl.catalog import Workload
+from labctl.netperf import NetperfResult, Selector, Test
+from labctl.raw import End
+
+CAPTURES = Path(__file__).parents[1] / "fixtures" / "netperf"
+MAERTS_OPTIONS = ("-m", ",16384", "-M", "131072,", "-K", "cubic")
+_SIZES = {
+    Selector.LOCAL_SEND_SIZE: Selector.LOCAL_RECV_SIZE,
+    Selector.REMOTE_RECV_SIZE: Selector.REMOTE_SEND_SIZE,
+}
+
+
+def maerts() -> NetperfResult:
+    selectors = [_SIZES.get(name, name) for name in catalog.load().workloads["tcp_stream"].selectors]
+    return netperf.parse((CAPTURES / "2.7.0_tcp_maerts.txt").read_text(), selectors, Test.TCP_MAERTS)
+
+
+def workload() -> Workload:
+    stream = catalog.load().workloads["tcp_stream"]
+    return Workload(**{**vars(stream), "name": "tcp_maerts", "test": Test.TCP_MAERTS, "options": MAERTS_OPTIONS})
+
+
+def end(octets: int, packets: int) -> End:
+    """A client whose cable received and sent half of this each."""
+    names = ("cable.rx_bytes", "cable.tx_bytes", "cable.rx_packets", "cable.tx_packets")
+    after = (octets // 2, octets - octets // 2, packets // 2, packets - packets // 2)
+    zero = dict.fromkeys(names, 0)
+    return End("client.json", "node1", 2, 100, zero, dict(zip(names, after, strict=True)), ())
+
+
+def test_settings_of_the_reverse_direction_are_confirmed_by_the_other_ends_fields() -> None:
+    assert checks.settings([maerts()], MAERTS_OPTIONS, Test.TCP_MAERTS) == ()
+    assert checks.settings([maerts()], ("-m", ",4096", "-M", "4096,"), Test.TCP_MAERTS) == (
+        "-m ,4096 was asked for, netperf returned REMOTE_SEND_SIZE=16384",
+        "-M 4096, was asked for, netperf returned LOCAL_RECV_SIZE=131072",
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("-D",), ("-m", "1,"), ("-K", ",")])
+def test_options_without_a_value_for_this_test_ask_for_nothing(options: tuple[str, ...]) -> None:
+    assert checks.settings([maerts()], options, Test.TCP_MAERTS) == ()
+
+
+def test_what_the_client_received_is_the_payload_of_the_reverse_direction() -> None:
+    received = maerts().number(Selector.LOCAL_BYTES_RECVD)
+    assert isinstance(received, int)
+    packets = received // 1448
+    wire, reasons = checks.wire(end(received + 66 * packets, packets), [maerts()], workload())
+    assert reasons == ()
+    assert wire is not None
+    assert wire.ratio == pytest.approx(1, abs=0.001)
+    assert wire.bytes_per_packet == pytest.approx(1514, abs=1)
+
+
+def test_a_silent_cable_has_no_bytes_per_packet() -> None:
+    wire, reasons = checks.wire(end(0, 0), [maerts()], workload())
+    assert wire is not None
+    assert (wire.bytes, wire.bytes_per_packet, wire.ratio) == (0, None, 0)
+    assert reasons[0].startswith("the cable of node1 carried 0 bytes; netperf's totals make")
+
+
+@pytest.mark.parametrize(
+    ("per_connection", "fits"), [(7.0, False), (8.4, False), (9.0, True), (10.0, True), (11.0, True), (12.0, False)]
+)
+def test_packets_per_connection_have_bounds(per_connection: float, fits: bool) -> None:
+    crr = catalog.load().workloads["tcp_crr"]
+    result = netperf.parse((CAPTURES / "2.7.0_tcp_crr.txt").read_text(), crr.selectors, crr.test)
+    connections = result.number(Selector.LOCAL_BYTES_RECVD)
+    assert connections is not None
+    packets = round(connections * per_connection)
+    octets = packets * 66 + round(connections) * 18 + 3300
+    _, reasons = checks.wire(end(octets, packets + 20), [result], crr)
+    assert (reasons == ()) == fits
+    assert fits or f"{per_connection:.2f} packets per unit" in reasons[0]
