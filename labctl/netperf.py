@@ -176,19 +176,26 @@ def parse(text: str, wanted: Sequence[Selector], test: Test, source: str = "netp
     fields = {name: _field(name, raw.pop(name, None), source, problems) for name in dict.fromkeys(wanted)}
     for name, value in raw.items():
         problems.append(Problem(f"netperf returned a field that was not asked for: {name}", source, value))
-    for name in _ALWAYS:
-        if name in fields and fields[name] is None and not any(p.where == f"{source}:{name}" for p in problems):
-            problems.append(Problem(f"netperf reported no {name}", f"{source}:{name}"))
-        elif name not in fields:
-            problems.append(Problem(f"{name} has to be among the fields asked for", source))
-    seen_unit = fields.get(Selector.THROUGHPUT_UNITS)
-    if isinstance(seen_unit, str) and seen_unit != test.unit:
-        where = f"{source}:{Selector.THROUGHPUT_UNITS}"
-        problems.append(Problem(f"the rate of {test} is not in {test.unit}", where, seen_unit))
+    _require(fields, test, source, problems)
     throughput, elapsed = fields.get(Selector.THROUGHPUT), fields.get(Selector.ELAPSED_TIME)
     if problems or not isinstance(throughput, float) or not isinstance(elapsed, float):
         raise NetperfError(*problems)
     return NetperfResult(test, test.unit, throughput, elapsed, MappingProxyType(fields), interim)
+
+
+def _require(fields: Mapping[Selector, Value], test: Test, source: str, problems: list[Problem]) -> None:
+    """The fields without which there is no rate: asked for, not absent, in the unit of the test."""
+    reported = {problem.where for problem in problems}
+    for name in _ALWAYS:
+        where = f"{source}:{name}"
+        if name not in fields:
+            problems.append(Problem(f"{name} has to be among the fields asked for", source))
+        elif fields[name] is None and where not in reported:
+            problems.append(Problem(f"netperf reported no {name}", where))
+    unit = fields.get(Selector.THROUGHPUT_UNITS)
+    if isinstance(unit, str) and unit != test.unit:
+        where = f"{source}:{Selector.THROUGHPUT_UNITS}"
+        problems.append(Problem(f"the rate of {test} is not in {test.unit}", where, unit))
 
 
 def _key_values(text: str, source: str, problems: list[Problem]) -> dict[str, str]:

@@ -81,3 +81,32 @@ def test_packets_per_connection_have_bounds(per_connection: float, fits: bool) -
     _, reasons = checks.wire(end(octets, packets + 20), [result], crr)
     assert (reasons == ()) == fits
     assert fits or f"{per_connection:.2f} packets per unit" in reasons[0]
+
+
+@pytest.mark.parametrize(("name", "packets_each", "bytes_each"), [("tcp_rr", 2, 134), ("tcp_crr", 10, 678)])
+def test_netperfs_own_talk_does_not_count_against_a_slow_test(name: str, packets_each: int, bytes_each: int) -> None:
+    """Twenty transactions make less traffic than the control connection: 20 packets and 3.3 KB a process."""
+    slow = catalog.load().workloads[name]
+    text = (
+        "THROUGHPUT=10.0\nTHROUGHPUT_UNITS=Trans/s\nELAPSED_TIME=2.00\n"
+        "LOCAL_BYTES_SENT=20\nLOCAL_BYTES_RECVD=20\nRESPONSE_SIZE=1\n"
+    )
+    wanted = netperf.selectors(line.partition("=")[0] for line in text.splitlines())
+    results = [netperf.parse(text, wanted, slow.test)] * 2
+    octets, packets = 2 * (20 * bytes_each + 3300), 2 * (20 * packets_each + 20)
+    wire, reasons = checks.wire(end(octets, packets), results, slow)
+    assert reasons == ()
+    assert wire is not None
+    assert wire.ratio == pytest.approx(1)
+
+
+def test_no_transaction_at_all_is_no_division_by_zero() -> None:
+    rr = catalog.load().workloads["tcp_rr"]
+    text = (
+        "THROUGHPUT=0.0\nTHROUGHPUT_UNITS=Trans/s\nELAPSED_TIME=2.00\n"
+        "LOCAL_BYTES_SENT=0\nLOCAL_BYTES_RECVD=0\nRESPONSE_SIZE=1\n"
+    )
+    wanted = netperf.selectors(line.partition("=")[0] for line in text.splitlines())
+    result = netperf.parse(text, wanted, rr.test)
+    assert checks.wire(end(3300, 20), [result], rr)[1] == ()
+    assert checks.wire(end(99_000, 900), [result], rr)[1][0].startswith("the cable of node1 carried 99000 bytes; ")
