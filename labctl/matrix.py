@@ -10,19 +10,19 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labctl import plan as planning
 from labctl import sample as samples
+from labctl import status as statuses
 from labctl.plan import Plan, Visit
 from labctl.play import AnsibleOptions, Event, Failure, Inventory, Outcome, Session, TaskResult, TaskStart
 from labctl.runfolder import RunFolder, write_json, write_yaml
+from labctl.status import RunState, Status, VisitRecord
 from labctl.visit import setup_inventory
-
-STATUS_SCHEMA = "labctl.status/1"
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,6 @@ class StopSwitch:
     def at_once(self) -> bool:
         """Whether Ansible is to be ended now."""
         return self.requests > 1
-
-
-@dataclass(frozen=True)
-class VisitRecord:
-    """How one visit went. `seconds` by play name (and `total`), wall time."""
-
-    setup: str
-    round: int
-    status: str  # ok | failed | interrupted
-    seconds: dict[str, float]
-    failures: list[dict[str, Any]]
 
 
 @dataclass
@@ -155,14 +144,14 @@ class Execution:
     def run(self) -> tuple[VisitRecord, ...]:
         """Visit every setup of every round in the plan's order."""
         write_json(self.folder.plan, planning.to_json(self.plan))
-        self.write_status("running")
+        self.write_status(RunState.RUNNING)
         for visit in self.plan.visits:
             if self.stop.asked:
                 break
             self.visits.append(self.visit(visit))
-            self.write_status("running")
+            self.write_status(RunState.RUNNING)
         self.folder.stop.unlink(missing_ok=True)
-        state = "interrupted" if self.stop.asked else "failed" if self.failed else "done"
+        state = RunState.INTERRUPTED if self.stop.asked else RunState.FAILED if self.failed else RunState.DONE
         self.write_status(state)
         return tuple(self.visits)
 
@@ -188,9 +177,7 @@ class Execution:
             failures.extend(removal.failures)
         if failures:
             self.progress(VisitFailed(visit.setup, visit.round, tuple(failures)))
-        return VisitRecord(
-            visit.setup, visit.round, outcome.status, log.seconds(), [asdict(failure) for failure in failures]
-        )
+        return VisitRecord(visit.setup, visit.round, outcome.status, log.seconds(), tuple(failures))
 
     def play(self, name: str, folder: Path, log: _VisitLog, cancelled: Callable[[], bool]) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
@@ -218,17 +205,17 @@ class Execution:
         """Seconds that the rest of the plan takes, by the plan's own estimate."""
         return planning.time_left(self.plan, self.plan.samples - self.taken, len(self.plan.visits) - len(self.visits))
 
-    def write_status(self, state: str) -> None:
-        """Write how far the run got: `state` is running, done, failed or interrupted."""
-        content = {
-            "schema": STATUS_SCHEMA,
-            "state": state,
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "started": self.started,
-            "updated": datetime.now(UTC).isoformat(),
-            "samples_planned": self.plan.samples,
-            "samples_taken": self.taken,
-            "visits": [asdict(visit) for visit in self.visits],
-        }
-        write_json(self.folder.status, content)
+    def write_status(self, state: RunState) -> None:
+        """Write how far the run got."""
+        status = Status(
+            schema="labctl.status/1",
+            state=state,
+            host=platform.node(),
+            pid=os.getpid(),
+            started=self.started,
+            updated=datetime.now(UTC).isoformat(),
+            samples_planned=self.plan.samples,
+            samples_taken=self.taken,
+            visits=tuple(self.visits),
+        )
+        write_json(self.folder.status, statuses.to_json(status))

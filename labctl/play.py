@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from labctl import paths
 from labctl.errors import LabctlError, Problem, UsageError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CANCEL_POLL_S = 0.5
+Ending = Literal["ok", "failed", "interrupted"]
 CALLBACKS = Path(__file__).parent / "callbacks"
 
 
@@ -99,7 +100,7 @@ class Failure:
 class Outcome:
     """How a playbook ended. `changed` counts changed tasks over all nodes, `seconds` is wall time."""
 
-    status: str  # ok | failed | interrupted
+    status: Ending
     failures: tuple[Failure, ...]
     changed: int
     seconds: float

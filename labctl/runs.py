@@ -6,21 +6,21 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from labctl import paths
 from labctl import plan as planning
+from labctl import status as statuses
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.plan import Plan
 from labctl.plan_tables import QUICK
 from labctl.records import suggestion
 from labctl.runfolder import RunFolder
+from labctl.status import RunState, Status
 from labctl.tables import Value
 
-STATUS_SCHEMA = "labctl.status/1"
 LATEST = "latest"
 
 
@@ -37,12 +37,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. `plan` is None and `problems` say why where it is damaged; `taken` None where unknown."""
+    """One run folder. `plan` and `status` are None where it is damaged, and `problems` say why."""
 
     path: Path
     state: State
-    plan: Plan | None
-    taken: int | None
+    plan: Plan | None = None
+    status: Status | None = None
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -63,13 +63,10 @@ def open_run(folder: Path) -> Run:
     files = RunFolder(folder)
     try:
         plan = planning.from_json(read_json(files.plan), str(files.plan))
-        status = read_json(files.status)
-        if not isinstance(status, Mapping) or status.get("schema") != STATUS_SCHEMA:
-            raise LabctlError(Problem(f"the schema is not {STATUS_SCHEMA}", f"{files.status}:schema"))
-        taken = status.get("samples_taken")
-        return Run(folder, _state(status), plan, taken if isinstance(taken, int) else None)
+        status = statuses.from_json(read_json(files.status), str(files.status))
     except LabctlError as error:
-        return Run(folder, State.DAMAGED, None, None, error.problems)
+        return Run(folder, State.DAMAGED, problems=error.problems)
+    return Run(folder, _state(status), plan, status)
 
 
 def find(reference: str, directory: Path | None = None) -> Path:
@@ -103,7 +100,7 @@ def list_rows(directory: Path | None = None) -> list[dict[str, Value]]:
 
 
 def _list_row(run: Run) -> dict[str, Value]:
-    plan = run.plan
+    plan, status = run.plan, run.status
     notes = [QUICK] if plan and plan.quick else []
     notes += [f"{problem.what} ({problem.where})" for problem in run.problems]
     return {
@@ -112,7 +109,7 @@ def _list_row(run: Run) -> dict[str, Value]:
         "state": run.state.value,
         "setups": len(plan.setups) if plan else None,
         "rounds": plan.rounds if plan else None,
-        "samples": f"{'?' if run.taken is None else run.taken}/{plan.samples}" if plan else None,
+        "samples": f"{status.samples_taken}/{status.samples_planned}" if status else None,
         "note": "; ".join(notes),
     }
 
@@ -120,15 +117,15 @@ def _list_row(run: Run) -> dict[str, Value]:
 def describe(reference: str, directory: Path | None = None) -> str:
     """What a run is, how far it got, and what failed, as text. A damaged run is described by its problems."""
     run = open_run(find(reference, directory))
-    if run.plan is None:
+    if run.plan is None or run.status is None:
         return "\n".join([f"run {run.id}: {run.state}", *map(str, run.problems)])
-    plan = run.plan
+    plan, status = run.plan, run.status
     facts = {
         "lab": f"{plan.lab.name} ({plan.lab.kind}): {plan.lab.client} to {plan.lab.server}, "
         f"{plan.lab.threads} CPU threads",
         "created": plan.created,
         "state": run.state.value,
-        "samples": f"{'?' if run.taken is None else run.taken} of {plan.samples} taken",
+        "samples": f"{status.samples_taken} of {status.samples_planned} taken",
         "setups": ", ".join(setup.id for setup in plan.setups),
         "workloads": ", ".join(workload.name for workload in plan.workloads),
         "rounds": f"{plan.rounds}, {plan.repeat} per cell and round, seed {plan.seed}",
@@ -136,19 +133,13 @@ def describe(reference: str, directory: Path | None = None) -> str:
         "folder": str(run.path),
     }
     lines = [f"{name + ':':<11}{text}" for name, text in facts.items()]
-    head = f"run {run.id}" + (f": {QUICK}" if plan.quick else "")
-    return "\n".join([head, *lines, *_failures(RunFolder(run.path))])
-
-
-def _failures(files: RunFolder) -> list[str]:
-    """A line for everything that failed in a visit."""
-    status = read_json(files.status)
-    visits = status.get("visits", []) if isinstance(status, Mapping) else []
-    return [
-        f"{visit['setup']}, round {visit['round']}: {failure['node']}: {failure['task']}: {failure['message']}"
-        for visit in visits
-        for failure in visit["failures"]
+    failures = [
+        f"{visit.setup}, round {visit.round}: {failure.node}: {failure.task}: {failure.message}"
+        for visit in status.visits
+        for failure in visit.failures
     ]
+    head = f"run {run.id}" + (f": {QUICK}" if plan.quick else "")
+    return "\n".join([head, *lines, *failures])
 
 
 def remove(reference: str, directory: Path | None = None) -> str:
@@ -175,14 +166,9 @@ def read_json(path: Path) -> object:
         raise LabctlError(Problem("a file of the run is not valid JSON", str(path), str(error))) from error
 
 
-def _state(status: Mapping[str, object]) -> State:
+def _state(status: Status) -> State:
     """The state as written, or killed where it says running and nobody is."""
-    try:
-        state = State(str(status.get("state")))
-    except ValueError:
-        problem = Problem("the state of a run is unknown", "status.json:state", repr(status.get("state")))
-        raise LabctlError(problem) from None
-    here = status.get("host") == platform.node()
-    if state is State.RUNNING and here and not Path(f"/proc/{status.get('pid')}").exists():
+    here = status.host == platform.node()
+    if status.state is RunState.RUNNING and here and not Path(f"/proc/{status.pid}").exists():
         return State.KILLED
-    return state
+    return State(status.state.value)

@@ -18,6 +18,7 @@ from labctl.options import MatrixOptions
 from labctl.plan import LabFacts, Plan
 from labctl.play import AnsibleOptions, Event, Inventory, Listener, Outcome, Session, TaskResult, load_inventory
 from labctl.runfolder import RunFolder
+from labctl.status import VisitRecord
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class RunResult:
     """A finished run: its folder, and how its visits went."""
 
     folder: Path
-    visits: tuple[matrix.VisitRecord, ...]
+    visits: tuple[VisitRecord, ...]
     interrupted: bool
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.matrix import VisitRecord, proof_of
+from labctl.matrix import proof_of
 from labctl.plan import SCHEMA, Plan, Visit
-from labctl.play import Failure
 from labctl.sample import Sample
+from labctl.status import Status
 from labctl.summary import Summary
 from labctl.visit import PlannedSample, setup_inventory
 from tests.unit.synthetic import plan_of
@@ -71,16 +71,18 @@ def found(data: object, opaque: Iterable[str], prefix: str = "") -> set[str]:
     return {prefix}
 
 
-@pytest.mark.parametrize(("name", "kind"), [("plan.json", Plan), ("sample.json", Sample), ("summary.json", Summary)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("plan.json", Plan), ("status.json", Status), ("sample.json", Sample), ("summary.json", Summary)]
+)
 def test_files_with_a_type_are_documented_key_by_key(name: str, kind: type, sections: dict[str, str]) -> None:
     assert documented(sections[name]) == paths(kind)
 
 
 def test_every_schema_is_named(sections: dict[str, str]) -> None:
-    schemas = {typing.get_args(typing.get_type_hints(kind)["schema"])[0] for kind in (Plan, Sample, Summary)}
+    schemas = {typing.get_args(typing.get_type_hints(kind)["schema"])[0] for kind in (Plan, Status, Sample, Summary)}
     assert SCHEMA in schemas
     text = "".join(sections.values())
-    for schema in (*schemas, "labctl.status/1", "labctl.proof/1", "labctl.measurement/1", "labctl.end/1"):
+    for schema in (*schemas, "labctl.proof/1", "labctl.measurement/1", "labctl.end/1"):
         assert f"Schema `{schema}`" in text
 
 
@@ -91,12 +93,6 @@ def test_the_inventory_of_a_visit_is_documented(sections: dict[str, str], small_
     samples = paths(PlannedSample, "measure_samples[]")
     # The executor of the plan adds the stop file.
     assert documented(sections["setup.yml"]) == (variables - {"measure_samples"}) | samples | {"measure_stop_file"}
-
-
-def test_how_visits_went_is_documented(sections: dict[str, str]) -> None:
-    visits = {path for path in documented(sections["status.json"]) if path.startswith("visits[]")}
-    record = paths(VisitRecord, "visits[]") - {"visits[].failures"}
-    assert visits == record | paths(Failure, "visits[].failures[]")
 
 
 def test_a_proof_is_documented(sections: dict[str, str]) -> None:

@@ -34,8 +34,10 @@ def make(tmp_path: Path, small_catalog: Catalog) -> Make:
     def one(name: str, state: str = "done", **status: object) -> Path:
         folder = tmp_path / name
         write_json(folder / "plan.json", planning.to_json(plan))
-        content = {"schema": "labctl.status/1", "state": state, "host": HERE, "pid": os.getpid(), "samples_taken": 4}
-        write_json(folder / "status.json", {**content, "visits": [], **status})
+        content = {"schema": "labctl.status/1", "state": state, "host": HERE, "pid": os.getpid(), "visits": []}
+        times = {"started": "2026-03-04T05:06:07Z", "updated": "2026-03-04T05:09:00Z"}
+        counts = {"samples_planned": 4, "samples_taken": 4}
+        write_json(folder / "status.json", {**content, **times, **counts, **status})
         return folder
 
     return one
@@ -81,7 +83,9 @@ def test_a_damaged_run_is_named_and_the_others_listed(make: Make, tmp_path: Path
     }
     assert found["b"].problems[0].what == "a file of the run is not valid JSON"
     assert found["b"].problems[0].where == str(tmp_path / "b" / "plan.json")
-    assert found["c"].problems == (Problem("the state of a run is unknown", "status.json:state", "'dancing'"),)
+    where = f"{tmp_path / 'c' / 'status.json'}:state"
+    unknown = Problem("the value is not running or done or failed or interrupted", where, "'dancing'")
+    assert found["c"].problems == (unknown,)
     missing = Problem(
         "a file of the run cannot be read", str(tmp_path / "d" / "status.json"), "No such file or directory"
     )
@@ -145,7 +149,8 @@ def test_when_all_are_damaged_there_is_no_latest(make: Make, tmp_path: Path) -> 
 
 def test_a_run_is_described_with_its_failures(make: Make, tmp_path: Path) -> None:
     failure = {"playbook": "visit.yml", "node": "node2", "task": "Proof holds", "message": "no program", "hint": None}
-    make("a", "failed", visits=[{"setup": "pods", "round": 2, "status": "failed", "failures": [failure]}])
+    visit = {"setup": "pods", "round": 2, "status": "failed", "seconds": {"total": 3.5}, "failures": [failure]}
+    make("a", "failed", visits=[visit])
     assert runs.describe("a", tmp_path).splitlines() == [
         "run a: quick look, not a result",
         "lab:       local (local): node1 to node2, 2 CPU threads",
