@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from labctl.check_rules import PROVISION, RULES, Level, Node, Rule
-from labctl.fingerprint import Difference, Fingerprint, node_differences, parse
-from labctl.play import AnsibleOptions, Event, Failure, Inventory, Session, TaskResult
+from labctl.fingerprint import Difference, Fingerprint, node_differences
+from labctl.play import Failure, Inventory
 
 HOST = "host"  # the machine that carries a local lab
 BOTH = "both"
@@ -93,20 +93,6 @@ def findings(
     machine = (_of_host(rule, nodes[0]) for rule in RULES if shared and nodes and rule.of_machine)
     ends = _pairs(*nodes) if len(nodes) == 2 else ()
     return tuple(chain(absent, own, machine, ends))
-
-
-def look(session: Session, inventory: Inventory, options: AnsibleOptions | None = None) -> tuple[Finding, ...]:
-    """Fetch the fingerprints of both ends and judge them. LabctlError where the user interrupts."""
-    fingerprints: dict[str, Fingerprint] = {}
-
-    def listen(event: Event) -> None:
-        if isinstance(event, TaskResult) and event.action == "fingerprint" and event.ok:
-            fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
-
-    outcome = session.run_playbook("check.yml", [inventory.path], options=options, listener=listen)
-    if outcome.status == "interrupted":
-        outcome.require()
-    return findings(inventory, fingerprints, outcome.failures)
 
 
 def failed(found: Iterable[Finding]) -> bool:
