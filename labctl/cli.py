@@ -281,7 +281,7 @@ def matrix(
         live.clear()
     _print_report(str(result.folder), style)
     console.note(f"run folder: {result.folder}")
-    if result.interrupted or any(visit.status != "ok" for visit in result.visits):
+    if not result.complete:
         raise typer.Exit(1)
 
 

@@ -138,10 +138,11 @@ class Execution:
     progress: Callable[[Progress], None]
     stop: StopSwitch
     taken: int = 0
+    unusable: int = 0
     visits: list[VisitRecord] = field(default_factory=list)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
-    def run(self) -> tuple[VisitRecord, ...]:
+    def run(self) -> None:
         """Visit every setup of every round in the plan's order."""
         write_json(self.folder.plan, planning.to_json(self.plan))
         self.write_status(RunState.RUNNING)
@@ -153,12 +154,11 @@ class Execution:
         self.folder.stop.unlink(missing_ok=True)
         state = RunState.INTERRUPTED if self.stop.asked else RunState.FAILED if self.failed else RunState.DONE
         self.write_status(state)
-        return tuple(self.visits)
 
     @property
     def failed(self) -> bool:
-        """Whether any visit did not go as planned."""
-        return any(visit.status != "ok" for visit in self.visits)
+        """Whether any visit did not go as planned, or any sample does not count."""
+        return self.unusable > 0 or any(visit.status != "ok" for visit in self.visits)
 
     def visit(self, visit: Visit) -> VisitRecord:
         """Deploy, prove, measure and remove one setup; remove it also when that failed."""
@@ -195,6 +195,7 @@ class Execution:
         sample = samples.derive(folder)
         write_json(folder / "sample.json", samples.to_json(sample))
         self.taken += 1
+        self.unusable += sample.status is not samples.Status.VALID
         self.progress(Measured(sample, self.taken, self.plan.samples, self.left_s()))
 
     def step(self, visit: Visit, task: str, node: str) -> None:

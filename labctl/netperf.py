@@ -40,6 +40,11 @@ class Test(StrEnum):
         """The unit of its rates, final and interim, as long as no `-f` is given."""
         return Unit.MEGABITS if self in (Test.TCP_STREAM, Test.TCP_MAERTS) else Unit.TRANSACTIONS
 
+    @property
+    def tail_s(self) -> float:
+        """Seconds that netperf stays after its test: netserver sits in accept() until its own alarm (PAD_TIME)."""
+        return 4.0 if self is Test.TCP_CRR else 0.0
+
 
 class Unit(StrEnum):
     """Units of a rate in netperf's own spelling."""

@@ -21,7 +21,7 @@ from labctl.setups import Setup, select
 
 SCHEMA = "labctl.plan/1"
 PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler
-VISIT_OVERHEAD_S = 6.0  # one start of Ansible, deploy, proof and undeploy
+VISIT_OVERHEAD_S = 5.0  # one start of Ansible, deploy, proof and undeploy
 SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start behind the barrier
 
 
@@ -139,7 +139,8 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
 
 def time_left(plan: Plan, samples: int, visits: int) -> float:
     """Seconds that so many samples and visits of a plan take, Ansible and deployments included."""
-    sample_s = plan.warmup_s + plan.duration_s + SAMPLE_OVERHEAD_S
+    tail_s = sum(workload.test.tail_s for workload in plan.workloads) / len(plan.workloads)
+    sample_s = plan.warmup_s + plan.duration_s + tail_s + SAMPLE_OVERHEAD_S
     return round(samples * sample_s + visits * VISIT_OVERHEAD_S, 1)
 
 

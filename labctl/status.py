@@ -12,7 +12,7 @@ from labctl.records import decode, encode
 
 
 class RunState(StrEnum):
-    """What labctl last said of a run. `failed`: a visit did not go as planned."""
+    """What labctl last said of a run. `failed`: a visit did not go as planned, or a sample does not count."""
 
     RUNNING = "running"
     DONE = "done"

@@ -76,11 +76,10 @@ def open_lab(session: Session, lab: str) -> Inventory:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder, and how its visits went."""
+    """A finished run: its folder, and whether all that was planned was done and counts."""
 
     folder: Path
-    visits: tuple[VisitRecord, ...]
-    interrupted: bool
+    complete: bool
 
 
 def measure(
@@ -100,8 +99,8 @@ def measure(
     stop = matrix.StopSwitch(folder)
     execution = matrix.Execution(session, plan, lab, folder, options, progress, stop)
     with _interrupts(stop.request):
-        visits = execution.run()
-    return RunResult(folder.path, visits, stop.asked)
+        execution.run()
+    return RunResult(folder.path, not (execution.failed or stop.asked))
 
 
 @contextmanager
