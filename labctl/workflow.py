@@ -18,7 +18,6 @@ from labctl.options import MatrixOptions
 from labctl.plan import LabFacts, Plan
 from labctl.play import AnsibleOptions, Event, Inventory, Listener, Outcome, Session, TaskResult, load_inventory
 from labctl.runfolder import RunFolder
-from labctl.status import VisitRecord
 
 
 @dataclass(frozen=True)
