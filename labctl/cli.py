@@ -331,19 +331,20 @@ def _show_progress(live: console.Live, planned: Plan) -> Callable[[matrix_module
     return progress
 
 
-def _print_report(run: str, style: str) -> None:
+def _print_report(run: str, style: str, reference: str | None = None) -> None:
     from labctl import report as reports
 
-    console.out(reports.render(run, style))
+    console.out(reports.render(run, style, reference))
 
 
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help="Id of the run, the beginning of one, a path, or latest.")] = "latest",
+    reference: Annotated[str | None, typer.Option(help="Setup to compare all others with.")] = None,
     style: FormatOption = "table",
 ) -> None:
     """Print the summary of a run, rebuilt from its samples."""
-    _print_report(run, style)
+    _print_report(run, style, reference)
 
 
 @runs_app.command("list")
@@ -351,7 +352,10 @@ def runs_list(style: FormatOption = "table") -> None:
     """List the runs in ./runs."""
     from labctl import runs, tables
 
-    console.out(tables.plain(runs.list_rows(), style))
+    rows = runs.list_rows()
+    if not rows:
+        console.note("no run here; make one with: labctl matrix")
+    console.out(tables.plain(rows, style))
 
 
 @runs_app.command("show")

@@ -192,7 +192,9 @@ class Execution:
 
     def measured(self, folder: Path) -> None:
         """Derive sample.json from the raw files that the measuring plugin left."""
-        sample = samples.derive(folder)
+        cell = next(cell for cell in self.plan.cells if cell.id == folder.parent.name)
+        workload = next(workload for workload in self.plan.workloads if workload.name == cell.workload)
+        sample = samples.derive(folder, workload)
         write_json(folder / "sample.json", samples.to_json(sample))
         self.taken += 1
         self.unusable += sample.status is not samples.Status.VALID
