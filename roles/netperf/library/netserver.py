@@ -29,7 +29,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.netperf_sockets import listens
+from ansible.module_utils.datapath_sockets import listens
 
 BINARY = "/usr/bin/netserver"
 UNITS = "/run/systemd/system"
@@ -53,9 +53,11 @@ def systemctl(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def main_pid(unit: str) -> int:
-    """Return the unit's main process, 0 when it does not run."""
-    return int(systemctl("show", unit, "--property", "MainPID", "--value") or 0)
+def look(unit: str) -> tuple[int, bool]:
+    """Return the unit's main process (0 when it does not run), and whether systemd knows a unit of this name."""
+    shown = systemctl("show", unit, "--property", "MainPID", "--property", "LoadState")
+    values = dict(line.split("=", 1) for line in shown.splitlines())
+    return int(values.get("MainPID") or 0), values.get("LoadState") == "loaded"
 
 
 def runs_as_wanted(pid: int, argv: list[str], netns: str) -> bool:
@@ -74,7 +76,7 @@ def wait_until_listening(unit: str, address: str, port: int, timeout: float) -> 
     """Return the process that listens. Raise Unusable when it ends, or does not listen in time."""
     deadline = time.monotonic() + timeout
     while True:
-        pid = main_pid(unit)
+        pid, _ = look(unit)
         if pid == 0:
             log = subprocess.run(
                 ["journalctl", "--unit", unit, "--lines", "5", "--output", "cat"], capture_output=True, text=True, check=False
@@ -98,21 +100,24 @@ def unit_text(argv: list[str], netns: str) -> str:
 
 def start(unit: str, text: str) -> None:
     """Write the unit below /run, where no boot survives, and start it."""
+    _, known = look(unit)
     with open(f"{UNITS}/{unit}", "w", encoding="utf-8") as stream:
         stream.write(text)
-    systemctl("daemon-reload")
+    if known:
+        systemctl("daemon-reload")
     systemctl("start", unit)
 
 
 def stop(unit: str) -> None:
     """Stop the unit and remove its file.
 
-    Not a transient unit of systemd-run: on a node whose cgroups are nested in another's, systemd never sees a stopped
-    one's cgroup as empty, keeps it loaded, and refuses the next of that name.
+    Not a transient unit of systemd-run: on a node whose cgroups are nested in another's, systemd may never see a
+    stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node there is the reload.
     """
     systemctl("stop", unit)
     os.remove(f"{UNITS}/{unit}")
-    systemctl("daemon-reload")
+    if look(unit)[1]:
+        systemctl("daemon-reload")
 
 
 def act(module: AnsibleModule) -> dict[str, object]:
@@ -125,7 +130,7 @@ def act(module: AnsibleModule) -> dict[str, object]:
             stop(unit)
         return {"changed": there}
     argv = command(wanted["address"], wanted["port"])
-    fits = there and runs_as_wanted(main_pid(unit), argv, netns)
+    fits = there and runs_as_wanted(look(unit)[0], argv, netns)
     if module.check_mode:
         return {"changed": not fits}
     if not fits:

@@ -1,4 +1,4 @@
-"""Who listens where: the kernel's own table of sockets, read for the namespace of a process."""
+"""Who listens where: read from the kernel's own tables of sockets."""
 
 from __future__ import annotations
 

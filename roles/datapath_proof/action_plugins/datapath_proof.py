@@ -1,0 +1,205 @@
+"""Action plugin: hold what the nodes showed against what the setup is expected to be.
+
+Runs on the controller alone, on what the tasks before it gathered. Its result is the proof: whether it holds, every
+assertion with what was wanted and seen, and the evidence as it was. It fails the task unless all assertions hold.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+ETHERNET_BYTES = 14
+IP_AND_TCP_BYTES = 40
+TIMESTAMP_BYTES = 12
+ENCRYPTIONS = ("none",)
+
+Evidence = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """One thing that must be so on one node."""
+
+    name: str
+    node: str
+    wanted: object
+    seen: object
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was seen is what was wanted."""
+        return self.wanted == self.seen
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.node}: wanted {_short(self.wanted)}, seen {_short(self.seen)}"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the setup claims, and how the probe was made. Sizes in bytes."""
+
+    name: str
+    expected: Mapping[str, object]
+    encryption: str
+    mtu: int
+    tap_sees_wire: bool
+    transactions: int
+    size: int
+    client: str
+    server: str
+    listener: str
+
+
+def _forwarded(setup: Setup, seen: Evidence) -> bool:
+    # Each transaction crosses the node at least once in each direction; strays are fewer than that.
+    return int(seen["grew"]["forwarded"]) >= setup.transactions
+
+
+def _tracked(_setup: Setup, seen: Evidence) -> object:
+    return seen["tracked"]
+
+
+# What `expected` of a variant may name: how it is read from the evidence of a node, and whether that takes test traffic.
+VOCABULARY: Mapping[str, tuple[Callable[[Setup, Evidence], object], bool]] = {
+    "conntrack_hooked": (lambda _setup, seen: seen["conntrack_hooked"], False),
+    "tracked": (_tracked, True),
+    "netfilter_tables": (lambda _setup, seen: seen["netfilter_tables"], False),
+    "kube_services": (lambda _setup, seen: seen["kube_services"], False),
+    "forwarded_by_stack": (_forwarded, True),
+    "programs": (lambda _setup, seen: seen["programs"], False),
+}
+
+
+def refuse_unknown(setup: Setup) -> None:
+    """Refuse words that nothing would look at: a misspelt expectation must not pass as met."""
+    unknown = sorted(set(setup.expected) - set(VOCABULARY))
+    missing = sorted(set(VOCABULARY) - set(setup.expected))
+    if unknown or missing:
+        raise AnsibleActionFail(
+            f"{setup.name}: the expected datapath must name exactly {', '.join(VOCABULARY)}. "
+            f"Unknown: {', '.join(unknown) or 'none'}. Missing: {', '.join(missing) or 'none'}. Mend labctl/catalog/variants.yml"
+        )
+    if setup.encryption not in ENCRYPTIONS:
+        raise AnsibleActionFail(
+            f"{setup.name}: encryption {setup.encryption} cannot be proven yet, only {', '.join(ENCRYPTIONS)}"
+        )
+
+
+def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -> list[Assertion]:
+    """Return what is asserted of either node."""
+    found = [
+        Assertion(name, node, setup.expected[name], read(setup, seen))
+        for name, (read, takes_traffic) in VOCABULARY.items()
+        if traffic or not takes_traffic
+    ]
+    found.append(Assertion("cable_mtu", node, setup.mtu, seen["cable_mtu"]))
+    found.append(Assertion("endpoint_mtu", node, setup.mtu, seen["endpoint_mtu"]))
+    if traffic:
+        payload = 2 * setup.transactions * setup.size
+        found.append(Assertion("cable_carried", node, True, int(seen["grew"]["cable_bytes"]) >= payload))
+        wanted = sorted(str(name) for name in dict_of(setup.expected["programs"]).values())
+        hit = sorted(name for name, count in seen["grew"]["hits"].items() if count >= setup.transactions)
+        found.append(Assertion("programs_hit", node, wanted, hit))
+    return found
+
+
+def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> list[Assertion]:
+    """Return what is asserted of the path between the endpoints, as the client saw it."""
+    client = setup.client
+    found = [
+        Assertion("netserver_listening", setup.server, setup.listener, _listener(setup, nodes[setup.server])),
+        Assertion("endpoint_answers", client, True, probe["endpoint_answers"]),
+        Assertion("test_traffic", client, "all transactions", probe["error"] or "all transactions"),
+    ]
+    if probe["endpoint_answers"]:
+        found.append(Assertion("largest_packet", client, setup.mtu, max(probe["passes"], default=None)))
+    if probe["error"] is not None:
+        return found
+    stamped = all(seen["timestamps"] for seen in nodes.values())
+    mss = setup.mtu - IP_AND_TCP_BYTES - (TIMESTAMP_BYTES if stamped else 0)
+    found.append(Assertion("mss", client, mss, probe["mss"]))
+    found.append(Assertion("clear_on_cable", client, True, probe["tap"]["clear"] >= 2 * setup.transactions))
+    for node in nodes if not setup.tap_sees_wire else (client,):
+        found.append(_frames(setup, node, probe, nodes[node]))
+    return found
+
+
+def _listener(setup: Setup, seen: Evidence) -> str:
+    return setup.listener if seen["listening"] else "nothing"
+
+
+def _frames(setup: Setup, node: str, probe: Evidence, seen: Evidence) -> Assertion:
+    """Frames larger than the MTU mean segmentation offload on the cable, which makes the MTU meaningless.
+
+    A packet socket sees frames before a real NIC segments them; there the NIC's own counters say what was on the wire.
+    """
+    limit = setup.mtu + ETHERNET_BYTES
+    if setup.tap_sees_wire:
+        largest = int(probe["tap"]["longest"])
+    else:
+        packets = int(seen["grew"]["received_packets"])
+        largest = int(seen["grew"]["received_bytes"]) // packets if packets else 0
+    return Assertion("frame_bytes", node, f"at most {limit}", f"at most {limit}" if largest <= limit else f"{largest}")
+
+
+def dict_of(value: object) -> Mapping[str, object]:
+    """Return a mapping as one; anything else is a mistake in the catalog."""
+    if not isinstance(value, Mapping):
+        raise AnsibleActionFail(f"expected programs is {value!r}: it maps cable and pod to the name of a program")
+    return value
+
+
+def prove(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> tuple[Assertion, ...]:
+    """Return every assertion that can be judged. Without test traffic those about it are left out; `test_traffic` fails."""
+    refuse_unknown(setup)
+    traffic = probe["error"] is None
+    found = assertions_of_path(setup, probe, nodes)
+    for node, seen in nodes.items():
+        found += assertions_of_node(setup, node, seen, traffic)
+    return tuple(found)
+
+
+def message(setup: Setup, assertions: tuple[Assertion, ...]) -> str:
+    """Return what a person has to know about a proof that does not hold."""
+    broken = [assertion for assertion in assertions if not assertion.holds]
+    text = f"{setup.name} is not what it claims to be: {len(broken)} of {len(assertions)} assertions do not hold.\n"
+    text += "\n".join(f"  {assertion}" for assertion in broken)
+    if any(assertion.name == "test_traffic" for assertion in broken):
+        text += "\n  What only test traffic shows could not be judged."
+    return text
+
+
+def _short(value: object) -> str:
+    shorter = reprlib.Repr()
+    shorter.maxstring = shorter.maxother = 300
+    return shorter.repr(value) if not isinstance(value, str) else value
+
+
+class ActionModule(ActionBase):
+    """What Ansible looks for in an action plugin."""
+
+    _supports_check_mode = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        probe, nodes = arguments.pop("probe"), arguments.pop("nodes")
+        setup = Setup(**arguments)
+        assertions = prove(setup, probe, nodes)
+        holds = all(assertion.holds for assertion in assertions)
+        result.update(
+            changed=False,
+            holds=holds,
+            assertions=[dict(asdict(assertion), holds=assertion.holds) for assertion in assertions],
+            evidence={"probe": probe, "nodes": nodes},
+        )
+        if not holds:
+            result.update(failed=True, msg=message(setup, assertions))
+        return result

@@ -1,0 +1,120 @@
+"""What a node shows of the path that test traffic takes on it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.module_utils.datapath_links import HOST_END
+from ansible.module_utils.datapath_programs import CABLE_PROGRAM, POD_PROGRAM, observe_programs, read_counters
+from ansible.module_utils.datapath_sockets import listening_in
+from ansible.module_utils.datapath_system import ToolFailed, run, run_json
+
+CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_count"
+# An address on loopback that nobody else pings: an entry for it means that connection tracking is hooked here.
+HOOK_PROBE = "127.198.18.1"
+
+
+def within(netns: str) -> list[str]:
+    """Return the words that run a command in a named network namespace, none for the node's own."""
+    return ["ip", "netns", "exec", netns] if netns else []
+
+
+def forwarded_packets() -> int:
+    """Return how many IPv4 packets this namespace's stack has forwarded (ForwDatagrams of /proc/net/snmp)."""
+    with open("/proc/net/snmp", encoding="ascii") as stream:
+        rows = [line.split() for line in stream if line.startswith("Ip:")]
+    return int(dict(zip(*rows))["ForwDatagrams"])  # noqa: B905  (Python 3.9 on a node has no strict=)
+
+
+def cable_bytes(cable: str) -> int:
+    """Return how many bytes the cable has carried, both directions together, by its own counters."""
+    link = next(link for link in run_json(["ip", "-json", "-stats", "link", "show", "dev", cable]) if link)
+    return int(link["stats64"]["rx"]["bytes"]) + int(link["stats64"]["tx"]["bytes"])
+
+
+def cable_frame_bytes(cable: str) -> tuple[int, int]:
+    """Return the bytes and packets that the cable has received."""
+    link = next(link for link in run_json(["ip", "-json", "-stats", "link", "show", "dev", cable]) if link)
+    return int(link["stats64"]["rx"]["bytes"]), int(link["stats64"]["rx"]["packets"])
+
+
+def links() -> dict[str, dict[str, Any]]:
+    """Return the node's interfaces by name."""
+    return {link["ifname"]: link for link in run_json(["ip", "-json", "-details", "link", "show"])}
+
+
+def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the programs by the place that they are attached to, `cable` or `pod` (its host end); empty places left out."""
+    found = {}
+    for place, interface in (("cable", cable), ("pod", HOST_END)):
+        if interface not in present:
+            continue
+        programs = observe_programs(interface)
+        if "xdp" in present[interface]:
+            programs.append({"name": "xdp", "maps": []})
+        if programs:
+            found[place] = programs
+    return found
+
+
+def program_hits(attached: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+    """Return how many packets each of our programs has redirected; {} when none of ours is attached."""
+    hits = {}
+    for programs in attached.values():
+        for program in programs:
+            if program["name"] in (CABLE_PROGRAM, POD_PROGRAM):
+                hits[program["name"]] = read_counters(program["maps"])[program["name"]]["hits"]
+    return hits
+
+
+def conntrack(action: str, *criteria: str) -> str:
+    """Run conntrack if this kernel has connection tracking loaded; asking must not be what loads it."""
+    if not os.path.exists(CONNTRACK):
+        return ""
+    try:
+        return run(["conntrack", action, *criteria])
+    except ToolFailed as failure:
+        # Deleting what is not there is an exit code of 1.
+        if action == "-D" and "0 flow entries" in failure.output:
+            return ""
+        raise
+
+
+def forget_tracked(flow: list[str]) -> None:
+    """Drop entries of earlier probes, so that what is found later is this one's."""
+    conntrack("-D", *flow)
+    conntrack("-D", "-p", "icmp", "--orig-dst", HOOK_PROBE)
+
+
+def conntrack_is_hooked() -> bool:
+    """Whether a packet of this namespace meets connection tracking: one to itself is sent and looked for."""
+    run(["ping", "-n", "-q", "-c", "1", "-W", "2", HOOK_PROBE])
+    return HOOK_PROBE in conntrack("-L", "-p", "icmp", "--orig-dst", HOOK_PROBE)
+
+
+def chains() -> list[tuple[str, str, str]]:
+    """Return every nftables chain of this namespace as (family, table, name)."""
+    listed = run_json(["nft", "--json", "list", "chains"])["nftables"]
+    return [
+        (entry["chain"]["family"], entry["chain"]["table"], entry["chain"]["name"]) for entry in listed if "chain" in entry
+    ]
+
+
+def mtu_at(netns: str, address: str) -> int | None:
+    """Return the MTU of the interface that holds an address in a namespace, None when none does."""
+    inside = ["-netns", netns] if netns else []
+    for link in run_json(["ip", *inside, "-json", "address", "show"]):
+        if any(entry.get("local") == address for entry in link.get("addr_info", [])):
+            return int(link["mtu"])
+    return None
+
+
+def listens_in(netns: str, address: str, port: int) -> bool:
+    """Whether something in the namespace listens on this address and port."""
+    return listening_in(run([*within(netns), "cat", "/proc/net/tcp"]), address, port)
+
+
+def timestamps_in(netns: str) -> bool:
+    """Whether TCP in the namespace offers timestamps: with them 12 bytes less of each packet are payload."""
+    return run([*within(netns), "cat", "/proc/sys/net/ipv4/tcp_timestamps"]).strip() != "0"

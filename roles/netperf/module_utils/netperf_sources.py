@@ -1,0 +1,105 @@
+"""Where a distribution keeps netperf, and how a node's own package sources reach it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A node's distribution: `name` is the ID of /etc/os-release; `version` is None where there is none (sid)."""
+
+    name: str
+    version: str | None
+    codename: str
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file for /etc/apt/sources.list.d; `suffix` says which of apt's two formats `text` has."""
+
+    suffix: str
+    text: str
+
+
+def release_of(os_release: str) -> Release:
+    """Return the release described by the text of /etc/os-release."""
+    values = {
+        key: value.strip().strip('"')
+        for key, _, value in (line.partition("=") for line in os_release.splitlines())
+    }
+    return Release(values.get("ID", ""), values.get("VERSION_ID"), values.get("VERSION_CODENAME", ""))
+
+
+def component_of(release: Release) -> str:
+    """Return the archive component that holds netperf: it was relicensed in time for Debian 13."""
+    if release.name == "ubuntu":
+        return "multiverse"
+    if release.version is not None and int(release.version.partition(".")[0]) < 13:
+        return "non-free"
+    return "main"
+
+
+def lists_component(text: str, release: Release, component: str) -> bool:
+    """Whether one of apt's source files gives this component of the release itself (not only of its updates)."""
+    return any(component in components for components, _ in _entries(text, release))
+
+
+def source_for(texts: list[str], release: Release, component: str) -> SourceFile | None:
+    """Return a source file that adds the component on the mirror from which the node has `main`.
+
+    None when the node's files name no such mirror. `texts` are the contents of apt's source files.
+    """
+    for text in texts:
+        for components, rebuilt in _entries(text, release):
+            if "main" in components:
+                return SourceFile(rebuilt.suffix, rebuilt.text.replace("@COMPONENT@", component))
+    return None
+
+
+def _entries(text: str, release: Release) -> list[tuple[list[str], SourceFile]]:
+    return _one_line_entries(text, release) + _stanzas(text, release)
+
+
+def _one_line_entries(text: str, release: Release) -> list[tuple[list[str], SourceFile]]:
+    found = []
+    for line in text.splitlines():
+        match = ONE_LINE.match(line.strip())
+        if match and match["suite"] == release.codename:
+            options = f"[{match['options']}] " if match["options"] else ""
+            rebuilt = f"deb {options}{match['uri']} {match['suite']} @COMPONENT@\n"
+            found.append((match["components"].split(), SourceFile("list", rebuilt)))
+    return found
+
+
+def _stanzas(text: str, release: Release) -> list[tuple[list[str], SourceFile]]:
+    found = []
+    for stanza in re.split(r"\n\s*\n", text):
+        fields = _fields(stanza)
+        suites, types = fields.get("suites", "").split(), fields.get("types", "").split()
+        if release.codename not in suites or "deb" not in types or fields.get("enabled", "yes").strip() == "no":
+            continue
+        rebuilt = f"Types: deb\nURIs:{fields['uris']}\nSuites: {release.codename}\nComponents: @COMPONENT@\n"
+        if "signed-by" in fields:
+            rebuilt += f"Signed-By:{fields['signed-by']}\n"
+        found.append((fields.get("components", "").split(), SourceFile("sources", rebuilt)))
+    return found
+
+
+def _fields(stanza: str) -> dict[str, str]:
+    """Return the fields of one stanza with their values as written: a key may stand there in many lines."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in stanza.splitlines():
+        if line.startswith("#"):
+            continue
+        if line[:1] in (" ", "\t") and name:
+            fields[name] += f"\n{line}"
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            name = name.strip().lower()
+            fields[name] = value
+    return fields
