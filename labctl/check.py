@@ -84,9 +84,7 @@ def findings(
     `fingerprints` is by node, `unreachable` the failures of the play: a node in neither has an error of its own.
     """
     names = (inventory.client, inventory.server)
-    nodes = [
-        Node(name, inventory.kind, inventory.hosts[name], fingerprints[name]) for name in names if name in fingerprints
-    ]
+    nodes = [Node(name, inventory.kind, fingerprints[name]) for name in names if name in fingerprints]
     absent = _absent(names, fingerprints, unreachable)
     shared = inventory.kind == "local"
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))

@@ -6,7 +6,7 @@ A rule looks at one fingerprint and says how bad what it sees is. Sources of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,11 +23,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """A node as the inventory wants it and as it was seen. `kind` is the lab's: local, vm or metal."""
+    """A node as it was seen. `kind` is the lab's: local, vm or metal."""
 
     name: str
     kind: str
-    variables: Mapping[str, object]
     seen: Fingerprint
 
     @property
@@ -108,7 +107,7 @@ def _judge(good: bool, seen: str, bad: Level = Level.WARNING, wanted: str | None
 
 def cable(node: Node) -> Verdict:
     """Whether the interface of the inventory exists, is up, and has the other end plugged in."""
-    wanted = f"{node.variables.get('cable_interface')} up, with carrier"
+    wanted = f"{node.seen.text('inventory', 'interface')} up, with carrier"
     if node.seen.get("link") is None:
         return Verdict(Level.ERROR, "no such interface", wanted)
     up, carrier = node.seen.flag("link", "up"), node.seen.flag("link", "carrier")
@@ -118,7 +117,7 @@ def cable(node: Node) -> Verdict:
 
 def cable_address(node: Node) -> Verdict:
     """Whether the cable carries the address that the inventory names."""
-    wanted = str(node.variables.get("cable_address", "cable_address set in the inventory"))
+    wanted = node.seen.text("inventory", "address") or "cable_address set in the inventory"
     addresses = node.seen.items("link", "addresses") or ()
     seen = ", ".join(str(address) for address in addresses if ":" not in str(address)) or "none"
     return _judge(wanted in {str(address).partition("/")[0] for address in addresses}, seen, Level.ERROR, wanted)

@@ -24,6 +24,7 @@ VOLATILE = ("schema", "identity", "state")
 # Two nodes never share these, and none of them changes a number.
 OF_ONE_NODE = (
     ("boot",),
+    ("inventory", "address"),
     ("link", "addresses"),
     ("memory", "total_kb"),
     ("nic", "bus"),

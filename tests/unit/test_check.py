@@ -17,14 +17,12 @@ from labctl.fingerprint import Fingerprint
 from labctl.play import Failure, Inventory, hint_for
 
 CAPTURE = Path(__file__).resolve().parent.parent / "fixtures" / "fingerprint" / "local.json"
-ADDRESSES = {"node1": "198.18.252.139", "node2": "198.18.252.140"}
 
 Change = Callable[[dict[str, Any]], object]
 
 
 def inventory(kind: str) -> Inventory:
-    hosts = {name: {"cable_interface": "cable0", "cable_address": address} for name, address in ADDRESSES.items()}
-    return Inventory(Path("lab"), "lab", kind, "node1", "node2", hosts)
+    return Inventory(Path("lab"), "lab", kind, "node1", "node2", {"node1": {}, "node2": {}})
 
 
 def seen(**changes: Change) -> dict[str, Fingerprint]:

@@ -14,6 +14,9 @@ options:
     description: The interface that carries the measured traffic.
     type: str
     required: true
+  address:
+    description: The address that the inventory gives this interface. Recorded beside those that it really has.
+    type: str
 author: [labctl]
 """
 
@@ -21,6 +24,7 @@ EXAMPLES = r"""
 - name: The node's fingerprint is known
   fingerprint:
     interface: "{{ cable_interface }}"
+    address: "{{ cable_address }}"
 """
 
 RETURN = r"""
@@ -43,9 +47,9 @@ from ansible.module_utils.fingerprint_probe import Commands, Files, now
 
 SCHEMA = "labctl.fingerprint/1"
 
-# What must not change between two rounds of a run, whatever setups are deployed in between. Not in it: `boot`,
-# `memory` (virtual machines grow and shrink), `link`, `network`, `congestion_control`, `sysctl.setup` (a setup sets
-# them, or a module that it loads brings them) and `state`.
+# What must not change between two rounds of a run, whatever setups are deployed in between. Not in it: `boot`, `memory`
+# (virtual machines grow and shrink), `inventory`, `state`, and what a setup sets, or a module that it loads brings:
+# `link`, `network`, `congestion_control`, `sysctl.setup`.
 IDENTITY = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl")
 
 
@@ -59,7 +63,7 @@ def identity(document: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def take(files: Files, commands: Commands, interface: str) -> Dict[str, object]:
+def take(files: Files, commands: Commands, interface: str, address: Optional[str] = None) -> Dict[str, object]:
     """The fingerprint of this node. Commands are started first and run while files are read."""
     commands.start({**network.commands(interface), **settings.COMMANDS})
     kernel = machine.kernel(files)
@@ -68,6 +72,7 @@ def take(files: Files, commands: Commands, interface: str) -> Dict[str, object]:
     synchronized, error_us = settings.clock_synchronized()
     document: Dict[str, object] = {
         "schema": SCHEMA,
+        "inventory": {"interface": interface, "address": address},
         "kernel": kernel,
         "boot": machine.boot(files),
         "cpu": machine.cpu(files),
@@ -103,9 +108,10 @@ def netfilter_is_loaded(files: Files, kernel: Mapping[str, object]) -> bool:
 
 def main() -> None:
     """Take the fingerprint and return it."""
-    module = AnsibleModule(argument_spec={"interface": {"type": "str", "required": True}}, supports_check_mode=True)
+    arguments = {"interface": {"type": "str", "required": True}, "address": {"type": "str"}}
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True)
     commands = Commands()
-    document = take(Files(), commands, module.params["interface"])
+    document = take(Files(), commands, module.params["interface"], module.params["address"])
     commands.end()
     module.exit_json(changed=False, fingerprint=document)
 
