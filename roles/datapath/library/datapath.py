@@ -208,7 +208,7 @@ def main() -> None:
             "variant": {"type": "str"},
             "cable": {"type": "str"},
             "mtu": {"type": "int"},
-            "pod": {"type": "dict", "options": {name: text for name in POD_ARGUMENTS}},
+            "pod": {"type": "dict", "options": dict.fromkeys(POD_ARGUMENTS, text)},
             "nft": {"type": "str", "default": ""},
             "iptables": {"type": "str", "default": ""},
             "programs": {"type": "path"},

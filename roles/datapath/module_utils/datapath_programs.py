@@ -35,8 +35,9 @@ def refuse_foreign_programs(interface: str) -> None:
     """Refuse an interface on which somebody else filters packets."""
     if has_clsact(interface):
         raise Refused(
-            f"{interface} carries a clsact qdisc that labctl did not make: `tc filter show dev {interface} ingress` names its "
-            f"programs. Stop what attached them (`tc qdisc delete dev {interface} clsact` removes them), then deploy again"
+            f"{interface} carries a clsact qdisc that labctl did not make: `tc filter show dev {interface} ingress` "
+            "names its programs. Stop what attached them "
+            f"(`tc qdisc delete dev {interface} clsact` removes them), then deploy again"
         )
 
 
@@ -51,7 +52,7 @@ def explain(failure: str, release: str) -> str:
     if found:
         number = int(found.group(1))
         name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
-        return f"Kernel {release} lacks {name}, which Linux {since} brought: veth-ebpf needs a node with kernel 5.10 or later"
+        return f"Kernel {release} lacks {name}, which Linux {since} brought: veth-ebpf needs kernel 5.10 or later"
     return f"Kernel {release} refuses the tc programs of veth-ebpf: {failure.strip()}"
 
 
@@ -106,15 +107,17 @@ def detach(cable: str) -> None:
 
 def observe_programs(interface: str) -> list[dict[str, Any]]:
     """Return the programs on an interface as [{"id": kernel's number, "name": ..., "direction": "ingress"}]."""
-    found = []
+    found: list[dict[str, Any]] = []
     if not has_clsact(interface):
         return found
     for direction in ("ingress", "egress"):
         for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
             program = entry.get("options", {}).get("prog")
             if program:
-                shown = run_json(["bpftool", "--json", "prog", "show", "id", str(program["id"])])
-                found.append({"id": program["id"], "name": shown["name"], "direction": direction, "maps": shown["map_ids"]})
+                number = program["id"]
+                shown = run_json(["bpftool", "--json", "prog", "show", "id", str(number)])
+                maps = shown.get("map_ids", [])
+                found.append({"id": number, "name": shown["name"], "direction": direction, "maps": maps})
     return found
 
 
@@ -169,4 +172,4 @@ def _mount_private_bpf() -> None:
     ):
         if code != 0:
             reason = os.strerror(ctypes.get_errno())
-            raise Refused(f"a private BPF filesystem cannot be mounted: {reason}. The node needs CAP_SYS_ADMIN and CAP_BPF")
+            raise Refused(f"no private BPF filesystem can be mounted: {reason}. This takes CAP_SYS_ADMIN and CAP_BPF")

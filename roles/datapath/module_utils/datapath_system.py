@@ -30,9 +30,7 @@ class ToolFailed(Exception):
 def run(argv: list[str], stdin: str = "") -> str:
     """Return the standard output of a tool. Raise ToolFailed for a non-zero exit, Refused if there is no such tool."""
     try:
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, check=False, timeout=TOOL_TIMEOUT_S
-        )
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=TOOL_TIMEOUT_S)
     except FileNotFoundError as absent:
         raise Refused(f"{argv[0]} is not installed on this node: run playbooks/provision.yml first") from absent
     if done.returncode != 0:
@@ -79,7 +77,9 @@ def load_record() -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(text)
     if record.get("schema") != SCHEMA:
-        raise Refused(f"{RECORD} has schema {record.get('schema')}, not {SCHEMA}: another labctl wrote it; undeploy with that one")
+        raise Refused(
+            f"{RECORD} has schema {record.get('schema')}, not {SCHEMA}: another labctl wrote it, undeploy with that one"
+        )
     return record
 
 

@@ -65,7 +65,7 @@ def _tracked(_setup: Setup, seen: Evidence) -> object:
     return seen["tracked"]
 
 
-# What `expected` of a variant may name: how it is read from the evidence of a node, and whether that takes test traffic.
+# What `expected` of a variant names: how it is read from a node's evidence, and whether that takes test traffic.
 VOCABULARY: Mapping[str, tuple[Callable[[Setup, Evidence], object], bool]] = {
     "conntrack_hooked": (lambda _setup, seen: seen["conntrack_hooked"], False),
     "tracked": (_tracked, True),
@@ -83,7 +83,8 @@ def refuse_unknown(setup: Setup) -> None:
     if unknown or missing:
         raise AnsibleActionFail(
             f"{setup.name}: the expected datapath must name exactly {', '.join(VOCABULARY)}. "
-            f"Unknown: {', '.join(unknown) or 'none'}. Missing: {', '.join(missing) or 'none'}. Mend labctl/catalog/variants.yml"
+            f"Unknown: {', '.join(unknown) or 'none'}. Missing: {', '.join(missing) or 'none'}. "
+            "Mend labctl/catalog/variants.yml"
         )
     if setup.encryption not in ENCRYPTIONS:
         raise AnsibleActionFail(
@@ -156,7 +157,7 @@ def dict_of(value: object) -> Mapping[str, object]:
 
 
 def prove(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> tuple[Assertion, ...]:
-    """Return every assertion that can be judged. Without test traffic those about it are left out; `test_traffic` fails."""
+    """Return every assertion that can be judged: without test traffic `test_traffic` fails, what needs it is left out."""
     refuse_unknown(setup)
     traffic = probe["error"] is None
     found = assertions_of_path(setup, probe, nodes)

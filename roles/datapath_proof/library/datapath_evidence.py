@@ -110,7 +110,7 @@ def answers(netns: str, address: str, wait: int) -> str | None:
 
 
 def transact(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Run the probe's transactions. `error` is None when they all went through; `mss` in bytes, of the client's socket."""
+    """Run the probe's transactions. `error` is None when all went through; `mss` in bytes, of the client's socket."""
     size = str(wanted["size"])
     argv = ["netperf", "-4", "-H", wanted["server"], "-L", wanted["client"], "-p", str(wanted["control_port"])]
     argv += ["-t", "TCP_RR", "-l", f"-{wanted['transactions']}", "-P", "0", "--"]
@@ -153,7 +153,7 @@ def after(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     grew = grown(counters(cable), then)
     present = links()
     attached = programs_on(cable, present)
-    services = sum(name.startswith("KUBE-SVC-") for _, _, name in chains())
+    services = sum(name.startswith("KUBE-SVC-") for name in chains())
     return {
         "tracked": wanted["client"] in conntrack("-L", *flow_of(wanted)),
         "conntrack_hooked": conntrack_is_hooked(),
@@ -174,8 +174,8 @@ def main() -> None:
     text = {"type": "str", "required": True}
     number = {"type": "int", "required": True}
     path = {
-        **{name: text for name in ("cable", "own_address", "client", "server")},
-        **{name: number for name in ("control_port", "data_port", "mtu", "transactions", "size", "wait")},
+        **dict.fromkeys(("cable", "own_address", "client", "server"), text),
+        **dict.fromkeys(("control_port", "data_port", "mtu", "transactions", "size", "wait"), number),
         "netns": {"type": "str", "default": ""},
     }
     module = AnsibleModule(

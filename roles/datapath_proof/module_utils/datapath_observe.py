@@ -24,7 +24,8 @@ def forwarded_packets() -> int:
     """Return how many IPv4 packets this namespace's stack has forwarded (ForwDatagrams of /proc/net/snmp)."""
     with open("/proc/net/snmp", encoding="ascii") as stream:
         rows = [line.split() for line in stream if line.startswith("Ip:")]
-    return int(dict(zip(*rows))["ForwDatagrams"])  # noqa: B905  (Python 3.9 on a node has no strict=)
+    names, values = rows
+    return int(values[names.index("ForwDatagrams")])
 
 
 def cable_bytes(cable: str) -> int:
@@ -45,7 +46,7 @@ def links() -> dict[str, dict[str, Any]]:
 
 
 def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the programs by the place that they are attached to, `cable` or `pod` (its host end); empty places left out."""
+    """Return the programs by the place they are attached to, `cable` or `pod` (its host end); empty places left out."""
     found = {}
     for place, interface in (("cable", cable), ("pod", HOST_END)):
         if interface not in present:
@@ -93,12 +94,10 @@ def conntrack_is_hooked() -> bool:
     return HOOK_PROBE in conntrack("-L", "-p", "icmp", "--orig-dst", HOOK_PROBE)
 
 
-def chains() -> list[tuple[str, str, str]]:
-    """Return every nftables chain of this namespace as (family, table, name)."""
+def chains() -> list[str]:
+    """Return the names of all nftables chains of this namespace."""
     listed = run_json(["nft", "--json", "list", "chains"])["nftables"]
-    return [
-        (entry["chain"]["family"], entry["chain"]["table"], entry["chain"]["name"]) for entry in listed if "chain" in entry
-    ]
+    return [entry["chain"]["name"] for entry in listed if "chain" in entry]
 
 
 def mtu_at(netns: str, address: str) -> int | None:

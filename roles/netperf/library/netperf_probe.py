@@ -16,12 +16,12 @@ author: labctl
 RETURN = r"""
 installed: {description: Whether netperf and netserver are there., type: bool, returned: always}
 version: {description: Version that netperf prints., type: str, returned: when installed}
-package: {description: Version of the distribution's package; null if netperf did not come from one., type: str, returned: always}
+package: {description: Version of the distribution's package; null when it came otherwise., type: str, returned: always}
 abilities: {description: What netperf showed - demo, histogram and burst., type: dict, returned: when installed}
-max_cpus: {description: CPUs that this version can count; null for a version of which it is not known., type: int, returned: when installed}
+max_cpus: {description: CPUs that this version can count; null when not known., type: int, returned: when installed}
 service: {description: The distribution's own netserver - active and enabled., type: dict, returned: always}
-source: {description: The file for apt that a node without netperf lacks - suffix and text; null for none., type: dict, returned: always}
-component: {description: Component of the distribution's archive that holds netperf., type: str, returned: when not installed}
+source: {description: File for apt that a node without netperf lacks - suffix and text., type: dict, returned: always}
+component: {description: Component of the archive that holds netperf., type: str, returned: when not installed}
 """
 
 import ctypes
@@ -119,8 +119,8 @@ def missing_source() -> tuple[str, dict[str, str] | None]:
     source = source_for(texts, release, component)
     if source is None:
         raise Unusable(
-            f"apt has no source with the component main of {release.name} {release.codename}, so netperf ({component}) has no "
-            "mirror to come from: name one in /etc/apt/sources.list, or install netperf by hand"
+            f"apt has no source with the component main of {release.name} {release.codename}, so netperf ({component}) "
+            "has no mirror to come from: name one in /etc/apt/sources.list, or install netperf by hand"
         )
     return component, {"suffix": source.suffix, "text": source.text}
 

@@ -78,9 +78,8 @@ def wait_until_listening(unit: str, address: str, port: int, timeout: float) -> 
     while True:
         pid, _ = look(unit)
         if pid == 0:
-            log = subprocess.run(
-                ["journalctl", "--unit", unit, "--lines", "5", "--output", "cat"], capture_output=True, text=True, check=False
-            )
+            argv = ["journalctl", "--unit", unit, "--lines", "5", "--output", "cat"]
+            log = subprocess.run(argv, capture_output=True, text=True, check=False)
             raise Unusable(f"{unit} ended before it listened on {address}:{port}: {log.stdout.strip()}")
         if listens(pid, address, port):
             return pid
@@ -112,7 +111,7 @@ def stop(unit: str) -> None:
     """Stop the unit and remove its file.
 
     Not a transient unit of systemd-run: on a node whose cgroups are nested in another's, systemd may never see a
-    stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node there is the reload.
+    stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node is the reload.
     """
     systemctl("stop", unit)
     os.remove(f"{UNITS}/{unit}")

@@ -28,8 +28,7 @@ class SourceFile:
 def release_of(os_release: str) -> Release:
     """Return the release described by the text of /etc/os-release."""
     values = {
-        key: value.strip().strip('"')
-        for key, _, value in (line.partition("=") for line in os_release.splitlines())
+        key: value.strip().strip('"') for key, _, value in (line.partition("=") for line in os_release.splitlines())
     }
     return Release(values.get("ID", ""), values.get("VERSION_ID"), values.get("VERSION_CODENAME", ""))
 

@@ -10,8 +10,8 @@ short_description: Try to load compiled tc programs, and record their sum
 description:
   - Loads the object into the kernel and lets go of it; nothing is attached.
   - Writes the object's sha256 beside it, which every later deploy holds it against.
-  - A kernel that refuses the object is no failure here, for the node can still run other variants. It is a warning, and deploying
-    the variant fails with the same text.
+  - A kernel that refuses the object is no failure here, for the node can still run other variants. It is a warning,
+    and deploying the variant fails with the same text.
 options:
   object: {type: path, required: true, description: The object on the node.}
 author: labctl
