@@ -35,6 +35,8 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.local_lab_boot import members
+from ansible.module_utils.local_lab_nodes import inotify_problems
 from ansible.module_utils.local_lab_plan import Plan, plan, wrong_arguments
 from ansible.module_utils.local_lab_record import boot_id, others, read
 from ansible.module_utils.local_lab_system import Failed, run
@@ -119,6 +121,9 @@ def taken_names(lab: Plan) -> Problems:
         if os.path.exists(f"/sys/class/net/{node.host_interface}"):
             name = node.host_interface
             problems.append(foreign("network interface", name, f"ip link delete {name}"))
+        if members(lab, node):
+            name = lab.control_group(node)
+            problems.append(foreign("control group with processes", name, f"kill {members(lab, node)[0]}"))
     if shutil.which("nft"):
         for item in json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]:
             table = item.get("table", {})
@@ -232,7 +237,7 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
     if not exists:
         problems += host_problems()
         if os.geteuid() == 0:
-            problems += taken_names(lab) + taken_addresses(lab, state_dir)
+            problems += inotify_problems(len(lab.nodes)) + taken_names(lab) + taken_addresses(lab, state_dir)
     if problems:
         raise Failed(*problems)
     commands: dict[str, str] = params["commands"]

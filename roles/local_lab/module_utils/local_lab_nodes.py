@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import socket
@@ -32,7 +33,37 @@ from ansible.module_utils.local_lab_system import (
     wait_until,
 )
 
+# What the systemd and the D-Bus of a booting node take of the instances that the kernel grants to root; all nodes of
+# all labs, and the host's own services, share them, and a node that gets none hangs in its boot.
+INOTIFY_PER_NODE = 10
 NEW_MOUNTS = ["unshare", "--mount", "--propagation", "slave"]
+
+
+def inotify_problems(nodes: int) -> list[dict[str, str]]:
+    """Whether the kernel grants as many inotify instances as some nodes will take, tried out."""
+    libc = ctypes.CDLL(None)
+    wanted = nodes * INOTIFY_PER_NODE
+    handles = []
+    for _ in range(wanted):
+        handle = libc.inotify_init1(os.O_CLOEXEC)
+        if handle < 0:
+            break
+        handles.append(handle)
+    for handle in handles:
+        os.close(handle)
+    if len(handles) == wanted:
+        return []
+    setting = "fs.inotify.max_user_instances"
+    with open(f"/proc/sys/{setting.replace('.', '/')}", encoding="utf-8") as file:
+        limit = int(file.read())
+    return [
+        {
+            "what": "Too few inotify instances are left for the nodes: their systemd would hang.",
+            "where": f"this host, {setting} = {limit}",
+            "seen": f"{len(handles)} free, {wanted} wanted",
+            "hint": f"End other containers or labs, or raise the limit: `sysctl {setting}={2 * limit}`.",
+        }
+    ]
 
 
 @dataclass(frozen=True)
@@ -136,9 +167,28 @@ def not_ready(name: str, files: Files, what: str) -> dict[str, str]:
     return {
         "what": f"The node {name} did not start: {what}.",
         "where": files.log(name),
-        "seen": tail(files.log(name)),
+        "seen": "\n".join(filter(None, (tail(files.log(name)), inside(files.process(name))))) or "nothing",
         "hint": f"Look at the log; `sh {files.start_script(name)}` inside `unshare --mount` starts it by hand.",
     }
+
+
+def inside(supervisor: Process | None) -> str:
+    """What a node that hangs says itself: the jobs its systemd waits for, and the end of its journal."""
+    if supervisor is None or not supervisor.alive:
+        return ""
+    with open(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children", encoding="utf-8") as file:
+        children = file.read().split()
+    said = [f"processes: {' '.join(children) or 'none'}"]
+    for question in (["systemctl", "list-jobs", "--no-pager"], ["journalctl", "--no-pager", "--lines=8"]):
+        for child in children[:1]:
+            argv = ["nsenter", f"--target={child}", "--mount", "--pid", "--uts", "--ipc", "--net", *question]
+            try:
+                done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
+            except subprocess.TimeoutExpired:
+                said.append(f"{question[0]} does not answer")
+            else:
+                said.append((done.stdout or done.stderr).strip())
+    return "\n".join(said)
 
 
 def end(record: Record, files: Files, node: Node) -> bool:
@@ -179,6 +229,9 @@ def bring_up(record: Record, files: Files, options: Options, timeout_s: int) -> 
         if supervisor is None or not supervisor.alive or not answers(node):
             end(record, files, node)
             dead.append(node)
+    problems = inotify_problems(len(dead))
+    if problems:
+        raise Failed(*problems)
     await_ready([start(record, files, node, options) for node in dead], files, timeout_s)
     return [node.name for node in dead]
 
