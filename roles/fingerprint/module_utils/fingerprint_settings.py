@@ -103,6 +103,7 @@ def versions(files: Files, outputs: Outputs, python: str) -> Dict[str, object]:
     # iptables before 1.8 has one backend and does not name it.
     found["iptables_backend"] = backend.group(1) if backend else ("legacy" if found["iptables"] else None)
     found["python"] = python
+    found["provisioned"] = (files.text("/var/lib/labctl/provisioned") or "").strip() or None
     return {**found, **_distribution(files)}
 
 
