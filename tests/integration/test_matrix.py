@@ -43,7 +43,8 @@ def on_node(lab: ProvisionedLab, node: str, *words: str) -> str:
 
 def deployed(lab: ProvisionedLab) -> list[str]:
     """What a setup left on the nodes: records of datapaths, units, namespaces, netperf processes."""
-    look = "ls /run/labctl 2>/dev/null; ls /run/systemd/system/labctl* 2>/dev/null; ip netns list; pgrep -a netperf; pgrep -a netserver"
+    files = "ls /run/labctl 2>/dev/null; ls /run/systemd/system/labctl* 2>/dev/null"
+    look = f"{files}; ip netns list; pgrep -a netperf; pgrep -a netserver"
     return [line for node in ("node1", "node2") for line in on_node(lab, node, look).splitlines() if line]
 
 
