@@ -157,7 +157,7 @@ def dict_of(value: object) -> Mapping[str, object]:
 
 
 def prove(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> tuple[Assertion, ...]:
-    """Return every assertion that can be judged: without test traffic `test_traffic` fails, what needs it is left out."""
+    """Return every assertion that can be judged. Without test traffic, what it would show is left out."""
     refuse_unknown(setup)
     traffic = probe["error"] is None
     found = assertions_of_path(setup, probe, nodes)

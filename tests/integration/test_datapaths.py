@@ -1,0 +1,227 @@
+"""Each variant on the real lab: deployed and proven, broken and seen to fail, removed without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from labctl.play import Event, Outcome, TaskResult
+from tests.integration.conftest import ProvisionedLab
+
+pytestmark = pytest.mark.lab
+
+SETUPS = Path(__file__).resolve().parent.parent / "fixtures" / "setups"
+CLIENT, SERVER = "node1", "node2"
+NODES = (CLIENT, SERVER)
+# Everything that a datapath may leave behind, asked of the node itself.
+TRACES = """
+exec 2>&1; set +e
+ip -json link show; ip -oneline address show; ip route show table all; ip rule show; ip netns list
+nft list ruleset; cat /proc/net/ip_tables_names; tc qdisc show; tc filter show dev cable0 ingress
+systemctl list-units --all --no-legend --plain 'labctl*'; ls /run/systemd/system; ls -A /run/labctl /sys/fs/bpf
+sysctl -a --pattern '^net.ipv4.(conf|ip_forward)'; true
+"""
+
+Broken = set[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The lab, and what the tests do with it."""
+
+    lab: ProvisionedLab
+    directory: Path
+
+    def play(self, playbook: str, variant: str, **changes: object) -> tuple[Outcome, list[TaskResult]]:
+        """Run a playbook for a variant, with variables changed on both nodes."""
+        more = self.directory / "changes.yml"
+        more.write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(NODES, changes)}}))
+        results: list[TaskResult] = []
+
+        def collect(event: Event) -> None:
+            if isinstance(event, TaskResult):
+                results.append(event)
+
+        sources = [self.lab.inventory.path, SETUPS / f"{variant}.yml", more]
+        outcome = self.lab.session.run_playbook(playbook, sources, listener=collect)
+        return outcome, results
+
+    def shell(self, node: str, script: str) -> str:
+        """Run a script on a node."""
+        command = self.lab.command(node, "sh", "-eu")
+        done = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def traces(self) -> dict[str, str]:
+        """Return what a datapath could leave behind, per node."""
+        return {node: self.shell(node, TRACES) for node in NODES}
+
+    def prove(self, variant: str, **changes: object) -> tuple[Mapping[str, Any], str]:
+        """Return the proof's data and the message with which it failed."""
+        outcome, results = self.play("prove.yml", variant, **changes)
+        proofs = [result for result in results if result.action == "datapath_proof"]
+        assert proofs, outcome.failures
+        return proofs[-1].data, "".join(failure.message for failure in outcome.failures)
+
+    def assert_broken(self, wanted: Broken, variant: str, **changes: object) -> None:
+        """See the proof fail in exactly these assertions, each named with its node in the message."""
+        proof, message = self.prove(variant, **changes)
+        failed = {(entry["name"], entry["node"]) for entry in proof["assertions"] if not entry["holds"]}
+        assert failed == wanted, message
+        assert not proof["holds"]
+        lines = message.splitlines()
+        for name, node in wanted:
+            assert any(line.startswith(f"  {name} on {node}: wanted ") for line in lines), message
+        assert f"{variant} is not what it claims to be: {len(wanted)} of" in message
+
+
+@pytest.fixture(scope="module")
+def bench(lab: ProvisionedLab, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(lab, tmp_path_factory.mktemp("setups"))
+
+
+@contextmanager
+def removed(bench: Bench, variant: str) -> Iterator[None]:
+    """Take the variant down in the end, and see that nothing of it is left."""
+    before = bench.traces()
+    try:
+        yield
+    finally:
+        outcome, _ = bench.play("undeploy.yml", variant)
+    assert outcome.ok, outcome.failures
+    for node, seen in bench.traces().items():
+        assert seen == before[node], f"{variant} left something on {node}"
+
+
+@contextmanager
+def deployed(bench: Bench, variant: str) -> Iterator[None]:
+    """Have a variant deployed and proven, and see that it leaves nothing."""
+    with removed(bench, variant):
+        outcome, _ = bench.play("deploy.yml", variant)
+        assert outcome.ok, outcome.failures
+        yield
+
+
+@contextmanager
+def broken(bench: Bench, *acts: tuple[str, str, str]) -> Iterator[None]:
+    """Break things for a while: (node, script that breaks, script that mends)."""
+    done: list[tuple[str, str]] = []
+    try:
+        for node, act, mend in acts:
+            bench.shell(node, act)
+            done.append((node, mend))
+        yield
+    finally:
+        for node, mend in reversed(done):
+            bench.shell(node, mend)
+
+
+def in_pod(command: str) -> str:
+    return f"ip netns exec labctl-pod {command}"
+
+
+def on_both(*names: str) -> Broken:
+    return {(name, node) for name in names for node in NODES}
+
+
+def test_baseline(bench: Bench) -> None:
+    with deployed(bench, "baseline"):
+        act = "nft list table ip labctl > /root/saved; nft delete table ip labctl"
+        without_rule = (CLIENT, act, "nft -f /root/saved; rm /root/saved")
+        stranger = (SERVER, "nft add table ip6 stranger", "nft delete table ip6 stranger")
+        with broken(bench, without_rule, stranger), second_cable(bench):
+            gone = {("conntrack_hooked", CLIENT), ("tracked", CLIENT)}
+            elsewhere = {("clear_on_cable", CLIENT), *on_both("cable_carried")}
+            bench.assert_broken(gone | elsewhere | on_both("netfilter_tables"), "baseline")
+        with broken(bench, (SERVER, "systemctl stop labctl-netserver", "systemctl start labctl-netserver")):
+            bench.assert_broken({("netserver_listening", SERVER), ("test_traffic", CLIENT)}, "baseline")
+
+
+@contextmanager
+def second_cable(bench: Bench) -> Iterator[None]:
+    """Lay another link between the nodes and send the test traffic over it."""
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    spaces = {node.name: node.netns for node in bench.lab.record.nodes}
+    link = ["ip", "link", "add", "other0", "netns", spaces[CLIENT], "type", "veth"]
+    subprocess.run([*root, *link, "peer", "name", "other0", "netns", spaces[SERVER]], check=True)
+    addresses = {node: json.loads(bench.shell(node, "ip -json -4 address show dev cable0")) for node in NODES}
+    ends = {node: found[0]["addr_info"][0]["local"] for node, found in addresses.items()}
+    try:
+        for node, peer in ((CLIENT, SERVER), (SERVER, CLIENT)):
+            bench.shell(node, "ip link set other0 up")
+            bench.shell(node, f"ip route add {ends[peer]}/32 dev other0 src {ends[node]}")
+        yield
+    finally:
+        bench.shell(CLIENT, "ip link delete other0")
+
+
+def test_baseline_notrack(bench: Bench) -> None:
+    chain = "chain ip labctl"
+    with deployed(bench, "baseline-notrack"):
+        saved = "nft --stateless list table ip labctl > /root/saved"
+        mended = "nft delete table ip labctl; nft -f /root/saved; rm /root/saved"
+        with broken(bench, (SERVER, f"{saved}; nft flush {chain} arriving; nft flush {chain} leaving", mended)):
+            bench.assert_broken({("tracked", SERVER)}, "baseline-notrack")
+
+
+def test_baseline_clean_and_its_refusal_beside_rules_of_others(bench: Bench) -> None:
+    rules = "nft add table ip stranger; nft add chain ip stranger c '{ type filter hook input priority 0; }'"
+    rule = (SERVER, f"{rules}; nft add rule ip stranger c ct state new", "nft delete table ip stranger")
+    with removed(bench, "baseline-clean"):
+        with broken(bench, rule):
+            refused, _ = bench.play("deploy.yml", "baseline-clean")
+        assert [failure.node for failure in refused.failures] == [SERVER]
+        assert "Seen, and not made by labctl: ip stranger." in refused.failures[0].message
+        outcome, _ = bench.play("deploy.yml", "baseline-clean")
+        assert outcome.ok, outcome.failures
+        with broken(bench, rule):
+            names = ("conntrack_hooked", "tracked", "netfilter_tables")
+            bench.assert_broken({(name, SERVER) for name in names}, "baseline-clean")
+
+
+def test_veth_iptables(bench: Bench) -> None:
+    with deployed(bench, "veth-iptables"):
+        again, _ = bench.play("deploy.yml", "veth-iptables")
+        assert (again.ok, again.changed) == (True, 0)
+        raw = "nft add table ip stranger; nft add chain ip stranger c '{ type filter hook prerouting priority raw; }'"
+        with broken(
+            bench,
+            (CLIENT, "iptables-nft -t nat -N KUBE-SVC-STRANGER", "iptables-nft -t nat -X KUBE-SVC-STRANGER"),
+            (CLIENT, "ethtool -K cable0 tso on gso on", "ethtool -K cable0 tso off gso off"),
+            (SERVER, f"{raw}; nft add rule ip stranger c notrack", "nft delete table ip stranger"),
+            (SERVER, "ip link set cable0 mtu 9000", "ip link set cable0 mtu 1500"),
+        ):
+            on_client = {("kube_services", CLIENT), ("frame_bytes", CLIENT)}
+            on_server = {(name, SERVER) for name in ("tracked", "netfilter_tables", "cable_mtu")}
+            bench.assert_broken(on_client | on_server, "veth-iptables")
+
+
+def test_veth_ebpf_and_another_variant_over_what_is_left_of_it(bench: Bench) -> None:
+    with deployed(bench, "veth-ebpf"):
+        again, _ = bench.play("deploy.yml", "veth-ebpf")
+        assert (again.ok, again.changed) == (True, 0)
+        no_way_back = in_pod("ip route add prohibit 198.18.0.0/15"), in_pod("ip route delete prohibit 198.18.0.0/15")
+        with broken(bench, (SERVER, *no_way_back)):
+            silent = {("endpoint_answers", CLIENT), ("test_traffic", CLIENT)}
+            bench.assert_broken(silent, "veth-ebpf", datapath_proof_wait=1)
+        bench.shell(CLIENT, in_pod("ip link set eth0 mtu 1400"))
+        bench.shell(SERVER, "tc filter delete dev cable0 ingress")
+        small = {(name, CLIENT) for name in ("endpoint_mtu", "largest_packet", "mss")}
+        gone = {(name, SERVER) for name in ("programs", "programs_hit", "forwarded_by_stack")}
+        bench.assert_broken(small | gone, "veth-ebpf")
+        bench.shell(SERVER, "ip netns delete labctl-pod")
+        over, _ = bench.play("deploy.yml", "veth-iptables", setup_mtu=9000)
+        assert over.ok, over.failures
+        everything = on_both("cable_mtu", "endpoint_mtu")
+        everything |= {(name, CLIENT) for name in ("largest_packet", "mss", "frame_bytes")}
+        bench.assert_broken(everything, "veth-iptables")
