@@ -4,8 +4,8 @@ Runs on the controller, once per item of a loop. All items of one loop share the
 keeps one channel per node open (`node_agent.py` at its other end) and a sample costs two round trips instead of
 two logins. The sample's raw files are on disk, synced and renamed into place, before the plugin returns.
 
-A sample that fails is returned as data (`status: failed` and the reason): only a node that cannot be reached
-or an endpoint that is not there fails the task.
+A sample that fails is returned as data (`status: failed` and the reason). What fails the task ends the loop as well:
+a node that cannot be reached, a setup that is not there (any more), files that cannot be written.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ class ChannelDied(Exception):
 
 class Refused(Exception):
     """The helper on a node answered that it cannot do what was asked."""
+
+
+class SetupGone(Exception):
+    """A node was restarted: what was deployed and proven there is gone, though the node answers."""
 
 
 class Channel:
@@ -99,10 +103,15 @@ class Channel:
         self.send(op, **request)
         return self.receive(timeout_s)
 
-    def died(self, seen: str) -> ChannelDied:
-        """Close the channel (its far end kills what it started) and say what the node said last."""
+    def close(self) -> bytes:
+        """End the channel, whose far end then ends what it started; what the node said on standard error."""
         self.process.kill()
-        _, stderr = self.process.communicate()
+        closed = self.process.returncode is not None
+        return b"" if closed else self.process.communicate()[1]
+
+    def died(self, seen: str) -> ChannelDied:
+        """Close the channel and say what the node said last."""
+        stderr = self.close()
         words = stderr.decode(errors="replace").strip().splitlines()
         return ChannelDied(f"{self.node}: {seen}" + (f" ({words[-1]})" if words else ""))
 
@@ -110,15 +119,22 @@ class Channel:
 class Session:
     """Both ends of the measurement, ready for samples."""
 
-    def __init__(self, client: Channel, server: Channel, endpoint: dict[str, str], cables: tuple[str, str]) -> None:
+    def __init__(
+        self, client: Channel, server: Channel, endpoint: dict[str, str], cables: tuple[str, str], again: bool
+    ) -> None:
         self.client, self.server, self.endpoint = client, server, endpoint
-        client.send("hello", netns=endpoint["client_netns"], cable=cables[0])
-        server.send("hello", netns=endpoint["server_netns"], cable=cables[1])
+        client.send("hello", netns=endpoint["client_netns"], cable=cables[0], again=again)
+        server.send("hello", netns=endpoint["server_netns"], cable=cables[1], again=again)
         self.facts = {
             "client": {"node": client.node, "cable": cables[0], **client.receive()},
             "server": {"node": server.node, "cable": cables[1], **server.receive()},
         }
+        self.boots = {facts["node"]: facts.pop("boot") for facts in self.facts.values()}
         self.shared_kernel = self.kernel_is_shared()
+
+    def close(self) -> None:
+        for channel in (self.client, self.server):
+            channel.close()
 
     def kernel_is_shared(self) -> bool:
         """Whether both nodes run on one kernel: their machine-wide counters interleave exactly."""
@@ -146,6 +162,7 @@ class Session:
         endpoint = self.endpoint
         begin = {
             "interval": sample["interval_s"],
+            "time_limit": sample["time_limit_s"],
             "addresses": [endpoint["client_address"], endpoint["server_address"]],
         }
         count = sample["processes"]
@@ -156,41 +173,52 @@ class Session:
         threads = self.facts["client"]["threads"]
         cpus = [index % threads if sample["pin"] == "cores" else None for index in range(count)]
         offset, uncertainty = self.clock_offset()
-        self.server.send("begin", server=True, **begin)
-        self.client.send("begin", server=False, **begin)
+        self.server.send("begin", port=netperf.CONTROL_PORT, **begin)
+        self.client.send("begin", port=None, **begin)
         server, client = self.server.receive(), self.client.receive()
         limit = sample["time_limit_s"]
         client.update(self.client.ask("run", argvs=argvs, time_limit=limit, cpus=cpus, timeout_s=limit + ANSWER_S))
-        self.server.send("end")
-        self.client.send("end")
+        failed = client["reason"] is not None or any(process["exit"] != 0 for process in client["processes"])
+        self.server.send("end", failed=failed)
+        self.client.send("end", failed=failed)
+        reasons = [client.pop("reason")]
         server.update(self.server.receive())
         client.update(self.client.receive())
+        reasons += [server.pop("reason"), client.pop("reason")]
         head = {"clock_offset_s": offset, "clock_uncertainty_s": uncertainty, "shared_kernel": self.shared_kernel}
         return {
-            "measurement": {**head, "endpoint": endpoint, "reason": client.pop("reason")},
+            "measurement": {**head, "endpoint": endpoint, "reason": "; ".join(filter(None, reasons)) or None},
             "client": self.facts["client"] | client,
             "server": self.facts["server"] | server,
         }
 
 
-_sessions: dict[str, Session] = {}  # lives as long as the loop's worker
+# These live as long as the loop's worker: the open session, the nodes' boots as the first session found them, and why
+# no further sample begins.
+_sessions: dict[str, Session] = {}
+_boots: dict[str, str] = {}
+_over: list[str] = []
 
 
 def write_folder(folder: Path, files: dict[str, str]) -> None:
     """Write a folder of text files so that it is there whole or not at all, also after a power cut."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, text in files.items():
-        with (partial / name).open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    for directory, then in ((partial, lambda: partial.rename(folder)), (folder.parent, lambda: None)):
-        fd = os.open(directory, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
-        then()
+    try:
+        partial.mkdir(parents=True)
+        for name, text in files.items():
+            with (partial / name).open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        for directory, then in ((partial, lambda: partial.rename(folder)), (folder.parent, lambda: None)):
+            fd = os.open(directory, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+            then()
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk its room is needed to say so
+        raise
 
 
 def sample_files(sample: dict[str, Any], started: str, status: str, ends: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -218,19 +246,38 @@ class ActionModule(ActionBase):
         args = self._task.args
         sample, folder = args["sample"], Path(args["output_dir"]) / args["sample"]["id"]
         result |= {"sample_id": sample["id"], "folder": str(folder)}
-        if args.get("stop_file") and Path(args["stop_file"]).exists():
-            return result | {"status": "stopped", "reason": "the run was asked to stop"}
+        if not _over and args.get("stop_file") and Path(args["stop_file"]).exists():
+            _over.append("the run was asked to stop")
+        if _over:
+            return result | {"status": "stopped", "reason": _over[0]}
+        if folder.exists():
+            return self.ended(result, f"{folder} holds this sample already: move it away to measure it again")
         started = datetime.datetime.now(datetime.UTC).isoformat()
         try:
             ends = self.session(args["client"], args["server"], task_vars or {}).measure(sample)
             reason = ends["measurement"]["reason"]
         except (ChannelDied, Refused) as error:
-            _sessions.clear()  # the next sample opens fresh channels
+            if "" in _sessions:
+                _sessions.pop("").close()  # the next sample opens fresh channels
             reason = str(error)
             ends = {"measurement": {"reason": reason}}
+        except SetupGone as error:
+            return self.ended(result, str(error))
+        except AnsibleConnectionFailure as error:
+            _over.append(str(error))
+            raise
         status = "failed" if reason else "ok"
-        write_folder(folder, sample_files(sample, started, status, ends))
+        try:
+            write_folder(folder, sample_files(sample, started, status, ends))
+        except OSError as error:
+            words = f"sample {sample['id']} is lost, its files cannot be written: {error.strerror} ({folder})"
+            return self.ended(result | {"reason": reason}, words, "unwritten")
         return result | {"status": status, "reason": reason}
+
+    def ended(self, result: dict[str, Any], message: str, status: str = "refused") -> dict[str, Any]:
+        """The task's failure; no further sample of the loop begins."""
+        _over.append(message)
+        return result | {"failed": True, "msg": message, "status": status}
 
     def session(self, client: str, server: str, task_vars: dict[str, Any]) -> Session:
         """The open session of this loop, or a new one."""
@@ -242,16 +289,25 @@ class ActionModule(ActionBase):
             for end, node in ends.items():
                 for name in ("address", "netns"):
                     if f"endpoint_{name}" not in hostvars[node]:
-                        raise AnsibleActionFail(
-                            f"{node} has no deployed endpoint (endpoint_{name}): run deploy.yml first"
-                        )
+                        raise SetupGone(f"{node} has no deployed endpoint (endpoint_{name}): run deploy.yml first")
                     endpoint[f"{end}_{name}"] = str(hostvars[node][f"endpoint_{name}"])
-            channels = [self.channel(node, hostvars[node], source) for node in ends.values()]
+            channels: list[Channel] = []
             cables = (str(hostvars[client]["cable_interface"]), str(hostvars[server]["cable_interface"]))
             try:
-                _sessions[""] = Session(channels[0], channels[1], endpoint, cables)
-            except ChannelDied as error:
+                for node in ends.values():
+                    channels.append(self.channel(node, hostvars[node], source))
+                session = Session(channels[0], channels[1], endpoint, cables, again=bool(_boots))
+            except (ChannelDied, Refused) as error:
+                for channel in channels:
+                    channel.close()
+                if isinstance(error, Refused):
+                    raise SetupGone(str(error)) from error
                 raise AnsibleConnectionFailure(str(error)) from error
+            for node, boot in session.boots.items():
+                if _boots.setdefault(node, boot) != boot:
+                    session.close()
+                    raise SetupGone(f"{node} was restarted: the setup that was deployed there is gone")
+            _sessions[""] = session
         return _sessions[""]
 
     def channel(self, node: str, variables: dict[str, Any], source: bytes) -> Channel:

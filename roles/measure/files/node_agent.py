@@ -2,7 +2,8 @@
 
 Started once per node by the `netperf_sample` action plugin through Ansible's own connection, it reads one
 JSON request a line on standard input and writes one JSON response a line on standard output, so that a sample
-costs no new login and no new interpreter. At the end of its input it kills what it started and exits.
+costs no new login and no new interpreter. At the end of its input it kills what it started and exits; so it does
+when no request comes for a while (a cut connection has no end of input), and when a helper of the same node follows it.
 
 Requests (`op`): `hello`, `stat`, `begin`, `run` (client only), `end`. Every response carries `ok`; a refused
 request carries `error`. Times are seconds since the epoch by this node's clock, CPU times are jiffies.
@@ -28,6 +29,9 @@ NETSERVER_UNIT = "labctl-netserver.service"
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 NEVER = 3600.0
+SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
+LISTENING_S = 10.0
+LISTEN = "0A"
 # Columns of an interface in /proc/net/dev.
 CABLE_COLUMNS = {
     "rx_bytes": 0,
@@ -114,6 +118,15 @@ def kernel_counters() -> dict[str, int]:
     return {line[0]: int(line[1]) for line in lines if line[0] in ("intr", "ctxt", "processes", "softirq")}
 
 
+def both_clocks() -> dict[str, float]:
+    """The time of day and the monotonic clock at one moment: read again if something came between the two."""
+    for _ in range(5):
+        before, wall, after = time.monotonic(), time.time(), time.monotonic()
+        if after - before < 0.001:
+            break
+    return {"t": wall, "mono": (before + after) / 2}
+
+
 def cpu_tick() -> dict[str, Any]:
     """CPU times and network softirq counts, cumulative."""
     stat = {}
@@ -122,7 +135,7 @@ def cpu_tick() -> dict[str, Any]:
         if not fields[0].startswith("cpu"):
             break
         stat[fields[0]] = [int(value) for value in fields[1:]]
-    tick: dict[str, Any] = {"t": time.time(), "mono": time.monotonic(), "stat": stat}
+    tick: dict[str, Any] = dict(both_clocks(), stat=stat)
     for line in (read("/proc/softirqs") or "").splitlines():
         name, _, values = line.strip().partition(":")
         if name in ("NET_RX", "NET_TX"):
@@ -134,6 +147,30 @@ def last_cpu(pid: int) -> int | None:
     """The CPU that process `pid` ran on last, or None when it is gone."""
     text = read("/proc/%d/stat" % pid)
     return int(text.rpartition(")")[2].split()[36]) if text else None
+
+
+def process_stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; empty when it is gone."""
+    return (read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether somebody stopped the process (SIGSTOP, a debugger)."""
+    return process_stat(pid)[:1] in (["T"], ["t"])
+
+
+def boot() -> str:
+    """What tells one boot of this node from the next; a container may show its host's boot id."""
+    return "%s %s" % ((read("/proc/sys/kernel/random/boot_id") or "").strip(), "".join(process_stat(1)[19:20]))
+
+
+def systemctl(*arguments: str) -> str:
+    done = subprocess.run(
+        ["systemctl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=30
+    )
+    if done.returncode:
+        raise RuntimeError("systemctl %s: %s" % (" ".join(arguments), done.stderr.strip()))
+    return done.stdout.strip()
 
 
 def children(pid: int) -> list[int]:
@@ -157,6 +194,47 @@ def flush_conntrack(addresses: list[str]) -> int | None:
         return None
     deleted = re.search(r"(\d+) flow entries have been deleted", done.stderr)
     return int(deleted.group(1)) if deleted else None
+
+
+def netserver_pid() -> int:
+    """The process that listens, 0 when it does not run."""
+    return int(systemctl("show", "--property=MainPID", "--value", NETSERVER_UNIT) or 0)
+
+
+def start_netserver(port: int) -> int:
+    """Replace whatever is left of netserver, however it hangs, and return the new one once it listens."""
+    if netserver_pid():
+        systemctl("kill", "--kill-who=all", "--signal=KILL", NETSERVER_UNIT)
+    systemctl("reset-failed", NETSERVER_UNIT)
+    systemctl("restart", NETSERVER_UNIT)
+    deadline = time.monotonic() + LISTENING_S
+    while time.monotonic() < deadline:
+        pid = netserver_pid()
+        rows = [row.split() for row in (read("/proc/%d/net/tcp" % pid) or "").splitlines()[1:]]
+        if pid and any(row[1].endswith(":%04X" % port) and row[3] == LISTEN for row in rows):
+            return pid
+        time.sleep(0.01)
+    raise RuntimeError("%s was started again and does not listen on port %d" % (NETSERVER_UNIT, port))
+
+
+class Place:
+    """The file that names this node's helper. Whoever takes the place ends the one before, and netperf with it."""
+
+    def __init__(self) -> None:
+        self.path = "/run/labctl-agent-%d" % os.stat("/proc/self/ns/net").st_ino  # one per node, also on a shared /run
+        self.mark = "%d %s" % (os.getpid(), process_stat(os.getpid())[19])
+
+    def take(self) -> None:
+        pid, _, started = (read(self.path) or "0 ").partition(" ")
+        if int(pid) and process_stat(int(pid))[19:20] == [started] and int(pid) != os.getpid():
+            os.kill(int(pid), signal.SIGKILL)
+        if os.access("/run", os.W_OK):
+            with open(self.path, "w", encoding="ascii") as file:
+                file.write(self.mark)
+
+    def leave(self) -> None:
+        if read(self.path) == self.mark:
+            os.unlink(self.path)
 
 
 class Sampler:
@@ -257,18 +335,22 @@ class Agent:
         self.before: Counters = {}
         self.processes: list[Process] = []
         self.netserver: int | None = None
+        self.suspect = False  # netserver may hang, or still be busy with a test whose netperf is gone
+        self.place = Place()
         self.wakeup, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup_write)
 
-    def hello(self, netns: str, cable: str) -> dict[str, Any]:
+    def hello(self, netns: str, cable: str, again: bool) -> dict[str, Any]:
+        self.place.take()
+        self.suspect = again
         if netns and not os.path.exists("/run/netns/" + netns):
             raise RuntimeError("there is no network namespace " + netns)
         self.netns, self.cable = netns, cable
         initializer = (lambda: enter_netns(netns)) if netns else (lambda: None)
         self.endpoint = ThreadPoolExecutor(max_workers=1, initializer=initializer)
         self.counters()
-        return {"threads": os.sysconf("SC_NPROCESSORS_ONLN"), "hz": os.sysconf("SC_CLK_TCK")}
+        return {"threads": os.sysconf("SC_NPROCESSORS_ONLN"), "hz": os.sysconf("SC_CLK_TCK"), "boot": boot()}
 
     def stat(self) -> dict[str, Any]:
         return {"t": time.time(), "kernel": kernel_counters()}
@@ -283,14 +365,15 @@ class Agent:
             return children(self.netserver)
         return [process.pid for process in self.processes]
 
-    def begin(self, interval: float, addresses: list[str], server: bool) -> dict[str, Any]:
+    def begin(self, interval: float, addresses: list[str], time_limit: float, port: int | None) -> dict[str, Any]:
+        """Everything before a sample; with the control port of netserver on the server, without on the client."""
+        signal.alarm(SILENCE_S + int(time_limit))
         self.netserver, self.processes = None, []
-        if server:
-            command = ["systemctl", "show", "--property=MainPID", "--value", NETSERVER_UNIT]
-            pid = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30).stdout.strip()
-            self.netserver = int(pid or 0)
-            if not self.netserver:
-                raise RuntimeError(NETSERVER_UNIT + " is not running")
+        server = port is not None
+        if port is not None:
+            running = 0 if self.suspect else netserver_pid()
+            self.netserver = running or start_netserver(port)
+            self.suspect = False
         flushed = flush_conntrack(addresses)
         self.before = self.counters()
         self.sampler = Sampler(interval, self.watched)
@@ -319,6 +402,12 @@ class Agent:
         self.sampler.stop()
         return {"reason": reason, "processes": [p.report(i, self.sampler.cpus) for i, p in enumerate(self.processes)]}
 
+    def overdue(self, time_limit: float) -> str:
+        """What a sample says that had to be ended."""
+        running = [(index, process) for index, process in enumerate(self.processes) if process.ended is None]
+        words = ["%d%s" % (index, " (it was stopped)" if is_stopped(process.pid) else "") for index, process in running]
+        return "the time limit of %g s was reached: netperf process %s had not ended" % (time_limit, ", ".join(words))
+
     def wait(self, deadline: float, time_limit: float) -> str | None:
         """Reap the processes. What ended them early, if anything did; the end of our input ends everything."""
         reason = None
@@ -335,7 +424,7 @@ class Agent:
                 if done:
                     running.pop(pid).reap(status)
             if not readable and running and reason is None:
-                reason = "the time limit of %g s was reached" % time_limit
+                reason = self.overdue(time_limit)
                 self.kill()
                 deadline += NEVER
         return reason
@@ -345,11 +434,24 @@ class Agent:
             if process.ended is None:
                 os.kill(process.pid, signal.SIGKILL)
 
-    def end(self) -> dict[str, Any]:
+    def netserver_says(self) -> str | None:
+        """What is wrong with netserver after a sample that failed."""
+        if self.netserver is None:
+            return None
+        if not process_stat(self.netserver) or process_stat(self.netserver)[0] == "Z":
+            return "netserver (process %d) ended during the sample" % self.netserver
+        stopped = [pid for pid in (self.netserver, *children(self.netserver)) if is_stopped(pid)]
+        return "netserver (process %d) was stopped" % stopped[0] if stopped else None
+
+    def end(self, failed: bool) -> dict[str, Any]:
+        signal.alarm(SILENCE_S)
+        self.suspect = failed
+        reason = self.netserver_says() if failed else None
         if self.sampler.thread.is_alive():
             self.sampler.stop()
         servers = [{"pid": pid, "cpus": sorted(cpus)} for pid, cpus in self.sampler.cpus.items()]
         return {
+            "reason": reason,
             "ticks": self.sampler.ticks,
             "counters": {"before": self.before, "after": self.counters()},
             "servers": servers if self.netserver else None,
@@ -365,6 +467,7 @@ def main() -> None:
         "run": agent.run,
         "end": agent.end,
     }
+    signal.alarm(SILENCE_S)  # its default action ends this process, and netperf dies with its parent
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line.decode())
         try:
@@ -373,6 +476,7 @@ def main() -> None:
             response = {"ok": False, "error": "%s: %s" % (type(error).__name__, error)}
         sys.stdout.write(PREFIX + json.dumps(response) + "\n")
         sys.stdout.flush()
+    agent.place.leave()
 
 
 main()
