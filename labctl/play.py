@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labctl import paths
 from labctl.errors import LabctlError, Problem, UsageError
+from labctl.scratch import Scratch, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,9 +228,9 @@ def _environment(private: Path, sockets: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _private_dir() -> Iterator[Path]:
-    """A directory for one call of runner, gone afterwards. Short, since SSH sockets live in it."""
-    private = Path(tempfile.mkdtemp(prefix="labctl-"))
+def _private_dir(scratch: Scratch) -> Iterator[Path]:
+    """A directory for one call of runner, gone afterwards."""
+    private = Path(tempfile.mkdtemp(dir=scratch.path))
     try:
         (private / "env").mkdir()
         # runner drops settings= unless this file exists
@@ -241,10 +241,14 @@ def _private_dir() -> Iterator[Path]:
 
 
 class Session:
-    """One run of labctl: SSH connections stay open over its playbooks, and are closed at its end."""
+    """One run of labctl: SSH connections stay open over its playbooks, and are closed at its end.
+
+    What sessions that were killed left on this machine is removed at the beginning.
+    """
 
     def __init__(self) -> None:
-        self._sockets = Path(tempfile.mkdtemp(prefix="labctl-ssh-"))
+        sweep()
+        self._scratch = Scratch()
         # Runner looks for Ansible on PATH, where an environment that is not activated (pipx) does not stand.
         own = str(Path(sys.executable).parent)
         if own not in os.environ.get("PATH", "").split(os.pathsep):
@@ -254,23 +258,20 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for socket in self._sockets.iterdir():
-            command = ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "labctl"]
-            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        shutil.rmtree(self._sockets)
+        self._scratch.close()
 
     def inventory(self, *sources: Path) -> Mapping[str, Any]:
         """What `ansible-inventory --list` says of these sources; UsageError when they do not parse."""
         import ansible_runner
 
-        with _private_dir() as private:
+        with _private_dir(self._scratch) as private:
             stdout, stderr = ansible_runner.get_inventory(
                 "list",
                 [str(source.resolve()) for source in sources],
                 response_format=None,
                 private_data_dir=str(private),
                 quiet=True,
-                envvars=_environment(private, self._sockets),
+                envvars=_environment(private, self._scratch.sockets),
             )
         try:
             listed: Mapping[str, Any] = json.loads(stdout)
@@ -302,13 +303,13 @@ class Session:
         playbook = paths.content_root() / "playbooks" / name
         watcher = _Watcher(listener)
         started = time.monotonic()
-        with _private_dir() as private, _signals_kept():
+        with _private_dir(self._scratch) as private, _signals_kept():
             runner = ansible_runner.run(
                 private_data_dir=str(private),
                 project_dir=str(playbook.parent),
                 playbook=str(playbook),
                 inventory=[str(source.resolve()) for source in inventories],
-                envvars=_environment(private, self._sockets),
+                envvars=_environment(private, self._scratch.sockets),
                 event_handler=watcher,
                 cancel_callback=cancelled,
                 suppress_env_files=True,
@@ -317,7 +318,11 @@ class Session:
             )
             output = _output(private)
         if log is not None:
-            log.write_text(output)
+            try:
+                log.write_text(output)
+            except OSError as error:
+                problem = Problem("what Ansible said cannot be kept", str(log), error.strerror, "make room for it")
+                raise LabctlError(problem) from error
         return _outcome(watcher, runner.status, name, output, time.monotonic() - started)
 
 
