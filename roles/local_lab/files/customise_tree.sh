@@ -1,7 +1,24 @@
 #!/bin/sh
-# Makes a Debian tree a node of the local lab. Run by mmdebstrap with the tree as $1; part of the tree's cache key.
+# Makes a Debian tree a node of the local lab. Run by mmdebstrap as `customise_tree.sh STAGE TREE`, where STAGE is
+# extracted (the essential packages lie there, nothing is configured) or installed. Part of the tree's cache key.
 set -eu
-tree=$1
+stage=$1
+tree=$2
+no_node_reads='doc info lintian locale man'
+
+if [ "$stage" = extracted ]; then
+	# Here and not as --dpkgopt: mmdebstrap would then filter every archive of the first stage by a script, at half
+	# the time of the whole build.
+	for part in $no_node_reads; do
+		echo "path-exclude=/usr/share/$part/*"
+	done > "$tree/etc/dpkg/dpkg.cfg.d/labctl"
+	exit 0
+fi
+
+for part in $no_node_reads; do
+	rm -rf "$tree/usr/share/$part"
+	mkdir "$tree/usr/share/$part"
+done
 
 # Host keys belong to a lab, and the machine's identity to a node: both are laid over the tree. An empty machine-id
 # would also make every boot a first boot, which enables services again.

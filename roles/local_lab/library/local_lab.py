@@ -119,6 +119,7 @@ def absent(params: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
+    os.umask(0o022)  # whoever calls labctl reads the records and the logs
     strings = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={

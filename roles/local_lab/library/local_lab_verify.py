@@ -113,7 +113,6 @@ def main() -> None:
             "state_dir": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
         },
-        supports_check_mode=True,
     )
     try:
         verify(module.params)

@@ -69,22 +69,24 @@ def known_sources(cache_dir: str) -> list[Source]:
 
 
 def sources(release: str, mirror: str, components: list[str], cache_dir: str) -> dict[str, Any]:
-    """Where a release comes from: `lines` for mmdebstrap (empty: its own defaults for Debian) and `components`.
+    """Where a release comes from: `lines` for mmdebstrap (empty: its own defaults for Debian) and `components`."""
+    components = components or ["main", *(["non-free"] if release in NON_FREE_NETPERF else [])]
+    suites = [(mirror, release)] if mirror else suites_of(release, known_sources(cache_dir))
+    lines = [f"deb {site} {suite} {' '.join(components)}" for site, suite in suites]
+    return {"lines": lines, "components": components}
+
+
+def suites_of(release: str, known: list[Source]) -> list[tuple[str, str]]:
+    """Site and suite of everything a release is made of, given what a host uses.
 
     A host of that release lends all of its suites. Of another release only the main suite is taken, from the
     archive the host uses: whether that archive still carries its updates is not known.
     """
-    components = components or ["main", *(["non-free"] if release in NON_FREE_NETPERF else [])]
-    text = " ".join(components)
-    if mirror:
-        return {"lines": [f"deb {mirror} {release} {text}"], "components": components}
-    known = known_sources(cache_dir)
     same = [source for source in known if source.codename.split("-")[0] == release]
-    if any(source.suite == release or source.codename == release for source in same):
-        suites = dict.fromkeys((source.site, source.suite) for source in same)
-        return {"lines": [f"deb {site} {suite} {text}" for site, suite in suites], "components": components}
+    if any(source.codename == release for source in same):
+        return list(dict.fromkeys((source.site, source.suite) for source in same))
     site = next((source.site for source in known if source.label == "Debian"), None)
-    return {"lines": [f"deb {site} {release} {text}"] if site else [], "components": components}
+    return [(site, release)] if site else []
 
 
 def acquire_options() -> list[tuple[str, str]]:

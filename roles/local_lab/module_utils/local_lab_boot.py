@@ -54,15 +54,20 @@ def control_groups(lab: Plan, node: Node) -> list[str]:
 def resolv_conf() -> str:
     """The host's name servers that a node can reach: not a stub on the loopback, but what stands behind it."""
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        try:
+        if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                lines = file.readlines()
-        except FileNotFoundError:
-            continue
-        servers = [line.split()[1] for line in lines if line.startswith("nameserver ") and len(line.split()) > 1]
-        if any(not server.startswith(("127.", "::1")) for server in servers):
-            return "".join(line for line in lines if not line.startswith(("nameserver 127.", "nameserver ::1")))
+                text = without_stubs(file.read())
+            if text is not None:
+                return text
     return "# The host has no name server that a node could reach.\n"
+
+
+def without_stubs(text: str) -> str | None:
+    """A resolv.conf without the servers on the host's loopback, or None when no server is left."""
+    lines = text.splitlines(keepends=True)
+    stubs = ("nameserver 127.", "nameserver ::1")
+    kept = [line for line in lines if not line.startswith(stubs)]
+    return "".join(kept) if any(line.startswith("nameserver ") for line in kept) else None
 
 
 def write_seed(record: Record, files: Files, node: Node) -> None:
