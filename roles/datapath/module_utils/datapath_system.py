@@ -38,6 +38,11 @@ def run(argv: list[str], stdin: str = "") -> str:
     return done.stdout
 
 
+def spawn(argv: list[str]) -> subprocess.Popen[bytes]:
+    """Start a tool of which only the exit code is wanted."""
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def run_json(argv: list[str]) -> Any:
     """Return what a tool prints as JSON; no output at all reads as an empty list."""
     printed = run(argv)

@@ -8,12 +8,12 @@ DOCUMENTATION = r"""
 module: datapath_evidence
 short_description: Gather what a node shows of the path that test traffic takes
 description:
-  - Stage before reads counters and forgets tracked connections of earlier probes.
-  - Stage probe, on the client, sends bounded test traffic to the server's endpoint - pings of exact size and some large
-    transactions of netperf - and watches the cable meanwhile.
-  - Stage after reads everything; counters as differences to stage before.
+  - Has to run on both ends at once, for they wait for each other.
+  - Reads counters and forgets tracked connections of earlier probes. Then the client sends bounded test traffic to the
+    server's endpoint - pings of exact size and some large transactions of netperf - and watches the cable meanwhile.
+    After that both read what they show; counters as differences.
 options:
-  stage: {type: str, required: true, choices: [before, probe, after], description: What to do.}
+  end: {type: str, required: true, choices: [client, server], description: Which end this node is.}
   path:
     type: dict
     required: true
@@ -22,29 +22,31 @@ options:
       cable: {type: str, required: true, description: Interface towards the other node.}
       netns: {type: str, default: "", description: Network namespace of this node's endpoint; empty for the node's own.}
       own_address: {type: str, required: true, description: Address of this node's endpoint.}
+      node_address: {type: str, required: true, description: Address of this node on the cable.}
+      peer_address: {type: str, required: true, description: Address of the other node on the cable.}
       client: {type: str, required: true, description: Address of the client's endpoint.}
       server: {type: str, required: true, description: Address of the server's endpoint.}
       control_port: {type: int, required: true, description: Port that netserver listens on.}
       data_port: {type: int, required: true, description: Port of the probe's test connection.}
+      barrier_port: {type: int, required: true, description: UDP port on which the nodes wait for each other.}
       mtu: {type: int, required: true, description: MTU in bytes that the setup claims.}
       transactions: {type: int, required: true, description: Transactions of the probe.}
       size: {type: int, required: true, description: Bytes of each request and each response.}
       wait: {type: int, required: true, description: Seconds that the path may take to come up.}
-  before: {type: dict, description: What stage before returned for this node. Required for stage after.}
 author: labctl
 """
 
 RETURN = r"""
-evidence: {description: The facts, in the words of the role's README., type: dict, returned: always}
+probe: {description: What the client saw of the test traffic; null on the server., type: dict, returned: always}
+evidence: {description: What this node shows, in the words of the role's README., type: dict, returned: always}
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.datapath_barrier import Barrier
 from ansible.module_utils.datapath_netfilter import iptables_backend, tables
 from ansible.module_utils.datapath_observe import (
-    cable_bytes,
-    cable_frame_bytes,
     chains,
     conntrack,
     conntrack_is_hooked,
@@ -58,21 +60,24 @@ from ansible.module_utils.datapath_observe import (
     timestamps_in,
     within,
 )
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run
+from ansible.module_utils.datapath_system import Refused, ToolFailed, run, spawn
 from ansible.module_utils.datapath_tap import Tap
 
 IP_AND_ICMP_BYTES = 28
+# By how much the nodes may begin this task apart, in seconds.
+PATIENCE_S = 5
 
 
 def counters(cable: str) -> dict[str, Any]:
-    """Return every counter whose growth is evidence."""
-    received, packets = cable_frame_bytes(cable)
+    """Return every counter whose growth is evidence. Those of the cable are its own."""
+    present = links()
+    received, sent = present[cable]["stats64"]["rx"], present[cable]["stats64"]["tx"]
     return {
         "forwarded": forwarded_packets(),
-        "cable_bytes": cable_bytes(cable),
-        "received_bytes": received,
-        "received_packets": packets,
-        "hits": program_hits(programs_on(cable, links())),
+        "cable_bytes": received["bytes"] + sent["bytes"],
+        "received_bytes": received["bytes"],
+        "received_packets": received["packets"],
+        "hits": program_hits(programs_on(cable, present)),
     }
 
 
@@ -82,22 +87,17 @@ def flow_of(wanted: dict[str, Any]) -> list[str]:
     return ["-p", "tcp", *ends, "--orig-port-dst", str(wanted["data_port"])]
 
 
-def before(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Stage before."""
-    forget_tracked(flow_of(wanted))
-    return counters(wanted["cable"])
-
-
-def passes(netns: str, address: str, packet: int) -> bool:
-    """Whether an unfragmented IPv4 packet of so many bytes reaches the address and is answered."""
+def ping_of(packet: int, address: str) -> list[str]:
+    """Return the command that sends one IPv4 packet of so many bytes that must not be fragmented."""
+    # A packet refused at its source is waited for like any other; the answer to a good one takes far less than this.
     size = str(packet - IP_AND_ICMP_BYTES)
-    # A packet refused at its source is waited for like any other: the answer to a good one takes far less than this.
-    argv = ["ping", "-n", "-q", "-c", "1", "-W", "0.2", "-M", "do", "-s", size, address]
-    try:
-        run([*within(netns), *argv])
-    except ToolFailed:
-        return False
-    return True
+    return ["ping", "-n", "-q", "-c", "1", "-W", "0.2", "-M", "do", "-s", size, address]
+
+
+def passing(netns: str, address: str, sizes: tuple[int, ...]) -> list[int]:
+    """Return those of the packet sizes, in bytes, that reach the address whole and are answered."""
+    pings = {size: spawn([*within(netns), *ping_of(size, address)]) for size in sizes}
+    return [size for size, ping in pings.items() if ping.wait() == 0]
 
 
 def answers(netns: str, address: str, wait: int) -> str | None:
@@ -126,17 +126,38 @@ def transact(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def probe(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Stage probe."""
+    """Send the test traffic and return what the client sees of it."""
     netns, server, mtu = wanted["netns"], wanted["server"], wanted["mtu"]
     silence = answers(netns, server, wanted["wait"])
-    found: dict[str, Any] = {"endpoint_answers": silence is None, "silence": silence}
     if silence is not None:
-        return dict(found, error="the endpoint does not answer", mss=None, passes=[], tap=None)
-    found["passes"] = [size for size in (mtu, mtu + 1) if passes(netns, server, size)]
+        return silent(silence)
     tap = Tap(wanted["cable"], (wanted["client"], server), wanted["data_port"])
-    found.update(transact(wanted))
+    done = transact(wanted)
     seen = tap.read()
-    return dict(found, tap=vars(seen))
+    return {"endpoint_answers": True, "passes": passing(netns, server, (mtu, mtu + 1)), "tap": vars(seen), **done}
+
+
+def silent(reason: str) -> dict[str, Any]:
+    """Return what the client sees when nothing answers it."""
+    return {"endpoint_answers": False, "passes": [], "tap": None, "mss": None, "error": reason}
+
+
+def traffic(end: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Let the test traffic happen, the ends waiting for each other. Return what the client saw; None on the server."""
+    with Barrier(wanted["node_address"], wanted["peer_address"], wanted["barrier_port"]) as barrier:
+        if end == "server":
+            if not barrier.attend(wanted["wait"] + PATIENCE_S):
+                raise Refused(
+                    f"{wanted['peer_address']} did not send its test traffic in time: does the client take part in "
+                    "this play, and has Ansible at least 2 forks?"
+                )
+            return None
+        if not barrier.join(wanted["wait"] + PATIENCE_S):
+            return silent(f"{wanted['peer_address']} did not answer over the cable that it is ready for test traffic")
+        try:
+            return probe(wanted)
+        finally:
+            barrier.leave()
 
 
 def grown(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
@@ -146,8 +167,8 @@ def grown(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     return grew
 
 
-def after(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """Stage after."""
+def evidence(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Return what this node shows now; counters as differences to `then`."""
     cable, netns = wanted["cable"], wanted["netns"]
     own = wanted["own_address"]
     grew = grown(counters(cable), then)
@@ -173,31 +194,28 @@ def after(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     text = {"type": "str", "required": True}
     number = {"type": "int", "required": True}
+    ports = ("control_port", "data_port", "barrier_port")
     path = {
-        **dict.fromkeys(("cable", "own_address", "client", "server"), text),
-        **dict.fromkeys(("control_port", "data_port", "mtu", "transactions", "size", "wait"), number),
+        **dict.fromkeys(("cable", "own_address", "node_address", "peer_address", "client", "server"), text),
+        **dict.fromkeys((*ports, "mtu", "transactions", "size", "wait"), number),
         "netns": {"type": "str", "default": ""},
     }
     module = AnsibleModule(
         argument_spec={
-            "stage": {"type": "str", "required": True, "choices": ["before", "probe", "after"]},
+            "end": {"type": "str", "required": True, "choices": ["client", "server"]},
             "path": {"type": "dict", "required": True, "options": path},
-            "before": {"type": "dict"},
         },
-        required_if=[("stage", "after", ("before",))],
         supports_check_mode=False,
     )
     wanted = module.params["path"]
     try:
-        if module.params["stage"] == "before":
-            evidence = before(wanted)
-        elif module.params["stage"] == "probe":
-            evidence = probe(wanted)
-        else:
-            evidence = after(wanted, module.params["before"])
+        forget_tracked(flow_of(wanted))
+        then = counters(wanted["cable"])
+        seen = traffic(module.params["end"], wanted)
+        shown = evidence(wanted, then)
     except (Refused, ToolFailed) as problem:
         module.fail_json(msg=str(problem))
-    module.exit_json(changed=False, evidence=evidence)
+    module.exit_json(changed=False, probe=seen, evidence=shown)
 
 
 if __name__ == "__main__":

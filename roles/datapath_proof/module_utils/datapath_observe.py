@@ -28,21 +28,9 @@ def forwarded_packets() -> int:
     return int(values[names.index("ForwDatagrams")])
 
 
-def cable_bytes(cable: str) -> int:
-    """Return how many bytes the cable has carried, both directions together, by its own counters."""
-    link = next(link for link in run_json(["ip", "-json", "-stats", "link", "show", "dev", cable]) if link)
-    return int(link["stats64"]["rx"]["bytes"]) + int(link["stats64"]["tx"]["bytes"])
-
-
-def cable_frame_bytes(cable: str) -> tuple[int, int]:
-    """Return the bytes and packets that the cable has received."""
-    link = next(link for link in run_json(["ip", "-json", "-stats", "link", "show", "dev", cable]) if link)
-    return int(link["stats64"]["rx"]["bytes"]), int(link["stats64"]["rx"]["packets"])
-
-
 def links() -> dict[str, dict[str, Any]]:
-    """Return the node's interfaces by name."""
-    return {link["ifname"]: link for link in run_json(["ip", "-json", "-details", "link", "show"])}
+    """Return the node's interfaces by name, with their counters."""
+    return {link["ifname"]: link for link in run_json(["ip", "-json", "-details", "-stats", "link", "show"])}
 
 
 def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -61,12 +49,11 @@ def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, lis
 
 def program_hits(attached: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     """Return how many packets each of our programs has redirected; {} when none of ours is attached."""
-    hits = {}
-    for programs in attached.values():
-        for program in programs:
-            if program["name"] in (CABLE_PROGRAM, POD_PROGRAM):
-                hits[program["name"]] = read_counters(program["maps"])[program["name"]]["hits"]
-    return hits
+    ours = [program for on in attached.values() for program in on if program["name"] in (CABLE_PROGRAM, POD_PROGRAM)]
+    counted: dict[tuple[int, ...], dict[str, dict[str, int]]] = {}
+    for maps in {tuple(program["maps"]) for program in ours}:
+        counted[maps] = read_counters(list(maps))
+    return {program["name"]: counted[tuple(program["maps"])][program["name"]]["hits"] for program in ours}
 
 
 def conntrack(action: str, *criteria: str) -> str:
