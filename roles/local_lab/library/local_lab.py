@@ -50,7 +50,7 @@ from ansible.module_utils.local_lab_keys import make_keys
 from ansible.module_utils.local_lab_network import build, remove
 from ansible.module_utils.local_lab_nodes import bring_up, take_down
 from ansible.module_utils.local_lab_plan import plan
-from ansible.module_utils.local_lab_record import Files, Record, boot_id, read, remove_files, required, write
+from ansible.module_utils.local_lab_record import Files, Record, boot_id, others, read, remove_files, required, write
 from ansible.module_utils.local_lab_system import Failed
 
 
@@ -71,6 +71,9 @@ def record(params: dict[str, Any]) -> bool:
                 }
             )
         return False
+    clash = next((other for other in others(state_dir, lab.name) if other.plan.index == lab.index), None)
+    if clash is not None:  # created since the preflight looked
+        raise Failed({"what": f"The index {lab.index} belongs to another lab.", "seen": f"lab {clash.plan.name}"})
     remove_files(state_dir, lab.name)  # of an earlier boot, or of a crash before anything was created
     os.makedirs(os.path.dirname(files.seed("")), mode=0o755)
     os.chmod(os.path.dirname(files.seed("")), 0o700)
@@ -93,10 +96,9 @@ def present(params: dict[str, Any]) -> list[str]:
     """Make what is missing of the lab."""
     state_dir, name = params["state_dir"], params["name"]
     files = Files(state_dir, name)
-    with locked(state_dir):
-        done = ["record"] if record(params) else []
-        recorded = required(state_dir, name)
-        done += build(recorded, files)
+    done = ["record"] if record(params) else []
+    recorded = required(state_dir, name)
+    done += build(recorded, files)
     return done + bring_up(recorded, files, described(params), params["timeout_s"])
 
 
@@ -107,9 +109,7 @@ def down(params: dict[str, Any]) -> list[str]:
     if recorded is None or recorded.boot_id != boot_id():
         return []
     files = Files(state_dir, name)
-    done = take_down(recorded, files)
-    with locked(state_dir):
-        return done + remove(recorded, files)
+    return take_down(recorded, files) + remove(recorded, files)
 
 
 def absent(params: dict[str, Any]) -> list[str]:
@@ -144,7 +144,8 @@ def main() -> None:
     )
     action = {"present": present, "down": down, "absent": absent}[module.params["state"]]
     try:
-        with locked(os.path.join(module.params["state_dir"], "locks"), module.params["name"]):
+        # One at a time on a machine: labs share the uplink, and whether an index is free.
+        with locked(module.params["state_dir"]):
             done = action(module.params)
         module.exit_json(changed=bool(done), name=module.params["name"], done=done)
     except Failed as failed:

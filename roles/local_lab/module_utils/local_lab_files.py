@@ -25,10 +25,10 @@ def write_json(path: str, data: object, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: str, name: str = "lock") -> Iterator[None]:
+def locked(directory: str) -> Iterator[None]:
     """Hold the lock of a directory, waiting for whoever has it; the kernel frees it when the holder dies."""
     os.makedirs(directory, exist_ok=True)
-    handle = os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
