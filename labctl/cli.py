@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,13 +15,14 @@ from labctl import console
 from labctl.errors import LabctlError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from labctl import matrix as matrix_module
+    from labctl.lock import LabLock
     from labctl.options import RawOptions
     from labctl.plan import Plan
     from labctl.play import AnsibleOptions, Inventory, Listener, Session
-    from labctl.workflow import Look
+    from labctl.workflow import Look, RunResult
 
 app = typer.Typer(
     name="labctl",
@@ -34,12 +37,26 @@ runs_app = typer.Typer(help="What was measured.", no_args_is_help=True)
 app.add_typer(lab_app, name="lab")
 app.add_typer(runs_app, name="runs")
 
+INTERRUPTED = 130  # what typer ends with after Ctrl-C; among labctl's exit codes that is 1
+
 LabOption = Annotated[str, typer.Option("--lab", "-i", help="Inventory directory of the lab, or its name.")]
 BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
 CheckOption = Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")]
 DiffOption = Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")]
 VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Ansible's verbosity.")]
+ResumeOption = Annotated[
+    str | None, typer.Option(help="Measure what this run lacks: its id, the beginning of one, a path, or latest.")
+]
+DriftOption = Annotated[
+    bool, typer.Option("--accept-drift", help="With --resume: go on though the lab or its nodes changed; recorded.")
+]
+FailFastOption = Annotated[
+    bool, typer.Option("--fail-fast", help="End at the first visit that fails, or sample that does not count.")
+]
+OtherLabOption = Annotated[
+    str | None, typer.Option("--lab", "-i", help="The lab, as elsewhere [default: local; the run's with --resume].")
+]
 FormatOption = Annotated[str, typer.Option("--format", help="table, github, csv or json.")]
 
 
@@ -119,6 +136,21 @@ def _show_tasks(live: console.Live) -> Listener:
     return listener
 
 
+def _show_leftovers(live: console.Live) -> Listener:
+    """As `_show_tasks`; what clearing changed was left by an earlier run."""
+    from labctl.play import TaskResult, TaskStart
+
+    def listener(event: TaskStart | TaskResult) -> None:
+        if isinstance(event, TaskStart):
+            live.step(event.task)
+        elif not event.ok:
+            live.line(f"{live.elapsed}  failed   {event.node}: {event.task}")
+        elif event.changed:
+            live.line(f"{live.elapsed}  cleared  {event.node}, where an earlier run left it: {event.task}")
+
+    return listener
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from labctl import __version__
@@ -138,9 +170,8 @@ def main_options(
 def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
     """Create the hosts of a lab on this machine; what is there already stays."""
     from labctl import lab as labs
-    from labctl.play import Session
 
-    with Session() as session:
+    with _working(lab, "lab create") as (session, _, _):
         live = console.Live()
         created = labs.create(session, lab, _options(become), _show_tasks(live))
         live.clear()
@@ -151,9 +182,10 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
 def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
     """Remove a lab and all that belongs to it, and prove the host unchanged."""
     from labctl import lab as labs
+    from labctl import workflow
     from labctl.play import Session
 
-    with Session() as session:
+    with Session() as session, workflow.locked_to_destroy(session, lab):
         live = console.Live()
         labs.destroy(session, lab, _options(become), _show_tasks(live))
         live.clear()
@@ -225,12 +257,10 @@ def provision(
 ) -> None:
     """Install and set up what the variants need; a second time changes nothing."""
     from labctl import workflow
-    from labctl.play import Session
 
-    with Session() as session:
-        inventory = workflow.open_lab(session, lab)
+    options = _options(become, limit, check, diff, verbose)
+    with _working(lab, "provision") as (session, inventory, _):
         live = console.Live()
-        options = _options(become, limit, check, diff, verbose)
         outcome = workflow.provision(session, inventory, options, _show_tasks(live)).require()
         live.clear()
     console.out(f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s")
@@ -260,42 +290,113 @@ def plan(
 @_takes_matrix_options
 def matrix(
     raw: RawOptions,
-    lab: LabOption = "local",
+    resume: ResumeOption = None,
+    accept_drift: DriftOption = False,
+    fail_fast: FailFastOption = False,
+    lab: OtherLabOption = None,
     become: BecomeOption = False,
     style: FormatOption = "table",
 ) -> None:
     """Deploy, prove and measure every setup, round by round, and print the summary."""
-    from labctl import catalog, workflow
-    from labctl.options import parse_options
-    from labctl.play import Session
-
-    wanted = parse_options(raw, catalog.load())
-    options = _options(become)
-    with Session() as session:
-        inventory, seen = _ready(session, lab, options)
-        planned = workflow.plan(wanted, workflow.facts(inventory, seen))
-        live = console.Live()
-        size = f"{len(planned.setups)} setups, {planned.samples} samples"
-        live.line(f"{planned.id}: {size}, about {console.clock(planned.estimated_s)}")
-        result = workflow.measure(session, planned, inventory, options, _show_progress(live, planned))
-        live.clear()
+    _refuse_beside_resume(raw, resume, accept_drift)
+    if resume is None:
+        result = _measure(raw, lab or "local", _options(become), fail_fast)
+    else:
+        result = _resume(resume, lab, _options(become), accept_drift, fail_fast)
     _print_report(str(result.folder), style)
     console.note(f"run folder: {result.folder}")
     if not result.complete:
         raise typer.Exit(1)
 
 
-def _ready(session: Session, lab: str, options: AnsibleOptions) -> tuple[Inventory, Look]:
-    """The lab, looked at; a local lab that is missing or bare is created and provisioned first."""
+def _refuse_beside_resume(raw: RawOptions, resume: str | None, accept_drift: bool) -> None:
+    """A run that is resumed has its plan: whatever else would change it is a misunderstanding."""
+    if resume is None:
+        if accept_drift:
+            raise UsageError(Problem("--accept-drift goes with --resume RUN"))
+        return
+    given = [name for name, (_, default) in MATRIX_OPTIONS.items() if getattr(raw, name) != default]
+    hint = "leave them out: the run goes on with the plan it was begun with"
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(
+            Problem("these options say what is measured, and a run that is resumed knows", names, hint=hint)
+        )
+
+
+@contextlib.contextmanager
+def _working(lab: str, command: str) -> Iterator[tuple[Session, Inventory, LabLock]]:
+    """A session with a lab that no other labctl uses meanwhile."""
+    from labctl import workflow
+    from labctl.play import Session
+
+    with Session() as session:
+        inventory = workflow.open_lab(session, lab)
+        with workflow.locked(inventory, command) as held:
+            if held.dead:
+                console.note(f"lab {inventory.name} is taken over from a labctl that is gone: {held.dead}")
+            yield session, inventory, held
+
+
+def _measure(raw: RawOptions, lab: str, options: AnsibleOptions, fail_fast: bool) -> RunResult:
+    """A new run."""
+    from labctl import catalog, workflow
+    from labctl.options import parse_options
+
+    wanted = parse_options(raw, catalog.load())
+    with _working(lab, "matrix") as (session, inventory, held):
+        seen = _ready(session, inventory, options)
+        planned = workflow.plan(wanted, workflow.facts(inventory, seen))
+        held.tell(workflow.folder_of(planned).path)
+        live = console.Live()
+        size = f"{len(planned.setups)} setups, {planned.samples} samples"
+        live.line(f"{planned.id}: {size}, about {console.clock(planned.estimated_s)}")
+        work = workflow.Work(session, inventory, options, _show_progress(live, planned), fail_fast)
+        result = workflow.measure(work, planned, seen)
+        live.clear()
+    return result
+
+
+def _resume(run: str, lab: str | None, options: AnsibleOptions, accept_drift: bool, fail_fast: bool) -> RunResult:
+    """What a run lacks."""
+    from labctl import resume as resuming
+    from labctl import runs, workflow
+
+    folder = runs.find(run)
+    recorded = resuming.reopen(folder)
+    with _working(lab or recorded.inventory, "matrix --resume") as (session, inventory, held):
+        earlier = resuming.reopen(folder)  # another labctl may have finished it meanwhile
+        held.tell(folder)
+        live = console.Live()
+        for problem in earlier.problems:
+            live.line(f"damaged: {problem}")
+        seen = _ready(session, inventory, options)
+        seen.outcome.require()
+        attempt, changes = workflow.drift(earlier, inventory, seen)
+        if changes and not accept_drift:
+            raise LabctlError(*(change.problem() for change in changes))
+        for change in changes:
+            live.line(f"accepted: {change}")
+        kept = resuming.keep(earlier)
+        for aside in kept.aside:
+            live.line(f"set aside: {aside.relative_to(folder)}")
+        live.line(f"{earlier.plan.id}: {len(kept.samples)} of {earlier.plan.samples} samples are there and count")
+        work = workflow.Work(session, inventory, options, _show_progress(live, earlier.plan), fail_fast)
+        result = workflow.resume(work, earlier, kept, replace(attempt, drift=changes))
+        live.clear()
+    return result
+
+
+def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> Look:
+    """The lab as it is with nothing deployed; a local lab that is missing or bare is created and provisioned first."""
     from labctl import lab as labs
     from labctl import workflow
 
-    inventory = workflow.open_lab(session, lab)
     live = console.Live()
     if inventory.kind == "local" and not labs.is_up(inventory.name):
         live.line(f"{live.elapsed}  creating lab {inventory.name}")
-        labs.create(session, lab, options, _show_tasks(live))
-    seen = workflow.look(session, inventory, options, _show_tasks(live))
+        labs.create(session, str(inventory.path), options, _show_tasks(live))
+    seen = workflow.look(session, inventory, options, _show_leftovers(live), playbook="clear.yml")
     seen.outcome.require()
     if not workflow.is_provisioned(seen):
         if inventory.kind != "local":
@@ -304,8 +405,9 @@ def _ready(session: Session, lab: str, options: AnsibleOptions) -> tuple[Invento
         live.line(f"{live.elapsed}  provisioning lab {inventory.name}")
         workflow.provision(session, inventory, options, _show_tasks(live)).require()
         seen = workflow.look(session, inventory, options, _show_tasks(live))
+        seen.outcome.require()
     live.clear()
-    return inventory, seen
+    return seen
 
 
 def _show_progress(live: console.Live, planned: Plan) -> Callable[[matrix_module.Progress], None]:
@@ -375,12 +477,13 @@ def runs_remove(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> N
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 regressed."""
+    """Run the command line. Exit codes: 0 done, 1 failed or interrupted, 2 wrong usage, 3 regressed."""
     try:
         app()
     except LabctlError as failure:
         console.error(failure)
         sys.exit(failure.exit_code)
-    except KeyboardInterrupt:
-        console.error(UsageError(Problem("interrupted")))
-        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            sys.exit(1)
+        raise

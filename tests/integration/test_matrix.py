@@ -48,6 +48,11 @@ def deployed(lab: ProvisionedLab) -> list[str]:
     return [line for node in ("node1", "node2") for line in on_node(lab, node, look).splitlines() if line]
 
 
+def measuring(lab: ProvisionedLab) -> bool:
+    """Whether a sample is being taken: only its netperf prints interim results, that of the proof does not."""
+    return bool(on_node(lab, "node1", "pgrep -f '^netperf.* -D -'"))
+
+
 @pytest.fixture
 def lab_path(lab: ProvisionedLab) -> str:
     return str(lab.inventory.path)
@@ -134,7 +139,7 @@ def test_a_netperf_that_dies_fails_its_sample_only(lab: ProvisionedLab, lab_path
     options = ("--variant", "baseline", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--repeat", "2")
     command = [sys.executable, "-m", "labctl", "matrix", "-i", lab_path, *options, "--duration", "3", "--warmup", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: bool(on_node(lab, "node1", "pgrep -x netperf")))
+    wait_until(lambda: measuring(lab))
     on_node(lab, "node1", "pkill -9 -x netperf")
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1, stderr
@@ -151,7 +156,7 @@ def test_ctrl_c_leaves_the_nodes_usable(lab: ProvisionedLab, lab_path: str, tmp_
     options = ("--variant", "veth-iptables", "--no-reference", "--workload", "tcp_rr", "--processes", "1")
     command = [sys.executable, "-m", "labctl", "matrix", "-i", lab_path, *options, "--duration", "2", "--warmup", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: bool(on_node(lab, "node1", "pgrep -x netperf")))
+    wait_until(lambda: measuring(lab))
     for _ in range(signals):
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)  # two presses of a key, not one
