@@ -1,7 +1,7 @@
 """Executes a plan: one start of Ansible per visit deploys a setup, proves it, measures its cells and removes it.
 
 Everything learned reaches the run folder as it happens. A visit that fails is recorded with its reasons, its
-setup is removed, and the plan goes on.
+setup is removed, and the plan goes on. A run folder that cannot be written ends the run, after its setup is removed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 from labctl import plan as planning
 from labctl import sample as samples
 from labctl import status as statuses
+from labctl.errors import LabctlError, Problem
 from labctl.plan import Plan, Visit
-from labctl.play import AnsibleOptions, Event, Failure, Inventory, Outcome, Session, TaskResult, TaskStart
-from labctl.runfolder import RunFolder, write_json, write_yaml
+from labctl.play import AnsibleOptions, Ending, Event, Failure, Inventory, Outcome, Session, TaskResult, TaskStart
+from labctl.runfolder import RunFolder, make_directory, write_json, write_yaml
 from labctl.status import RunState, Status, VisitRecord
-from labctl.visit import setup_inventory
+from labctl.visit import samples_for, setup_inventory
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ class StopSwitch:
         """Ask the run to end."""
         self.requests += 1
         if self.requests == 1:
-            self._folder.stop.touch()
+            try:
+                self._folder.stop.touch()
+            except OSError:  # nowhere to say it: then at once
+                self.requests += 1
 
     @property
     def asked(self) -> bool:
@@ -87,11 +91,18 @@ class _VisitLog:
 
     run: Execution
     visit: Visit
+    folder: Path
     started: float = field(default_factory=time.monotonic)
     marks: list[tuple[str, float]] = field(default_factory=list)
     fingerprints: dict[str, object] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
+        try:
+            self.note(event)
+        except LabctlError as error:  # not through runner, which would leave Ansible running
+            self.run.broken = self.run.broken or error
+
+    def note(self, event: Event) -> None:
         if isinstance(event, TaskStart):
             if not self.marks or self.marks[-1][0] != event.play:
                 self.marks.append((event.play, time.monotonic()))
@@ -100,14 +111,18 @@ class _VisitLog:
             self.result(event)
 
     def result(self, event: TaskResult) -> None:
-        folder = self.run.folder.visit(self.visit.setup, self.visit.round)
         if event.action == "fingerprint" and event.ok:
             self.fingerprints[event.node] = event.data["fingerprint"]
-            write_json(folder / "fingerprint.json", self.fingerprints)
+            write_json(self.folder / "fingerprint.json", self.fingerprints)
         elif event.action == "datapath_proof" and "assertions" in event.data:
-            write_json(folder / "proof.json", proof_of(self.visit, event.data))
+            write_json(self.folder / "proof.json", proof_of(self.visit, event.data))
         elif event.action == "netperf_sample" and event.data.get("status") in ("ok", "failed"):
             self.run.measured(Path(event.data["folder"]))
+        elif event.action == "netperf_sample" and event.data.get("status") == "unwritten":
+            hint = f"make room, then: labctl matrix --resume {self.run.plan.id}"
+            raise LabctlError(
+                Problem("the run folder cannot be written", str(self.run.folder.path), event.data["msg"], hint)
+            )
         elif not event.ok:
             self.run.step(self.visit, event.task, event.node)
 
@@ -128,7 +143,7 @@ def proof_of(visit: Visit, data: Any) -> dict[str, object]:
 
 @dataclass
 class Execution:
-    """A plan being executed in a run folder."""
+    """A plan being executed in a run folder. `kept` are the samples that an earlier attempt left, and that count."""
 
     session: Session
     plan: Plan
@@ -137,47 +152,88 @@ class Execution:
     options: AnsibleOptions
     progress: Callable[[Progress], None]
     stop: StopSwitch
+    attempt: int = 1
+    kept: frozenset[str] = frozenset()
+    visits: list[VisitRecord] = field(default_factory=list)
+    fail_fast: bool = False
     taken: int = 0
     unusable: int = 0
-    visits: list[VisitRecord] = field(default_factory=list)
+    failed_visits: int = 0
+    broken: LabctlError | None = None
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
+    def __post_init__(self) -> None:
+        self.todo = [visit for visit in self.plan.visits if self.missing(visit)]
+        self.taken = len(self.kept)
+
+    def missing(self, visit: Visit) -> bool:
+        """Whether a visit has samples that are still to be taken."""
+        return any(sample.id not in self.kept for sample in samples_for(self.plan, visit))
+
     def run(self) -> None:
-        """Visit every setup of every round in the plan's order."""
-        write_json(self.folder.plan, planning.to_json(self.plan))
-        self.write_status(RunState.RUNNING)
-        for visit in self.plan.visits:
-            if self.stop.asked:
-                break
-            self.visits.append(self.visit(visit))
-            self.write_status(RunState.RUNNING)
+        """Visit every setup that lacks samples, in the plan's order. LabctlError when the folder cannot be written."""
         self.folder.stop.unlink(missing_ok=True)
-        state = RunState.INTERRUPTED if self.stop.asked else RunState.FAILED if self.failed else RunState.DONE
-        self.write_status(state)
+        self.save(RunState.RUNNING)
+        while self.todo and not (self.stop.asked or self.broken or (self.fail_fast and self.failed)):
+            record = self.visit(self.todo[0])
+            del self.todo[0]
+            self.visits.append(record)
+            self.failed_visits += record.status != "ok"
+            self.save(RunState.RUNNING)
+        self.folder.stop.unlink(missing_ok=True)
+        self.save(RunState.INTERRUPTED if self.stop.asked else RunState.FAILED if self.failed else RunState.DONE)
+        if self.broken:
+            raise self.broken
 
     @property
     def failed(self) -> bool:
-        """Whether any visit did not go as planned, or any sample does not count."""
-        return self.unusable > 0 or any(visit.status != "ok" for visit in self.visits)
+        """Whether a visit of this attempt did not go as planned, or a sample does not count."""
+        return self.broken is not None or self.unusable > 0 or self.failed_visits > 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample of the plan is there and counts, and nothing failed on the way."""
+        return not (self.failed or self.stop.asked) and self.taken == self.plan.samples
 
     def visit(self, visit: Visit) -> VisitRecord:
         """Deploy, prove, measure and remove one setup; remove it also when that failed."""
-        folder = self.folder.visit(visit.setup, visit.round)
-        inventory = setup_inventory(self.plan, visit, self.inventory.hosts, self.folder.samples)
+        deployment = self.folder.next_deployment(visit.setup, visit.round)
+        folder = self.folder.visit(visit.setup, visit.round, deployment)
+        log = _VisitLog(self, visit, folder)
+        failures: list[Failure] = []
+        status: Ending = "failed"
+        try:
+            self.write_inventory(visit, folder, deployment)
+            outcome = self.play("visit.yml", folder, log, lambda: self.stop.at_once() or self.broken is not None)
+            status = "failed" if self.broken else outcome.status
+            failures += outcome.failures
+        except LabctlError as error:
+            self.broken = self.broken or error
+        if self.broken:
+            words = (Failure("labctl", "", "controller", str(problem)) for problem in self.broken.problems)
+            failures += words
+        if status != "ok" and (folder / "setup.yml").is_file():
+            failures += self.remove(folder, log)
+        if failures:
+            self.progress(VisitFailed(visit.setup, visit.round, tuple(failures)))
+        return VisitRecord(visit.setup, visit.round, deployment, self.attempt, status, log.seconds(), tuple(failures))
+
+    def write_inventory(self, visit: Visit, folder: Path, deployment: int) -> None:
+        """Write setup.yml: the setup, and those of its samples that are missing."""
+        inventory = setup_inventory(self.plan, visit, self.inventory.hosts, self.folder.samples, self.kept, deployment)
         for variables in inventory["all"]["hosts"].values():
             variables["measure_stop_file"] = str(self.folder.stop.absolute())
         write_yaml(folder / "setup.yml", inventory, "Generated by labctl: what is deployed and measured in one visit.")
-        (folder / "ansible").mkdir(exist_ok=True)
-        log = _VisitLog(self, visit)
-        outcome = self.play("visit.yml", folder, log, self.stop.at_once)
-        failures = list(outcome.failures)
-        if not outcome.ok:
+        make_directory(folder / "ansible")
+
+    def remove(self, folder: Path, log: _VisitLog) -> tuple[Failure, ...]:
+        """Take a setup down whose visit did not come to its end, and return what failed in that."""
+        try:
             # Two requests to stop ended the visit; the removal itself must not be ended by them.
-            removal = self.play("undeploy.yml", folder, log, lambda: False)
-            failures.extend(removal.failures)
-        if failures:
-            self.progress(VisitFailed(visit.setup, visit.round, tuple(failures)))
-        return VisitRecord(visit.setup, visit.round, outcome.status, log.seconds(), tuple(failures))
+            return self.play("undeploy.yml", folder, log, lambda: False).failures
+        except LabctlError as error:
+            self.broken = self.broken or error
+            return ()
 
     def play(self, name: str, folder: Path, log: _VisitLog, cancelled: Callable[[], bool]) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
@@ -197,7 +253,10 @@ class Execution:
         sample = samples.derive(folder, workload)
         write_json(folder / "sample.json", samples.to_json(sample))
         self.taken += 1
-        self.unusable += sample.status is not samples.Status.VALID
+        if sample.status is not samples.Status.VALID:
+            self.unusable += 1
+            if self.fail_fast:
+                self.folder.stop.touch()
         self.progress(Measured(sample, self.taken, self.plan.samples, self.left_s()))
 
     def step(self, visit: Visit, task: str, node: str) -> None:
@@ -206,11 +265,18 @@ class Execution:
 
     def left_s(self) -> float:
         """Seconds that the rest of the plan takes, by the plan's own estimate."""
-        return planning.time_left(self.plan, self.plan.samples - self.taken, len(self.plan.visits) - len(self.visits))
+        return planning.time_left(self.plan, self.plan.samples - self.taken, len(self.todo))
 
-    def write_status(self, state: RunState) -> None:
-        """Write how far the run got."""
-        status = Status(
+    def save(self, state: RunState) -> None:
+        """Write how far the run got; a folder that cannot be written ends the run."""
+        try:
+            write_json(self.folder.status, statuses.to_json(self.status(state)))
+        except LabctlError as error:
+            self.broken = self.broken or error
+
+    def status(self, state: RunState) -> Status:
+        """How far the run got."""
+        return Status(
             schema="labctl.status/1",
             state=state,
             host=platform.node(),
@@ -221,4 +287,3 @@ class Execution:
             samples_taken=self.taken,
             visits=tuple(self.visits),
         )
-        write_json(self.folder.status, statuses.to_json(status))

@@ -6,17 +6,17 @@ that executing it needs: nothing is looked up in the catalog again when a later 
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from labctl.catalog import Catalog, Workload
-from labctl.errors import LabctlError, Problem, UsageError
+from labctl.errors import Problem, UsageError
 from labctl.options import MAX, MatrixOptions, Pin
 from labctl.records import decode, encode
+from labctl.runfolder import require_schema
 from labctl.setups import Setup, select
 
 SCHEMA = "labctl.plan/1"
@@ -174,10 +174,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def from_json(data: object, where: str) -> Plan:
     """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
-    schema = data.get("schema") if isinstance(data, Mapping) else None
-    if schema != SCHEMA:
-        hint = "read it with the labctl that wrote it"
-        raise LabctlError(Problem(f"the schema is not {SCHEMA}", f"{where}:schema", json.dumps(schema), hint))
+    require_schema(data, SCHEMA, where)
     return decode(Plan, data, where)
 
 

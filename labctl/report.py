@@ -13,8 +13,8 @@ from labctl.catalog import Workload
 from labctl.errors import LabctlError, Problem
 from labctl.plan import Plan
 from labctl.report_tables import summary_tables
-from labctl.runfolder import RunFolder, write_json
-from labctl.runs import find, read_json
+from labctl.runfolder import RunFolder, read_json, write_json
+from labctl.runs import find
 from labctl.sample import Sample
 from labctl.summary import Summary, summarise
 from labctl.tables import Style, style_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -17,7 +16,7 @@ from labctl.errors import LabctlError, Problem, UsageError
 from labctl.plan import Plan
 from labctl.plan_tables import QUICK
 from labctl.records import suggestion
-from labctl.runfolder import RunFolder
+from labctl.runfolder import RunFolder, read_json
 from labctl.status import RunState, Status
 from labctl.tables import Value
 
@@ -54,18 +53,24 @@ class Run:
 def list_runs(directory: Path | None = None) -> tuple[Run, ...]:
     """Every run in `directory` (./runs), oldest first; none where there is no such directory."""
     root = directory or paths.runs_dir()
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return tuple(open_run(folder) for folder in folders)
+    return tuple(open_run(folder) for folder in _folders(root))
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders of runs; a name that begins with a dot is one that was never begun."""
+    found = root.iterdir() if root.is_dir() else ()
+    return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
 
 
 def open_run(folder: Path) -> Run:
     """The run in a folder. Never raises for what stands in it: a damaged run says so itself."""
     files = RunFolder(folder)
+    plan = None
     try:
         plan = planning.from_json(read_json(files.plan), str(files.plan))
         status = statuses.from_json(read_json(files.status), str(files.status))
     except LabctlError as error:
-        return Run(folder, State.DAMAGED, problems=error.problems)
+        return Run(folder, State.DAMAGED, plan, problems=error.problems)
     return Run(folder, _state(status), plan, status)
 
 
@@ -77,7 +82,7 @@ def find(reference: str, directory: Path | None = None) -> Path:
     root = directory or paths.runs_dir()
     if os.sep in reference and Path(reference).is_dir():
         return Path(reference).absolute()
-    ids = [path.name for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    ids = [path.name for path in _folders(root)]
     if not ids:
         raise UsageError(Problem("there is no run", str(root), hint="make one with: labctl matrix"))
     if reference == LATEST:
@@ -118,7 +123,8 @@ def describe(reference: str, directory: Path | None = None) -> str:
     """What a run is, how far it got, and what failed, as text. A damaged run is described by its problems."""
     run = open_run(find(reference, directory))
     if run.plan is None or run.status is None:
-        return "\n".join([f"run {run.id}: {run.state}", *map(str, run.problems)])
+        still = [] if run.plan is None else ["its plan and its samples can be read: report and matrix --resume work"]
+        return "\n".join([f"run {run.id}: {run.state}", *map(str, run.problems), *still])
     plan, status = run.plan, run.status
     facts = {
         "lab": f"{plan.lab.name} ({plan.lab.kind}): {plan.lab.client} to {plan.lab.server}, "
@@ -154,16 +160,6 @@ def remove(reference: str, directory: Path | None = None) -> str:
         raise UsageError(Problem("this does not look like a run", str(folder), hint=hint))
     shutil.rmtree(folder)
     return run.id
-
-
-def read_json(path: Path) -> object:
-    """The content of a JSON file. Raises LabctlError when it cannot be read or parsed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabctlError(Problem("a file of the run cannot be read", str(path), error.strerror)) from error
-    except ValueError as error:
-        raise LabctlError(Problem("a file of the run is not valid JSON", str(path), str(error))) from error
 
 
 def _state(status: Status) -> State:

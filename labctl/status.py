@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from labctl.play import Ending, Failure
 from labctl.records import decode, encode
+from labctl.runfolder import require_schema
+
+SCHEMA = "labctl.status/1"
 
 
 class RunState(StrEnum):
@@ -22,10 +25,15 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True)
 class VisitRecord:
-    """How one visit went. `seconds` by play name (and `total`), wall time."""
+    """How one visit went. `seconds` by play name (and `total`), wall time.
+
+    `deployment` counts the deployments of this setup in this round, `attempt` the starts of labctl on this run.
+    """
 
     setup: str
     round: int
+    deployment: int
+    attempt: int
     status: Ending
     seconds: Mapping[str, float]
     failures: tuple[Failure, ...]
@@ -54,4 +62,5 @@ def to_json(status: Status) -> dict[str, Any]:
 
 def from_json(data: object, where: str) -> Status:
     """The status in the content of status.json; `where` names the file. Raises LabctlError with every wrong key."""
+    require_schema(data, SCHEMA, where)
     return decode(Status, data, where)

@@ -22,8 +22,9 @@ SLACK_S = 30.0  # netperf finishes late on a loaded node; after this it hangs
 class PlannedSample:
     """One sample to take: an item of the role variable `measure_samples`.
 
-    `id` is `<cell>/<round>-<n>`, its folder below samples/. Process p gets data port `data_port` + p. Times are in
-    seconds; after `time_limit_s` the sample is ended and has failed.
+    `id` is `<cell>/<round>-<n>`, its folder below samples/; `deployment` of the setup in this round is the one it is
+    taken in. Process p gets data port `data_port` + p. Times are in seconds; after `time_limit_s` the sample is ended
+    and has failed.
     """
 
     id: str
@@ -34,6 +35,7 @@ class PlannedSample:
     processes_label: str
     round: int
     n: int
+    deployment: int
     duration_s: float
     warmup_s: float
     interval_s: float
@@ -45,7 +47,7 @@ class PlannedSample:
     time_limit_s: float
 
 
-def samples_for(plan: Plan, visit: Visit) -> tuple[PlannedSample, ...]:
+def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedSample, ...]:
     """The samples of a visit in order: its cells, as often as the plan repeats them.
 
     Cells come in the plan's order in odd rounds and reversed in even ones, for every setup alike, so that no cell
@@ -71,6 +73,7 @@ def samples_for(plan: Plan, visit: Visit) -> tuple[PlannedSample, ...]:
                     processes_label=cell.processes_label,
                     round=visit.round,
                     n=n,
+                    deployment=deployment,
                     duration_s=plan.duration_s,
                     warmup_s=plan.warmup_s,
                     interval_s=plan.interval_s,
@@ -92,15 +95,16 @@ def all_samples(plan: Plan) -> tuple[PlannedSample, ...]:
 
 
 def setup_inventory(
-    plan: Plan, visit: Visit, hosts: Iterable[str], output_dir: Path, done: Container[str] = ()
+    plan: Plan, visit: Visit, hosts: Iterable[str], output_dir: Path, done: Container[str] = (), deployment: int = 1
 ) -> dict[str, Any]:
     """The content of setup.yml: an inventory that says what is deployed and measured in one visit.
 
     Values stand at host level, which beats the group variables of the lab. `done` holds ids of samples that are
-    not to be taken again. Every host gets objects of its own: YAML would write shared ones as aliases.
+    not to be taken again, `deployment` counts those of this setup in this round. Every host gets objects of its own:
+    YAML would write shared ones as aliases.
     """
     setup = plan.setup(visit.setup)
-    samples = [sample for sample in samples_for(plan, visit) if sample.id not in done]
+    samples = [sample for sample in samples_for(plan, visit, deployment) if sample.id not in done]
 
     def variables() -> dict[str, Any]:
         return {

@@ -10,14 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from labctl import catalog, matrix, paths
+from labctl import attempt as attempts
+from labctl import catalog, lock, matrix, paths
 from labctl import plan as planning
-from labctl.errors import LabctlError, Problem
+from labctl import resume as resuming
+from labctl import status as statuses
+from labctl.attempt import Attempt, Change
+from labctl.errors import LabctlError, Problem, UsageError
 from labctl.fingerprint import Fingerprint, parse
+from labctl.lock import LabLock
 from labctl.options import MatrixOptions
 from labctl.plan import LabFacts, Plan
 from labctl.play import AnsibleOptions, Event, Inventory, Listener, Outcome, Session, TaskResult, load_inventory
-from labctl.runfolder import RunFolder
+from labctl.resume import Earlier, Kept
+from labctl.runfolder import RunFolder, write_json
+from labctl.status import RunState
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,17 @@ class Look:
     outcome: Outcome
 
 
-def look(session: Session, lab: Inventory, options: AnsibleOptions, listener: Listener = lambda _: None) -> Look:
-    """Fingerprint the nodes; changes nothing on them."""
+def look(
+    session: Session,
+    lab: Inventory,
+    options: AnsibleOptions,
+    listener: Listener = lambda _: None,
+    playbook: str = "check.yml",
+) -> Look:
+    """Fingerprint the nodes; changes nothing on them.
+
+    With `playbook` clear.yml what an earlier run left deployed is taken down first.
+    """
     fingerprints: dict[str, Fingerprint] = {}
 
     def collect(event: Event) -> None:
@@ -37,7 +53,7 @@ def look(session: Session, lab: Inventory, options: AnsibleOptions, listener: Li
             fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
         listener(event)
 
-    outcome = session.run_playbook("check.yml", [lab.path], options=options, listener=collect)
+    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
     return Look(fingerprints, outcome)
 
 
@@ -73,33 +89,101 @@ def open_lab(session: Session, lab: str) -> Inventory:
     return load_inventory(session, paths.resolve_lab(lab))
 
 
+@contextmanager
+def locked(lab: Inventory, command: str) -> Iterator[LabLock]:
+    """Hold a lab against every other labctl of this machine. LabctlError naming the owner when one has it."""
+    ends = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
+    with lock.held(lab.name, lock.key(lab.name, lab.kind, ends), command) as held:
+        yield held
+
+
+@contextmanager
+def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
+    """As `locked`, also for a lab that is no more than a record, its inventory gone."""
+    try:
+        inventory = open_lab(session, lab)
+    except UsageError:
+        with lock.held(lab, lock.key(lab, "local", {}), "lab destroy") as held:
+            yield held
+    else:
+        with locked(inventory, "lab destroy") as held:
+            yield held
+
+
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder, and whether all that was planned was done and counts."""
+    """A run that ended: its folder, and whether all that was planned was done and counts."""
 
     folder: Path
     complete: bool
 
 
-def measure(
-    session: Session,
-    plan: Plan,
-    lab: Inventory,
-    options: AnsibleOptions,
-    progress: Callable[[matrix.Progress], None],
-) -> RunResult:
+@dataclass(frozen=True)
+class Work:
+    """What executing a plan takes besides the plan."""
+
+    session: Session
+    lab: Inventory
+    options: AnsibleOptions
+    progress: Callable[[matrix.Progress], None]
+    fail_fast: bool = False
+
+
+def folder_of(plan: Plan) -> RunFolder:
+    """Where the run of a new plan will be."""
+    return RunFolder(paths.runs_dir() / plan.id)
+
+
+def measure(work: Work, plan: Plan, seen: Look) -> RunResult:
     """Execute a plan in a new run folder. The first Ctrl-C ends it after the sample in flight, the second at once."""
-    folder = RunFolder(paths.runs_dir() / plan.id)
-    try:
-        folder.path.mkdir(parents=True)
-    except FileExistsError:
+    folder = folder_of(plan)
+    # Under a name that means nothing until it holds a whole run.
+    begun = RunFolder(folder.path.with_name(f".{plan.id}.partial"))
+    if folder.path.exists():
         problem = Problem("a run of this name exists", str(folder.path), hint="wait a second, or remove it")
-        raise LabctlError(problem) from None
+        raise LabctlError(problem)
+    execution = _execution(work, plan, folder)
+    write_json(begun.plan, planning.to_json(plan))
+    attempts.write(begun, attempts.observe(1, begun.plan.read_text(), work.lab, seen.fingerprints))
+    write_json(begun.status, statuses.to_json(execution.status(RunState.RUNNING)))
+    begun.path.rename(folder.path)
+    return _execute(execution)
+
+
+def drift(earlier: Earlier, lab: Inventory, seen: Look) -> tuple[Attempt, tuple[Change, ...]]:
+    """The attempt about to be made at an earlier run, and what is not what it was in the one before."""
+    now = attempts.observe(earlier.attempts + 1, earlier.folder.plan.read_text(), lab, seen.fingerprints)
+    return now, resuming.drift(earlier, now)
+
+
+def resume(work: Work, earlier: Earlier, kept: Kept, attempt: Attempt) -> RunResult:
+    """Measure what a run lacks, in its plan's order; `attempt` holds the drift that was accepted."""
+    attempts.write(earlier.folder, attempt)
+    execution = _execution(work, earlier.plan, earlier.folder, kept.samples)
+    execution.attempt = attempt.number
+    execution.visits.extend(earlier.visits)
+    return _execute(execution)
+
+
+def _execution(work: Work, plan: Plan, folder: RunFolder, kept: frozenset[str] = frozenset()) -> matrix.Execution:
     stop = matrix.StopSwitch(folder)
-    execution = matrix.Execution(session, plan, lab, folder, options, progress, stop)
-    with _interrupts(stop.request):
+    return matrix.Execution(
+        session=work.session,
+        plan=plan,
+        inventory=work.lab,
+        folder=folder,
+        options=work.options,
+        progress=work.progress,
+        stop=stop,
+        kept=kept,
+        fail_fast=work.fail_fast,
+    )
+
+
+def _execute(execution: matrix.Execution) -> RunResult:
+    with _interrupts(execution.stop.request):
         execution.run()
-    return RunResult(folder.path, not (execution.failed or stop.asked))
+    return RunResult(execution.folder.path, execution.complete)
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def test_a_plan_of_another_schema_is_refused(small_catalog: Catalog) -> None:
             "the schema is not labctl.plan/1",
             "runs/x/plan.json:schema",
             '"labctl.plan/2"',
-            "read it with the labctl that wrote it",
+            "use the labctl that wrote it (attempts/1.json says which), or measure again with this one",
         ),
     )
 

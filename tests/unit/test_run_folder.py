@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from labctl.attempt import Attempt
 from labctl.catalog import Catalog
 from labctl.matrix import proof_of
 from labctl.plan import SCHEMA, Plan, Visit
@@ -72,14 +73,23 @@ def found(data: object, opaque: Iterable[str], prefix: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("plan.json", Plan), ("status.json", Status), ("sample.json", Sample), ("summary.json", Summary)]
+    ("name", "kind"),
+    [
+        ("plan.json", Plan),
+        ("status.json", Status),
+        ("attempts/1.json", Attempt),
+        ("sample.json", Sample),
+        ("summary.json", Summary),
+    ],
 )
 def test_files_with_a_type_are_documented_key_by_key(name: str, kind: type, sections: dict[str, str]) -> None:
     assert documented(sections[name]) == paths(kind)
 
 
 def test_every_schema_is_named(sections: dict[str, str]) -> None:
-    schemas = {typing.get_args(typing.get_type_hints(kind)["schema"])[0] for kind in (Plan, Status, Sample, Summary)}
+    schemas = {
+        typing.get_args(typing.get_type_hints(kind)["schema"])[0] for kind in (Plan, Status, Attempt, Sample, Summary)
+    }
     assert SCHEMA in schemas
     text = "".join(sections.values())
     for schema in (*schemas, "labctl.proof/1", "labctl.measurement/1", "labctl.end/1"):

@@ -91,7 +91,9 @@ def test_a_damaged_run_is_named_and_the_others_listed(make: Make, tmp_path: Path
     )
     assert found["d"].problems == (missing,)
     row = next(row for row in runs.list_rows(tmp_path) if row["run"] == "d")
-    assert row["note"] == f"a file of the run cannot be read ({tmp_path / 'd' / 'status.json'})"
+    assert (
+        row["note"] == f"quick look, not a result; a file of the run cannot be read ({tmp_path / 'd' / 'status.json'})"
+    )
     assert row["samples"] is None
 
 
@@ -149,8 +151,8 @@ def test_when_all_are_damaged_there_is_no_latest(make: Make, tmp_path: Path) -> 
 
 def test_a_run_is_described_with_its_failures(make: Make, tmp_path: Path) -> None:
     failure = {"playbook": "visit.yml", "node": "node2", "task": "Proof holds", "message": "no program", "hint": None}
-    visit = {"setup": "pods", "round": 2, "status": "failed", "seconds": {"total": 3.5}, "failures": [failure]}
-    make("a", "failed", visits=[visit])
+    visit = {"setup": "pods", "round": 2, "deployment": 1, "attempt": 1, "status": "failed"}
+    make("a", "failed", visits=[{**visit, "seconds": {"total": 3.5}, "failures": [failure]}])
     assert runs.describe("a", tmp_path).splitlines() == [
         "run a: quick look, not a result",
         "lab:       local (local): node1 to node2, 2 CPU threads",
@@ -173,8 +175,21 @@ def test_a_damaged_run_is_described_by_what_is_wrong(make: Make, tmp_path: Path)
         "the schema is not labctl.plan/1",
         f"  where: {tmp_path / 'a' / 'plan.json'}:schema",
         "  seen:  null",
-        "  next:  read it with the labctl that wrote it",
+        "  next:  use the labctl that wrote it (attempts/1.json says which), or measure again with this one",
     ]
+
+
+def test_what_can_still_be_done_with_a_damaged_run_is_said(make: Make, tmp_path: Path) -> None:
+    (make("a") / "status.json").write_text('{"schema": "labctl.status/0"}')
+    text = runs.describe("a", tmp_path)
+    assert "the schema is not labctl.status/1" in text
+    assert text.splitlines()[-1] == "its plan and its samples can be read: report and matrix --resume work"
+
+
+def test_a_run_that_was_never_begun_is_no_run(make: Make, tmp_path: Path) -> None:
+    make("a")
+    (tmp_path / ".b.partial").mkdir()
+    assert [run.id for run in runs.list_runs(tmp_path)] == ["a"]
 
 
 def test_removing_takes_the_whole_folder(make: Make, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> No
         "processes_label": "max",
         "round": 1,
         "n": 1,
+        "deployment": 1,
         "duration_s": 2.0,
         "warmup_s": 1.0,
         "interval_s": 0.2,
