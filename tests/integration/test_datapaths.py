@@ -31,6 +31,24 @@ systemctl list-units --all --no-legend --plain 'labctl*'; ls /run/systemd/system
 sysctl -a --pattern '^net.ipv4.(conf|ip_forward)'; true
 """
 
+# Makes the installed programs call a helper that no kernel has, where they call bpf_redirect_peer (155); and back.
+OTHER_HELPER = (
+    """python3 - <<'END'
+import glob, hashlib, pathlib
+path = pathlib.Path(glob.glob("/var/lib/labctl/bpf/*.o")[0])
+whole = path.read_bytes()
+pathlib.Path("/root/programs").write_bytes(whole)
+call = bytes([0x85, 0, 0, 0])
+assert whole.count(call + (155).to_bytes(4, "little")) == 1
+other = whole.replace(call + (155).to_bytes(4, "little"), call + (32767).to_bytes(4, "little"))
+path.write_bytes(other)
+pathlib.Path(f"{path}.sha256").write_text(hashlib.sha256(other).hexdigest())
+END
+""",
+    """object=$(ls /var/lib/labctl/bpf/*.o); cp /root/programs $object; rm /root/programs
+sha256sum < $object | cut -d' ' -f1 > $object.sha256""",
+)
+
 Broken = set[tuple[str, str]]
 
 
@@ -220,6 +238,11 @@ def test_veth_ebpf_and_another_variant_over_what_is_left_of_it(bench: Bench) -> 
         gone = {(name, SERVER) for name in ("programs", "programs_hit", "forwarded_by_stack")}
         bench.assert_broken(small | gone, "veth-ebpf")
         bench.shell(SERVER, "ip netns delete labctl-pod")
+        with broken(bench, (CLIENT, *OTHER_HELPER)):
+            refused, _ = bench.play("deploy.yml", "veth-ebpf", setup_mtu=1400)
+        assert [failure.node for failure in refused.failures] == [CLIENT]
+        release = bench.shell(CLIENT, "uname -r").strip()
+        assert f"Kernel {release} lacks BPF helper 32767" in refused.failures[0].message
         over, _ = bench.play("deploy.yml", "veth-iptables", setup_mtu=9000)
         assert over.ok, over.failures
         everything = on_both("cable_mtu", "endpoint_mtu")

@@ -23,7 +23,11 @@ POD_PROGRAM = "pod_ingress"
 # Entries of the counter map, as the .bpf.c file numbers them.
 COUNTERS = {CABLE_PROGRAM: (0, 1), POD_PROGRAM: (2, 3)}
 # Helpers by their number in the kernel's interface, with the release that brought each.
-HELPERS = {69: ("bpf_fib_lookup", "4.18"), 152: ("bpf_redirect_neigh", "5.10"), 155: ("bpf_redirect_peer", "5.10")}
+HELPERS = {
+    69: ("bpf_fib_lookup", "Linux 4.18"),
+    152: ("bpf_redirect_neigh", "Linux 5.10"),
+    155: ("bpf_redirect_peer", "Linux 5.10"),
+}
 UNKNOWN_HELPER = re.compile(r"(?:unknown func|invalid func|program of this type cannot use helper) \S*?#(\d+)")
 
 CLONE_NEWNS = 0x00020000
@@ -52,7 +56,7 @@ def explain(failure: str, release: str) -> str:
     if found:
         number = int(found.group(1))
         name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
-        return f"Kernel {release} lacks {name}, which Linux {since} brought: veth-ebpf needs kernel 5.10 or later"
+        return f"Kernel {release} lacks {name}, which came with {since}: veth-ebpf needs Linux 5.10 or later"
     return f"Kernel {release} refuses the tc programs of veth-ebpf: {failure.strip()}"
 
 

@@ -1,0 +1,202 @@
+"""The proof: what is asserted, what it says, and what of the cable it can read."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import socket
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+import pytest
+from ansible.errors import AnsibleActionFail
+
+from labctl import catalog
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+for role in ("datapath", "datapath_proof"):
+    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
+barrier = importlib.import_module("ansible.module_utils.datapath_barrier")
+tap = importlib.import_module("ansible.module_utils.datapath_tap")
+proof = importlib.import_module("roles.datapath_proof.action_plugins.datapath_proof")
+
+# What a node of a local lab showed under veth-ebpf.
+NODE: dict[str, Any] = {
+    "cable_kind": "veth",
+    "cable_mtu": 1500,
+    "conntrack_hooked": False,
+    "endpoint_mtu": 1500,
+    "grew": {
+        "cable_bytes": 707925,
+        "forwarded": 0,
+        "hits": {"cable_ingress": 361, "pod_ingress": 140},
+        "received_bytes": 353765,
+        "received_packets": 363,
+    },
+    "iptables_backend": None,
+    "kube_services": 0,
+    "listening": True,
+    "netfilter_tables": [],
+    "programs": {"cable": "cable_ingress", "pod": "pod_ingress"},
+    "timestamps": True,
+    "tracked": False,
+}
+PROBE: dict[str, Any] = {
+    "endpoint_answers": True,
+    "error": None,
+    "mss": 1448,
+    "passes": [1500],
+    "tap": {"bytes": 704484, "clear": 702, "frames": 714, "longest": 1514, "lost": 0},
+}
+
+
+def setup_of(**changes: object) -> Any:
+    values: dict[str, object] = {
+        "name": "veth-ebpf",
+        "expected": catalog.load().variants["veth-ebpf"].expected,
+        "encryption": "none",
+        "mtu": 1500,
+        "tap_sees_wire": True,
+        "transactions": 20,
+        "size": 16384,
+        "client": "node1",
+        "server": "node2",
+        "listener": "198.19.0.130:12865 in labctl-pod",
+    }
+    return proof.Setup(**{**values, **changes})
+
+
+def evidence() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    return copy.deepcopy(PROBE), {"node1": copy.deepcopy(NODE), "node2": copy.deepcopy(NODE)}
+
+
+def broken(assertions: Any) -> set[tuple[str, str]]:
+    return {(one.name, one.node) for one in assertions if not one.holds}
+
+
+def test_a_setup_that_shows_what_it_claims_is_proven() -> None:
+    assertions = proof.prove(setup_of(), *evidence())
+    assert not broken(assertions)
+    assert len(assertions) == 27
+    assert {one.name for one in assertions} > set(proof.VOCABULARY)
+
+
+@pytest.mark.parametrize("name", [name for name in proof.VOCABULARY if name != "forwarded_by_stack"])
+def test_each_word_of_the_vocabulary_is_held_against_its_node(name: str) -> None:
+    probe, nodes = evidence()
+    nodes["node2"][name] = "something else"
+    assert broken(proof.prove(setup_of(), probe, nodes)) == {(name, "node2")}
+
+
+def test_packets_that_the_stack_forwarded_break_a_redirect() -> None:
+    probe, nodes = evidence()
+    nodes["node1"]["grew"]["forwarded"] = 19
+    assert not broken(proof.prove(setup_of(), probe, nodes))
+    nodes["node1"]["grew"]["forwarded"] = 20
+    assert broken(proof.prove(setup_of(), probe, nodes)) == {("forwarded_by_stack", "node1")}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "names"),
+    [
+        ("mss", 1460, {"mss"}),
+        ("passes", [1500, 1501], {"largest_packet"}),
+        ("passes", [], {"largest_packet"}),
+        ("tap", {"longest": 1515, "clear": 702}, {"frame_bytes"}),
+        ("tap", {"longest": 1514, "clear": 39}, {"clear_on_cable"}),
+    ],
+)
+def test_each_sight_of_the_client_is_held_against_the_claim(field: str, value: object, names: set[str]) -> None:
+    probe, nodes = evidence()
+    assert broken(proof.prove(setup_of(), {**probe, field: value}, nodes)) == {(name, "node1") for name in names}
+
+
+def test_without_timestamps_there_is_room_for_12_bytes_more() -> None:
+    probe, nodes = evidence()
+    nodes["node2"]["timestamps"] = False
+    assert not broken(proof.prove(setup_of(), {**probe, "mss": 1460}, nodes))
+
+
+def test_a_real_nic_s_frames_are_judged_by_its_own_counters() -> None:
+    probe, nodes = evidence()
+    probe["tap"]["longest"] = 65226
+    nodes["node2"]["grew"]["received_packets"] = 10
+    assert broken(proof.prove(setup_of(tap_sees_wire=False), probe, nodes)) == {("frame_bytes", "node2")}
+
+
+def test_without_test_traffic_only_what_needs_none_is_judged() -> None:
+    _, nodes = evidence()
+    silent = {"endpoint_answers": True, "error": "no route", "mss": None, "passes": [1500], "tap": None}
+    nodes["node2"]["listening"] = False
+    assertions = proof.prove(setup_of(), silent, nodes)
+    assert broken(assertions) == {("netserver_listening", "node2"), ("test_traffic", "node1")}
+    assert not {"tracked", "programs_hit", "cable_carried", "mss"} & {one.name for one in assertions}
+    assert proof.message(setup_of(), assertions) == (
+        "veth-ebpf is not what it claims to be: 2 of 16 assertions do not hold.\n"
+        "  netserver_listening on node2: wanted 198.19.0.130:12865 in labctl-pod, seen nothing\n"
+        "  test_traffic on node1: wanted all transactions, seen no route\n"
+        "  What only test traffic shows could not be judged."
+    )
+
+
+def test_a_word_that_nothing_looks_at_is_refused() -> None:
+    expected = dict(catalog.load().variants["veth-ebpf"].expected)
+    expected["conntrack_hoked"] = expected.pop("conntrack_hooked")
+    with pytest.raises(AnsibleActionFail, match=r"Unknown: conntrack_hoked\. Missing: conntrack_hooked\."):
+        proof.prove(setup_of(expected=expected), *evidence())
+
+
+def test_an_encryption_that_cannot_be_proven_is_refused() -> None:
+    with pytest.raises(AnsibleActionFail, match="veth-ebpf: encryption wireguard cannot be proven yet"):
+        proof.prove(setup_of(encryption="wireguard"), *evidence())
+
+
+def frame(
+    source: str, target: str, ports: tuple[int, int], protocol: int = socket.IPPROTO_TCP, words: int = 5
+) -> bytes:
+    addresses = socket.inet_aton(source) + socket.inet_aton(target)
+    header = struct.pack("!BBHHHBBH", 0x40 | words, 0, 1500, 0, 0, 64, protocol, 0) + addresses
+    return bytes(12) + b"\x08\x00" + header + bytes((words - 5) * 4) + struct.pack("!HH", *ports) + bytes(8)
+
+
+def test_a_frame_of_the_probe_is_told_from_others() -> None:
+    ends = {socket.inet_aton("198.19.0.2"), socket.inet_aton("198.19.0.130")}
+
+    def is_probe(data: bytes) -> bool:
+        return bool(tap.is_probe(data, ends, 12866))
+
+    assert is_probe(frame("198.19.0.2", "198.19.0.130", (33000, 12866)))
+    assert is_probe(frame("198.19.0.130", "198.19.0.2", (12866, 33000), words=6))
+    assert not is_probe(frame("198.19.0.2", "198.19.0.130", (33000, 12865)))
+    assert not is_probe(frame("198.19.0.2", "198.19.0.130", (33000, 12866), protocol=17))
+    assert not is_probe(frame("198.19.0.2", "198.19.0.131", (33000, 12866)))
+    assert not is_probe(frame("198.19.0.2", "198.19.0.130", (33000, 12866)).replace(b"\x08\x00", b"\x86\xdd", 1))
+    assert not is_probe(b"\xff" * 20)
+
+
+def test_the_ends_of_a_proof_wait_for_each_other() -> None:
+    order: list[str] = []
+
+    def serve() -> None:
+        with barrier.Barrier("127.0.0.2", "127.0.0.3", 12867) as end:
+            order.append("server ready")
+            assert end.attend(5)
+            order.append("server done")
+
+    server = threading.Thread(target=serve)
+    with barrier.Barrier("127.0.0.3", "127.0.0.2", 12867) as end:
+        assert not end.join(0.05)
+        server.start()
+        assert end.join(5)
+        order.append("traffic")
+        assert end.leave()
+    server.join(5)
+    assert order == ["server ready", "traffic", "server done"]
+
+
+def test_a_server_whose_client_does_not_come_gives_up() -> None:
+    with barrier.Barrier("127.0.0.2", "127.0.0.3", 12867) as end:
+        assert not end.attend(0.05)
