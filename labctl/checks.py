@@ -14,6 +14,7 @@ from labctl.netperf import NetperfResult, Selector, Test
 from labctl.raw import End, RawSample
 
 CLOCK_LIMIT_S = 0.1
+STEP_LIMIT_S = 0.05  # a clock that is slewed moves 0.5 ms a second; what netperf and the ticks are cut by jumps with it
 TOLERANCE = 0.05
 # Ethernet 14, IPv4 20, TCP 20 and its timestamps 12, as the interface counts a packet (without FCS).
 HEADER_BYTES = 66
@@ -152,6 +153,17 @@ def clocks(sample: RawSample) -> tuple[str, ...]:
     if uncertainty > CLOCK_LIMIT_S:
         return (f"the clock offset between the nodes is known to {1000 * uncertainty:.0f} ms only",)
     return ()
+
+
+def clock_steps(ends: Iterable[End]) -> tuple[str, ...]:
+    """Clocks that were set while the sample was taken: times before and after do not belong together."""
+    reasons = []
+    for end in ends:
+        offsets = end.clock_offsets_s
+        step = max((after - before for before, after in pairwise(offsets)), key=abs, default=0.0)
+        if abs(step) > STEP_LIMIT_S:
+            reasons.append(f"the clock of {end.node} was stepped by {step:+.3f} s during the sample")
+    return tuple(reasons)
 
 
 def tracking(ends: Iterable[End], test: Test) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ class _CounterPair:
 @dataclass(frozen=True)
 class _Tick:
     t: float
+    mono: float
     stat: object
 
 
@@ -82,7 +83,11 @@ class _End:
 
 @dataclass(frozen=True)
 class End:
-    """What one end recorded. Counters are cumulative, None where one could not be read."""
+    """What one end recorded. Counters are cumulative, None where one could not be read.
+
+    `clock_offsets_s` are the time of day minus the monotonic clock at every tick: they drift, and jump where somebody
+    sets the clock.
+    """
 
     source: str
     node: str
@@ -91,6 +96,7 @@ class End:
     before: Counters
     after: Counters
     ticks: tuple[Tick, ...]
+    clock_offsets_s: tuple[float, ...] = ()
 
     def delta(self, name: str) -> int | None:
         """How much a counter grew over the sample; None unless it was read before and after."""
@@ -165,13 +171,12 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
         return {}, None
     data = _document(path)
     head = _known(_End, data, path.name)
-    ticks = tuple(
-        Tick(tick.t, _stat(tick.stat, f"{path.name}:ticks"))
-        for tick in _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
-    )
+    rows = _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
+    ticks = tuple(Tick(row.t, _stat(row.stat, f"{path.name}:ticks")) for row in rows)
+    offsets = tuple(row.t - row.mono for row in rows)
     before = _counters(head.counters.before, f"{path.name}:counters.before")
     after = _counters(head.counters.after, f"{path.name}:counters.after")
-    return data, End(path.name, head.node, head.threads, head.hz, before, after, ticks)
+    return data, End(path.name, head.node, head.threads, head.hz, before, after, ticks, offsets)
 
 
 def _counters(data: object, where: str) -> dict[str, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,17 @@ def test_no_transaction_at_all_is_no_division_by_zero() -> None:
     result = netperf.parse(text, wanted, rr.test)
     assert checks.wire(end(3300, 20), [result], rr)[1] == ()
     assert checks.wire(end(99_000, 900), [result], rr)[1][0].startswith("the cable of node1 carried 99000 bytes; ")
+
+
+@pytest.mark.parametrize("step", [0.051, -3600.0])
+def test_a_clock_that_is_set_voids_the_sample(step: float) -> None:
+    still = replace(end(0, 0), clock_offsets_s=(1e9, 1e9 + 0.0001, 1e9 + 0.0002))
+    stepped = replace(still, node="node2", clock_offsets_s=(1e9, 1e9 + 0.0001, 1e9 + step, 1e9 + step))
+    (reason,) = checks.clock_steps((still, stepped))
+    assert reason.startswith("the clock of node2 was stepped by ")
+    assert f"{step:+.2f}"[:-1] in reason
+
+
+def test_a_clock_that_is_slewed_is_none_that_is_set() -> None:
+    slewed = replace(end(0, 0), clock_offsets_s=tuple(1e9 + 0.0005 * second for second in range(300)))
+    assert checks.clock_steps((slewed,)) == ()

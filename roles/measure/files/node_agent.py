@@ -460,6 +460,14 @@ class Agent:
 
 def main() -> None:
     agent = Agent()
+    try:
+        answer(agent)
+    finally:
+        agent.place.leave()
+
+
+def answer(agent: Agent) -> None:
+    """Answer requests until the input ends."""
     operations: dict[str, Callable[..., dict[str, Any]]] = {
         "hello": agent.hello,
         "stat": agent.stat,
@@ -476,7 +484,6 @@ def main() -> None:
             response = {"ok": False, "error": "%s: %s" % (type(error).__name__, error)}
         sys.stdout.write(PREFIX + json.dumps(response) + "\n")
         sys.stdout.flush()
-    agent.place.leave()
 
 
 main()
