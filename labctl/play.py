@@ -104,6 +104,7 @@ class Outcome:
     failures: tuple[Failure, ...]
     changed: int
     seconds: float
+    problems: tuple[Problem, ...] = ()  # the failures in the words of the modules that have their own
 
     @property
     def ok(self) -> bool:
@@ -115,7 +116,7 @@ class Outcome:
         if self.status == "interrupted":
             raise LabctlError(Problem("interrupted", hint="the nodes are usable; run the command again"))
         if not self.ok:
-            raise LabctlError(*(failure.problem() for failure in self.failures))
+            raise LabctlError(*(self.problems or (failure.problem() for failure in self.failures)))
         return self
 
 
@@ -145,6 +146,7 @@ class _Watcher:
 
     listener: Listener
     failures: list[Failure] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     stats: Mapping[str, Mapping[str, int]] | None = None
     play: str = ""
 
@@ -167,15 +169,10 @@ class _Watcher:
             return  # its items were reported one by one
         if failed:
             message = message_of(res)
-            self.failures.append(
-                Failure(
-                    Path(data.get("playbook", "")).name,
-                    data.get("task", ""),
-                    data.get("host", ""),
-                    message,
-                    hint_for(message),
-                )
-            )
+            playbook = Path(data.get("playbook", "")).name
+            failure = Failure(playbook, data.get("task", ""), data.get("host", ""), message, hint_for(message))
+            self.failures.append(failure)
+            self.problems.extend(problems_of(res) or (failure.problem(),))
         action = str(data.get("task_action", "")).rpartition(".")[2]
         ok, changed = not failed, bool(res.get("changed"))
         item = res.get("item")
@@ -185,6 +182,13 @@ class _Watcher:
     def is_loop(res: Mapping[str, Any]) -> bool:
         items = res.get("results") or ()
         return bool(items) and all(isinstance(item, Mapping) and "ansible_loop_var" in item for item in items)
+
+
+def problems_of(res: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """The problems that a module of ours names one by one (`problems` of its result); none for any other module."""
+    return tuple(
+        Problem(str(one["what"]), one.get("where"), one.get("seen"), one.get("hint")) for one in res.get("problems", ())
+    )
 
 
 def message_of(res: Mapping[str, Any]) -> str:
@@ -371,7 +375,7 @@ def _outcome(watcher: _Watcher, status: str, name: str, output: str, seconds: fl
     failures = tuple(watcher.failures)
     if not failures:  # nothing ran: the playbook or the inventory itself is at fault
         failures = (Failure(name, "", "controller", "\n".join(output.strip().splitlines()[-15:]), hint_for(output)),)
-    return Outcome("failed", failures, changed, seconds)
+    return Outcome("failed", failures, changed, seconds, tuple(watcher.problems))
 
 
 def load_inventory(session: Session, lab: Path) -> Inventory:

@@ -12,8 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from labctl.errors import LabctlError, UsageError
-from labctl.play import Event, Failure, Outcome, Session, TaskResult, TaskStart, hint_for, load_inventory, message_of
+from labctl.errors import LabctlError, Problem, UsageError
+from labctl.play import (
+    Event,
+    Failure,
+    Outcome,
+    Session,
+    TaskResult,
+    TaskStart,
+    hint_for,
+    load_inventory,
+    message_of,
+    problems_of,
+)
 
 LOCAL = """
 all:
@@ -217,3 +228,11 @@ def test_messages_carry_what_the_module_printed() -> None:
 def test_advice_is_given_where_it_is_known() -> None:
     assert (hint_for("Permission denied (publickey).") or "").startswith("the node refused the key")
     assert hint_for("anything else") is None
+
+
+def test_a_module_may_name_its_problems_one_by_one() -> None:
+    one = {"what": "no room", "where": "/boot", "seen": "3 MB", "hint": "make some"}
+    assert problems_of({"msg": "no room and more", "problems": [one]}) == (
+        Problem("no room", "/boot", "3 MB", "make some"),
+    )
+    assert problems_of({"msg": "no room"}) == ()
