@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from labctl import history
 from labctl import plan as planning
 from labctl import sample as samples
 from labctl import summary as summaries
@@ -42,11 +44,12 @@ def render(run: str, style: str = Style.TABLE, reference: str | None = None, dir
 def summary_of(folder: Path, reference: str | None = None) -> Summary:
     """The summary of a run folder. Writes summary.json unless it stands there already, or `reference` differs."""
     results = read(folder)
-    summary = summarise(results.plan, results.samples, reference, results.damaged)
+    past = history.read(RunFolder(folder))
+    summary = summarise(results.plan, results.samples, reference, results.damaged, past)
     content = summaries.to_json(summary)
     path = folder / "summary.json"
     if reference is None and not (path.is_file() and _content(path) == content):
-        write_json(path, content)
+        _keep(path, content)
     return summary
 
 
@@ -75,10 +78,16 @@ def _sample(folder: Path, planned: PlannedSample, workload: Workload) -> Sample:
         sample = samples.from_json(read_json(path), str(path))
     except LabctlError:  # missing, damaged or of another version: it is only derived
         sample = samples.derive(folder, workload)
-        write_json(path, samples.to_json(sample))
+        _keep(path, samples.to_json(sample))
     if sample.id != planned.id:
         raise LabctlError(Problem("the folder holds another sample", str(folder), sample.id))
     return sample
+
+
+def _keep(path: Path, content: object) -> None:
+    """Write a derived file, unless that is not possible (a full disk, an archive): it can be derived any time."""
+    with suppress(LabctlError):
+        write_json(path, content)
 
 
 def _content(path: Path) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from labctl.history import History
 from labctl.plan_tables import QUICK
 from labctl.ratios import Comparison
 from labctl.sample import Flag, Latency, LatencyRange, Range, Sample, Status
@@ -39,7 +40,14 @@ def _parts(summary: Summary) -> list[Table | str]:
     for row in summary.rows:
         groups.setdefault((row.workload, row.processes_label), []).append(row)
     measured = [table for rows in groups.values() for table in (_rates(rows), _costs(rows))]
-    return [_head(summary), *measured, *_details(summary), *_unusable(summary), _legend(summary)]
+    return [
+        _head(summary),
+        *measured,
+        *_details(summary),
+        *_unusable(summary),
+        _past(summary.history),
+        _legend(summary),
+    ]
 
 
 def sample_words(sample: Sample) -> str:
@@ -154,8 +162,25 @@ def _p(value: float | None) -> str:
 
 
 def _unusable(summary: Summary) -> list[Table]:
-    rows = tuple((one.sample, one.status.value, "; ".join(one.reasons)) for one in summary.unusable)
-    return [Table("Samples that do not count", ("sample", "status", "reason"), rows)] if rows else []
+    """What failed and why: samples, those that were taken again since, and whole visits."""
+    past = summary.history
+    rows = [(one.sample, one.status.value, "; ".join(one.reasons)) for one in summary.unusable]
+    rows += [(one.sample, "taken again", "; ".join(one.reasons)) for one in past.retaken]
+    tables = [Table("Samples that do not count", ("sample", "status", "reason"), tuple(rows))] if rows else []
+    visits = tuple((one.setup, one.round, one.attempt, "; ".join(one.reasons)) for one in past.failed_visits)
+    if visits:
+        tables.append(Table("Visits that failed", ("setup", "round", "attempt", "reason"), visits))
+    return tables
+
+
+def _past(history: History) -> str:
+    """What to know of a run that was resumed or is damaged; nothing of any other."""
+    lines = [f"damaged: {words}" for words in history.damaged]
+    if history.attempts > 1:
+        cut = ", ".join(map(str, history.cut_rounds)) or "none"
+        lines.append(f"Resumed: {counted(history.attempts, 'attempt')}. Rounds not taken in one go: {cut}.")
+    lines += [f"Accepted drift, attempt {one.attempt}: {one.change}" for one in history.drift]
+    return "\n".join(lines)
 
 
 def _legend(summary: Summary) -> str:

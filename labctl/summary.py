@@ -15,6 +15,7 @@ from labctl import stats
 from labctl.catalog import Unit
 from labctl.cpu import CpuUse
 from labctl.errors import Problem, UsageError
+from labctl.history import History
 from labctl.plan import Cell, Plan
 from labctl.ratios import Comparison, compare
 from labctl.records import encode, suggestion
@@ -86,6 +87,7 @@ class Summary:
     reference: str | None
     rows: tuple[Row, ...]
     unusable: tuple[Unusable, ...]
+    history: History
 
 
 def summarise(
@@ -93,11 +95,13 @@ def summarise(
     samples: Iterable[Sample],
     reference: str | None = None,
     damaged: Mapping[str, tuple[str, ...]] | None = None,
+    history: History | None = None,
 ) -> Summary:
     """The summary of those samples of a plan that are there.
 
     `reference` compares every setup with this one instead of its own reference. `damaged` says why a sample of
-    this id cannot be read: it counts as failed. Raises UsageError where the plan has no such setup.
+    this id cannot be read: it counts as failed. `history` is what else happened to the run. Raises UsageError where
+    the plan has no such setup.
     """
     setups = [setup.id for setup in plan.setups]
     if reference is not None and reference not in setups:
@@ -123,6 +127,7 @@ def summarise(
         reference=reference,
         rows=tuple(_row(plan, cell, by_cell[cell.id], lost[cell.id], comparisons.get(cell.id)) for cell in plan.cells),
         unusable=tuple(one for cell in plan.cells for one in (*_unusable(by_cell[cell.id]), *lost[cell.id])),
+        history=history or History(),
     )
 
 
