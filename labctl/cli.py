@@ -305,6 +305,8 @@ def matrix(
         result = _resume(resume, lab, _options(become), accept_drift, fail_fast)
     _print_report(str(result.folder), style)
     console.note(f"run folder: {result.folder}")
+    if result.broken:
+        raise result.broken
     if not result.complete:
         raise typer.Exit(1)
 

@@ -85,7 +85,7 @@ def read(folder: RunFolder) -> History:
 
 
 def cut_rounds(visits: Iterable[VisitRecord]) -> tuple[int, ...]:
-    """The rounds that were not taken in one go. A visit killed with labctl left no record, but its successor has one."""
+    """The rounds that were not taken in one go. A visit killed with labctl left no record, its successor has."""
     attempts_of: dict[int, set[int]] = {}
     again = set()
     for visit in visits:

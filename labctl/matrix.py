@@ -171,7 +171,7 @@ class Execution:
         return any(sample.id not in self.kept for sample in samples_for(self.plan, visit))
 
     def run(self) -> None:
-        """Visit every setup that lacks samples, in the plan's order. LabctlError when the folder cannot be written."""
+        """Visit every setup that lacks samples, in the plan's order. `broken` says afterwards what ended it early."""
         self.folder.stop.unlink(missing_ok=True)
         self.save(RunState.RUNNING)
         while self.todo and not (self.stop.asked or self.broken or (self.fail_fast and self.failed)):
@@ -181,9 +181,7 @@ class Execution:
             self.failed_visits += record.status != "ok"
             self.save(RunState.RUNNING)
         self.folder.stop.unlink(missing_ok=True)
-        self.save(RunState.INTERRUPTED if self.stop.asked else RunState.FAILED if self.failed else RunState.DONE)
-        if self.broken:
-            raise self.broken
+        self.save(RunState.INTERRUPTED if self.stop.asked else RunState.DONE if self.complete else RunState.FAILED)
 
     @property
     def failed(self) -> bool:
@@ -209,7 +207,7 @@ class Execution:
             failures += outcome.failures
         except LabctlError as error:
             self.broken = self.broken or error
-        if self.broken:
+        if self.broken and not failures:
             words = (Failure("labctl", "", "controller", str(problem)) for problem in self.broken.problems)
             failures += words
         if status != "ok" and (folder / "setup.yml").is_file():

@@ -112,10 +112,11 @@ def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that ended: its folder, and whether all that was planned was done and counts."""
+    """A run that ended: its folder, whether all that was planned was done and counts, and what ended it if not."""
 
     folder: Path
     complete: bool
+    broken: LabctlError | None
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _execution(work: Work, plan: Plan, folder: RunFolder, kept: frozenset[str] =
 def _execute(execution: matrix.Execution) -> RunResult:
     with _interrupts(execution.stop.request):
         execution.run()
-    return RunResult(execution.folder.path, execution.complete)
+    return RunResult(execution.folder.path, execution.complete, execution.broken)
 
 
 @contextmanager
