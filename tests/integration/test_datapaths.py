@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ exec 2>&1; set +e
 ip -json link show; ip -oneline address show; ip route show table all; ip rule show; ip netns list
 nft list ruleset; cat /proc/net/ip_tables_names; tc qdisc show; tc filter show dev cable0 ingress
 systemctl list-units --all --no-legend --plain 'labctl*'; ls /run/systemd/system; ls -A /run/labctl /sys/fs/bpf
+pgrep -a netserver
 sysctl -a --pattern '^net.ipv4.(conf|ip_forward)'; true
 """
 
@@ -144,6 +146,14 @@ def broken(bench: Bench, *acts: tuple[str, str, str]) -> Iterator[None]:
             bench.shell(node, mend)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it is so, 10 seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def in_pod(command: str) -> str:
     return f"ip netns exec labctl-pod {command}"
 
@@ -190,6 +200,10 @@ def test_baseline_notrack(bench: Bench) -> None:
         mended = "nft delete table ip labctl; nft -f /root/saved; rm /root/saved"
         with broken(bench, (SERVER, f"{saved}; nft flush {chain} arriving; nft flush {chain} leaving", mended)):
             bench.assert_broken({("tracked", SERVER)}, "baseline-notrack")
+        # A test that still runs when the setup is taken down: its netserver must not stay.
+        address = json.loads(bench.shell(SERVER, "ip -json -4 address show dev cable0"))[0]["addr_info"][0]["local"]
+        bench.shell(CLIENT, f"setsid netperf -H {address} -l 60 -t TCP_RR > /dev/null 2>&1 < /dev/null &")
+        wait_for(lambda: bench.shell(SERVER, "pgrep -c netserver").strip() == "2")
 
 
 def test_baseline_clean_and_its_refusal_beside_rules_of_others(bench: Bench) -> None:

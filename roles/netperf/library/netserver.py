@@ -24,7 +24,9 @@ RETURN = r"""
 pid: {description: The process that listens., type: int, returned: when started}
 """
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 
@@ -34,6 +36,7 @@ from ansible.module_utils.datapath_sockets import listens
 BINARY = "/usr/bin/netserver"
 UNITS = "/run/systemd/system"
 POLL_S = 0.01
+STOP_TIMEOUT_S = 5
 
 
 class Unusable(Exception):
@@ -114,9 +117,40 @@ def stop(unit: str) -> None:
     stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node is the reload.
     """
     systemctl("stop", unit)
+    end_tests()
     os.remove(f"{UNITS}/{unit}")
     if look(unit)[1]:
         systemctl("daemon-reload")
+
+
+def tests_running() -> list[int]:
+    """Return the processes of our netserver: it forks one for each test, with its own arguments."""
+    found = []
+    start = "\0".join(command("", 0)[:-3]).encode() + b"\0"
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                with open(f"/proc/{entry.name}/cmdline", "rb") as stream:
+                    if stream.read(len(start)) == start:
+                        found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+    return found
+
+
+def end_tests() -> None:
+    """End tests that outlive the unit, as they do on a node whose systemd cannot kill a cgroup."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while True:
+        running = tests_running()
+        if not running:
+            return
+        if time.monotonic() > deadline:
+            raise Unusable(f"processes of netserver do not end: {running}")
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(POLL_S)
 
 
 def act(module: AnsibleModule) -> dict[str, object]:
