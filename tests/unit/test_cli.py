@@ -60,6 +60,25 @@ def test_bad_options_are_refused_before_anything_is_touched(
     assert "there-is-none" not in err
 
 
+def test_what_is_measured_cannot_be_said_again_when_resuming(labctl: Run) -> None:
+    code, _, err = labctl("matrix", "--resume", "latest", "--variant", "baseline", "--noise-floor", "--rounds", "6")
+    assert code == 2
+    assert "--variant, --rounds, --noise-floor" in err
+    assert "the plan it was begun with" in err
+
+
+def test_drift_is_accepted_when_resuming_only(labctl: Run) -> None:
+    code, _, err = labctl("matrix", "--accept-drift")
+    assert (code, err) == (2, "error: --accept-drift goes with --resume RUN\n")
+
+
+def test_a_run_without_its_plan_cannot_be_resumed(labctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "20260101-000000-local").mkdir(parents=True)
+    code, _, err = labctl("matrix", "--resume", "20260101")
+    assert code == 1
+    assert "plan.json" in err
+
+
 def test_all_problems_are_named_at_once(labctl: Run) -> None:
     code, _, err = labctl("matrix", "--variant", "x", "--workload", "y", "--rounds", "0")
     assert code == 2
