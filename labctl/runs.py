@@ -75,7 +75,7 @@ def open_run(folder: Path) -> Run:
 
 
 def find(reference: str, directory: Path | None = None) -> Path:
-    """The folder of a run: by path, by id, by the unique beginning of one, or the `latest` that is not damaged.
+    """The folder of a run: by path, by id, by the unique beginning of one, or the `latest` whose plan can be read.
 
     Raises UsageError when there is none, or more than one.
     """
@@ -86,7 +86,7 @@ def find(reference: str, directory: Path | None = None) -> Path:
     if not ids:
         raise UsageError(Problem("there is no run", str(root), hint="make one with: labctl matrix"))
     if reference == LATEST:
-        sound = [run for run in list_runs(root) if run.state is not State.DAMAGED]
+        sound = [run for run in list_runs(root) if run.plan is not None]
         if not sound:
             raise UsageError(Problem("every run is damaged", str(root), ", ".join(ids), "labctl runs list"))
         return sound[-1].path
