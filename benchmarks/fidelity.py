@@ -25,6 +25,7 @@ from typing import Any
 from tabulate import tabulate
 
 from labctl import catalog, lab, netperf, raw, sample, stats, workflow
+from labctl.errors import LabctlError, Problem
 from labctl.netperf import Test
 from labctl.options import RawOptions, parse_options
 from labctl.plan import Plan
@@ -79,7 +80,7 @@ class Bench:
         folder = self.folder.samples / item["id"]
         derived = sample.derive(folder)
         if derived.rate is None or derived.status is not sample.Status.VALID:
-            raise SystemExit(f"{folder}: {derived.status}: {', '.join(derived.reasons)}")
+            raise LabctlError(Problem(f"{item['id']} is {derived.status.value}", seen=", ".join(derived.reasons)))
         recorded = raw.read(folder)
         return derived.rate.value, parsed(recorded.text(recorded.processes[0]), item)
 
@@ -102,17 +103,28 @@ def parsed(output: str, item: dict[str, Any]) -> float:
 
 
 def one_pair(bench: Bench, item: dict[str, Any], number: int, ways: Ways) -> None:
-    """Measure a workload each way, close together; the order rotates from pair to pair."""
+    """Measure a workload each way, close together; a pair of which one way failed counts for none, and is told."""
+    try:
+        found = measured(bench, item, number)
+    except (LabctlError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"pair {number + 1} of {item['workload']} does not count: {error}\n")
+        return
+    for way, rate in found.items():
+        ways[way][number] = [rate]
+
+
+def measured(bench: Bench, item: dict[str, Any], number: int) -> dict[str, float]:
+    """The rates of one pair by way; the order rotates from pair to pair."""
+    found: dict[str, float] = {}
     order = ["labctl", "by hand", "plain"]
     for offset in range(len(order)):
         way = order[(number + offset) % len(order)]
-        mine = {**item, "id": f"{item['cell']}/{number}-1", "data_port": item["data_port"] + 3 * number + offset}
+        mine = {**item, "id": f"{item['cell']}/{number}-1", "data_port": item["data_port"] + 9 * number + 3 * offset}
         if way == "labctl":
-            reported, own = bench.through_labctl(mine)
-            ways["labctl, window"][number] = [reported]
-            ways["labctl, netperf's own"][number] = [own]
+            found["labctl, window"], found["labctl, netperf's own"] = bench.through_labctl(mine)
         else:
-            ways[way][number] = [bench.by_hand(mine, instrumented=way == "by hand")]
+            found[way] = bench.by_hand(mine, instrumented=way == "by hand")
+    return found
 
 
 def verdict(ratio: stats.PairedRatio) -> str:
