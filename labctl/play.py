@@ -373,8 +373,13 @@ def _outcome(watcher: _Watcher, status: str, name: str, output: str, seconds: fl
     if status == "successful":
         return Outcome("ok", (), changed, seconds)
     failures = tuple(watcher.failures)
-    if not failures:  # nothing ran: the playbook or the inventory itself is at fault
-        failures = (Failure(name, "", "controller", "\n".join(output.strip().splitlines()[-15:]), hint_for(output)),)
+    if not failures:
+        # Nothing ran: the playbook or the inventory itself is at fault. Or it ran, and did not come to its end.
+        ended = (
+            f"Ansible ended during the play '{watcher.play}', killed perhaps. It said last:\n" if watcher.play else ""
+        )
+        words = ended + "\n".join(output.strip().splitlines()[-(3 if ended else 15) :])
+        failures = (Failure(name, "", "controller", words, hint_for(output)),)
     return Outcome("failed", failures, changed, seconds, tuple(watcher.problems))
 
 

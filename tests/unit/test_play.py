@@ -236,3 +236,12 @@ def test_a_module_may_name_its_problems_one_by_one() -> None:
         Problem("no room", "/boot", "3 MB", "make some"),
     )
     assert problems_of({"msg": "no room"}) == ()
+
+
+def test_an_ansible_that_was_killed_is_no_riddle(play: Run) -> None:
+    outcome, _ = play(
+        "- name: Ansible ends itself\n  ansible.builtin.command: kill -9 {{ lookup('pipe', 'echo $PPID') }}"
+    )
+    (failure,) = outcome.failures
+    assert outcome.status == "failed"
+    assert failure.message.startswith("Ansible ended during the play 'A play', killed perhaps. It said last:")
