@@ -166,6 +166,15 @@ def clock_steps(ends: Iterable[End]) -> tuple[str, ...]:
     return tuple(reasons)
 
 
+def carrier(ends: Iterable[End]) -> tuple[str, ...]:
+    """Cables that were down for a part of the sample."""
+    return tuple(
+        f"the cable of {end.node} was down during the sample: its carrier changed {changed} times"
+        for end in ends
+        if (changed := end.delta("cable.carrier_changes"))
+    )
+
+
 def tracking(ends: Iterable[End], test: Test) -> tuple[str, ...]:
     """Connections that connection tracking refused while tcp_crr opened them."""
     if test is not Test.TCP_CRR:

@@ -248,7 +248,8 @@ def _measured(base: Sample, sample: RawSample, results: Sequence[NetperfResult],
     ends = (sample.client, sample.server)
     wire, reasons = checks.wire(sample.client, results, workload)
     reasons += checks.settings(results, sample.item.options, workload.test)
-    reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.tracking(ends, workload.test)
+    reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.carrier(ends)
+    reasons += checks.tracking(ends, workload.test)
     flags = {Flag.COUNTERS_UNREAD for end in ends if checks.unread(end, workload.test)}
     sent, received = _SENT_AND_RECEIVED[workload.test]
     base = replace(

@@ -125,3 +125,12 @@ def test_a_clock_that_is_set_voids_the_sample(step: float) -> None:
 def test_a_clock_that_is_slewed_is_none_that_is_set() -> None:
     slewed = replace(end(0, 0), clock_offsets_s=tuple(1e9 + 0.0005 * second for second in range(300)))
     assert checks.clock_steps((slewed,)) == ()
+
+
+def test_a_cable_that_was_down_voids_the_sample() -> None:
+    before = end(0, 0)
+    counters = {**before.before, "cable.carrier_changes": 2}
+    flapped = replace(before, before=counters, after={**before.after, "cable.carrier_changes": 4})
+    still = replace(before, before=counters, after={**before.after, "cable.carrier_changes": 2})
+    reason = "the cable of node1 was down during the sample: its carrier changed 2 times"
+    assert checks.carrier((still, flapped, before)) == (reason,)

@@ -17,6 +17,8 @@ import os
 import re
 import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -43,6 +45,8 @@ CABLE_COLUMNS = {
     "tx_errors": 10,
     "tx_dropped": 11,
 }
+# linux/rtnetlink.h, linux/if_link.h
+RTM_NEWLINK, RTM_GETLINK, NLM_F_REQUEST, IFLA_CARRIER_CHANGES = 16, 18, 1, 35
 Counters = Dict[str, Optional[int]]
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -89,15 +93,33 @@ def endpoint_counters() -> Counters:
     return counters
 
 
+def carrier_changes(interface: str) -> Optional[int]:
+    """How often an interface lost or got its carrier, by rtnetlink(7): /sys may show another namespace."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
+        index = socket.if_nametoindex(interface)
+        # struct nlmsghdr, then struct ifinfomsg: a request for one interface.
+        link.send(struct.pack("=IHHIIBxHiII", 32, RTM_GETLINK, NLM_F_REQUEST, 1, 0, 0, 0, index, 0, 0))
+        answer = link.recv(1 << 16)
+    length, kind = struct.unpack_from("=IH", answer)
+    at = 32
+    while kind == RTM_NEWLINK and at + 4 <= length:
+        size, name = struct.unpack_from("=HH", answer, at)
+        if name == IFLA_CARRIER_CHANGES:
+            return int(struct.unpack_from("=I", answer, at + 4)[0])
+        at += max(4, (size + 3) & ~3)
+    return None
+
+
 def node_counters(cable: str) -> Counters:
     """What the node counts: its cable, forwarding, connection tracking, XFRM."""
-    counters: Counters = {"cable." + name: None for name in CABLE_COLUMNS}
+    counters: Counters = {"cable." + name: None for name in (*CABLE_COLUMNS, "carrier_changes")}
     # Not from /sys/class/net: a container's /sys may show another network namespace than its own.
     for line in (read("/proc/thread-self/net/dev") or "").splitlines():
         name, _, values = line.strip().partition(":")
         if name == cable:
             columns = values.split()
             counters.update(("cable." + counter, int(columns[at])) for counter, at in CABLE_COLUMNS.items())
+            counters["cable.carrier_changes"] = carrier_changes(cable)
     counters.update(protocol_counters("/proc/thread-self/net/snmp", ("Ip",)))
     count = read("/proc/sys/net/netfilter/nf_conntrack_count")
     counters["conntrack.count"] = int(count) if count else None
