@@ -70,7 +70,7 @@ def small_disk(directory: Path, size: str) -> Iterator[Path]:
 
 
 class Killed:
-    """A run of two setups that was killed while its second sample was taken, and what was seen then."""
+    """A run of two setups that was killed while its second sample was taken; a second labctl had tried to join it."""
 
     def __init__(self, lab: ProvisionedLab, directory: Path) -> None:
         self.lab, self.directory = lab, directory
@@ -80,11 +80,12 @@ class Killed:
         )
         with subprocess.Popen(begun, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             self.pid = process.pid
-            wait_until(lambda: list(directory.glob("runs/*/samples/*/1-1/sample.json")))
-            (self.run,) = (directory / "runs").iterdir()
             wait_until(lambda: on_node(lab, "node1", "pgrep -x netperf"))
+            (self.run,) = (directory / "runs").iterdir()
             provision = [sys.executable, "-m", "labctl", "provision", "-i", str(lab.inventory.path)]
             self.second = subprocess.run(provision, cwd=directory, capture_output=True, text=True, check=False)
+            wait_until(lambda: list(directory.glob("runs/*/samples/*/1-1/sample.json")))
+            wait_until(lambda: on_node(lab, "node1", "pgrep -x netperf"))
             process.kill()
         wait_until(lambda: not on_node(lab, "node1", "pgrep -x netperf") and not ansible_of(self.run), seconds=2.0)
 
