@@ -6,6 +6,7 @@ extra variables: what a playbook needs stands in inventories, so that anyone can
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import shutil
@@ -209,14 +210,22 @@ def _ansible_config() -> str | None:
     return str(own) if own.is_file() else None
 
 
+def _host_key_checking(config: str | None) -> str:
+    """What the user's environment or ansible.cfg says of host keys, else true: runner alone would switch it off."""
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.read([config] if config else [])
+    return os.environ.get("ANSIBLE_HOST_KEY_CHECKING") or parser.get("defaults", "host_key_checking", fallback="true")
+
+
 def _environment(private: Path, sockets: Path) -> dict[str, str]:
-    root = paths.content_root()
+    root, config = paths.content_root(), _ansible_config()
     environment = {
         "ANSIBLE_ROLES_PATH": str(root / "roles"),
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
         "ANSIBLE_CALLBACKS_ENABLED": "labctl_lifeline",
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(sockets),
+        "ANSIBLE_HOST_KEY_CHECKING": _host_key_checking(config),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
@@ -227,7 +236,6 @@ def _environment(private: Path, sockets: Path) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",  # Ansible refuses to start in a locale that the machine lacks
         "LABCTL_PID": str(os.getpid()),
     }
-    config = _ansible_config()
     return environment | ({"ANSIBLE_CONFIG": config} if config else {})
 
 

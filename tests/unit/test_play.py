@@ -245,3 +245,17 @@ def test_an_ansible_that_was_killed_is_no_riddle(play: Run) -> None:
     (failure,) = outcome.failures
     assert outcome.status == "failed"
     assert failure.message.startswith("Ansible ended during the play 'A play', killed perhaps. It said last:")
+
+
+@pytest.mark.parametrize(("config", "wanted"), [(None, "true"), ("[defaults]\nhost_key_checking = False\n", "False")])
+def test_host_keys_are_checked_unless_the_user_says_otherwise(
+    play: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str | None, wanted: str
+) -> None:
+    monkeypatch.delenv("ANSIBLE_HOST_KEY_CHECKING", raising=False)
+    monkeypatch.chdir(tmp_path)
+    if config:
+        (tmp_path / "ansible.cfg").write_text(config)
+    _, events = play(
+        "- name: Seen\n  ansible.builtin.debug: {msg: \"{{ lookup('env', 'ANSIBLE_HOST_KEY_CHECKING') }}\"}"
+    )
+    assert [event.data["msg"] for event in events if isinstance(event, TaskResult)] == [wanted]
