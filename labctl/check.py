@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from textwrap import fill
 
 from labctl.check_rules import PROVISION, RULES, Level, Node, Rule
 from labctl.fingerprint import Difference, Fingerprint, node_differences
@@ -167,8 +166,6 @@ def _told(differing: Sequence[Difference], pair: Pair, client: Node) -> str:
     return "the same" if value is None or isinstance(value, Mapping) else str(value)
 
 
-# Widths that keep a table of findings within 100 characters.
-WIDTHS = (7, 5, 15, 18, 23, 22)
 COLUMNS = ("level", "node", "subject", "wanted", "seen", "what to do")
 ORDER = (Level.ERROR, Level.WARNING, Level.OK)
 
@@ -182,8 +179,3 @@ def table_rows(found: Iterable[Finding], levels: Iterable[Level] = ORDER) -> tup
         for each in ordered
         if each.level in wanted
     )
-
-
-def wrapped(rows: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Rows with their cells broken into lines of WIDTHS, for a table on a screen."""
-    return tuple(tuple(fill(cell, width) for cell, width in zip(row, WIDTHS, strict=True)) for row in rows)

@@ -262,10 +262,3 @@ def test_rows_come_worst_first_and_by_level() -> None:
     assert check.table_rows(found, [Level.ERROR]) == (
         ("error", "both", "MTU", "the same at both ends", "link.mtu: 1500 / 9000", check.PAIRS[0].action),
     )
-
-
-def test_table_on_a_screen_stays_within_100_characters() -> None:
-    found = check.findings(inventory("local"), seen(node2=put("link.mtu", 9000)), ())
-    rows = check.wrapped(check.table_rows(found))
-    widths = [max(len(line) for row in rows for line in row[column].splitlines() or [""]) for column in range(6)]
-    assert sum(widths) + 2 * 5 <= 100
