@@ -214,7 +214,8 @@ def _host_key_checking(config: str | None) -> str:
     """What the user's environment or ansible.cfg says of host keys, else true: runner alone would switch it off."""
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.read([config] if config else [])
-    return os.environ.get("ANSIBLE_HOST_KEY_CHECKING") or parser.get("defaults", "host_key_checking", fallback="true")
+    configured = parser.get("defaults", "host_key_checking", fallback="true")
+    return os.environ.get("ANSIBLE_HOST_KEY_CHECKING", configured)
 
 
 def _environment(private: Path, sockets: Path) -> dict[str, str]:
