@@ -39,6 +39,8 @@ app.add_typer(runs_app, name="runs")
 
 INTERRUPTED = 130  # what typer ends with after Ctrl-C; among labctl's exit codes that is 1
 
+LEFTOVER = "cleared  {node}, where an earlier run left it: {task}"
+
 LabOption = Annotated[str, typer.Option("--lab", "-i", help="Inventory directory of the lab, or its name.")]
 BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
@@ -121,8 +123,11 @@ def _options(
     return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
 
 
-def _show_tasks(live: console.Live) -> Listener:
-    """Show each task as it starts, and each one that changed something or failed as a line that stays."""
+def _show_tasks(live: console.Live, changed: str = "changed  {node}: {task}") -> Listener:
+    """Show each task as it starts, and each one that changed something or failed as a line that stays.
+
+    `changed` is how a task that changed something is told.
+    """
     from labctl.play import TaskResult, TaskStart
 
     def listener(event: TaskStart | TaskResult) -> None:
@@ -131,22 +136,7 @@ def _show_tasks(live: console.Live) -> Listener:
         elif not event.ok:
             live.line(f"{live.elapsed}  failed   {event.node}: {event.task}")
         elif event.changed:
-            live.line(f"{live.elapsed}  changed  {event.node}: {event.task}")
-
-    return listener
-
-
-def _show_leftovers(live: console.Live) -> Listener:
-    """As `_show_tasks`; what clearing changed was left by an earlier run."""
-    from labctl.play import TaskResult, TaskStart
-
-    def listener(event: TaskStart | TaskResult) -> None:
-        if isinstance(event, TaskStart):
-            live.step(event.task)
-        elif not event.ok:
-            live.line(f"{live.elapsed}  failed   {event.node}: {event.task}")
-        elif event.changed:
-            live.line(f"{live.elapsed}  cleared  {event.node}, where an earlier run left it: {event.task}")
+            live.line(f"{live.elapsed}  " + changed.format(node=event.node, task=event.task))
 
     return listener
 
@@ -398,7 +388,7 @@ def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> L
     if inventory.kind == "local" and not labs.is_up(inventory.name):
         live.line(f"{live.elapsed}  creating lab {inventory.name}")
         labs.create(session, str(inventory.path), options, _show_tasks(live))
-    seen = workflow.look(session, inventory, options, _show_leftovers(live), playbook="clear.yml")
+    seen = workflow.look(session, inventory, options, _show_tasks(live, LEFTOVER), playbook="clear.yml")
     seen.outcome.require()
     if not workflow.is_provisioned(seen):
         if inventory.kind != "local":
