@@ -253,6 +253,24 @@ def _private_dir(scratch: Scratch) -> Iterator[Path]:
         shutil.rmtree(private)
 
 
+@contextmanager
+def _no_stdin() -> Iterator[None]:
+    """Standard input is empty inside.
+
+    ansible-inventory asks nothing, yet refuses a standard input in non-blocking mode; and that is what any other ssh
+    makes of the terminal they share.
+    """
+    kept = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    try:
+        os.dup2(nothing, 0)
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(nothing)
+        os.close(kept)
+
+
 class Session:
     """One run of labctl: SSH connections stay open over its playbooks, and are closed at its end.
 
@@ -277,7 +295,7 @@ class Session:
         """What `ansible-inventory --list` says of these sources; UsageError when they do not parse."""
         import ansible_runner
 
-        with _private_dir(self._scratch) as private:
+        with _private_dir(self._scratch) as private, _no_stdin():
             stdout, stderr = ansible_runner.get_inventory(
                 "list",
                 [str(source.resolve()) for source in sources],

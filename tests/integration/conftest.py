@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +19,29 @@ from labctl import lab as labs
 from labctl import workflow
 from labctl.play import AnsibleOptions, Inventory, Session, load_inventory
 
+# Name and index of the lab; another checkout that tests on this machine at the same time sets both.
+LAB_NAME = os.environ.get("LABCTL_TEST_LAB_NAME", "test")
+LAB_INDEX = int(os.environ.get("LABCTL_TEST_LAB_INDEX", "240"))
+
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "inventories" / "local"
+
+
+def load(path: Path) -> Any:
+    """Return what a JSON file says."""
+    return json.loads(path.read_text())
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float = 60.0, process: subprocess.Popen[str] | None = None
+) -> None:
+    """Wait until the condition is true; fail after `seconds`, or at once when the process behind it has ended."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process is not None and process.poll() is not None:
+            out, err = process.communicate()
+            pytest.fail(f"labctl ended too early, with exit code {process.returncode}\n{out}\n{err}")
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
 
 
 def copy_inventory(directory: Path, name: str, index: int) -> Path:
@@ -38,14 +65,28 @@ class ProvisionedLab:
         """Return the command line that runs words on a node."""
         return [*labs.shell_command(self.record.name, node), *words]
 
+    def on_node(self, node: str, *words: str) -> str:
+        """Return what words print when run on a node; their exit code may be any, that of ssh itself may not."""
+        done = subprocess.run(self.command(node, *words), capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode != 255, f"ssh to {node}: {done.stderr}"
+        return done.stdout
+
+    def measuring(self) -> bool:
+        """Whether a sample is being taken: only its netperf prints interim results, that of the proof does not."""
+        return bool(self.on_node("node1", "pgrep -f '^netperf.* -D -'"))
+
+    def on_nodes(self, *words: str) -> list[str]:
+        """Return the lines that words print on the nodes, those of the first node first."""
+        return [line for node in self.record.nodes for line in self.on_node(node.name, *words).splitlines() if line]
+
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]:
-    """Create and provision the lab `test` once; whoever changes its nodes puts them back."""
-    directory = copy_inventory(tmp_path_factory.mktemp("labs") / "test", "test", 240)
+    """Create and provision the lab of the tests once; whoever changes its nodes puts them back."""
+    directory = copy_inventory(tmp_path_factory.mktemp("labs") / LAB_NAME, LAB_NAME, LAB_INDEX)
     with Session() as session:
-        if any(existing.name == "test" for existing in labs.list_labs()):  # of tests that were killed
-            labs.destroy(session, "test")
+        if any(existing.name == LAB_NAME for existing in labs.list_labs()):  # of tests that were killed
+            labs.destroy(session, LAB_NAME)
         try:
             record = labs.create(session, str(directory))
             inventory = load_inventory(session, directory)

@@ -17,12 +17,12 @@ from labctl import lab as labs
 from labctl import paths
 from labctl.errors import LabctlError, UsageError
 from labctl.play import Event, Session, TaskResult
-from tests.integration.conftest import copy_inventory
+from tests.integration.conftest import LAB_INDEX, LAB_NAME, copy_inventory
 
 pytestmark = pytest.mark.lab
 
-FIRST, SECOND, THIRD = "test-first", "test-second", "test-third"
-INDEX = {FIRST: 241, SECOND: 242, THIRD: 243}
+FIRST, SECOND, THIRD = (f"{LAB_NAME}-{ordinal}" for ordinal in ("first", "second", "third"))
+INDEX = {FIRST: LAB_INDEX + 1, SECOND: LAB_INDEX + 2, THIRD: LAB_INDEX + 3}
 # Five seconds are promised for a machine of one's own; this one may be busy.
 PATIENCE_S = 15.0
 
@@ -197,7 +197,7 @@ def forwarding(interface: str) -> str:
 
 
 def test_what_carries_the_labs_names_is_refused_and_not_touched(workshop: Workshop) -> None:
-    interface, netns, table = "labctl243n1", f"labctl-{THIRD}-node2", "labctl_test_third"
+    interface, netns, table = f"labctl{INDEX[THIRD]}n1", f"labctl-{THIRD}-node2", "labctl_test_third"
     run("ip", "link", "add", interface, "type", "veth", "peer", "name", "foreign-peer")
     run("ip", "netns", "add", netns)
     run("nft", "add", "table", "ip", table)
@@ -220,19 +220,21 @@ def test_what_carries_the_labs_names_is_refused_and_not_touched(workshop: Worksh
 
 
 def test_addresses_of_others_are_refused(workshop: Workshop, first: labs.Lab) -> None:
-    with pytest.raises(LabctlError, match=f"(?s)index 241 belongs to another lab.*lab {FIRST}.*local_lab_index"):
-        workshop.create(THIRD, index=241)
-    run("ip", "route", "add", "198.19.243.64/26", "dev", "lo")
+    with pytest.raises(
+        LabctlError, match=f"(?s)index {INDEX[FIRST]} belongs to another lab.*lab {FIRST}.*local_lab_index"
+    ):
+        workshop.create(THIRD, index=INDEX[FIRST])
+    run("ip", "route", "add", f"198.19.{INDEX[THIRD]}.64/26", "dev", "lo")
     try:
-        with pytest.raises(LabctlError, match=r"(?s)already has a route.*198\.19\.243\.64/26 dev lo"):
+        with pytest.raises(LabctlError, match=rf"(?s)already has a route.*198\.19\.{INDEX[THIRD]}\.64/26 dev lo"):
             workshop.create(THIRD)
     finally:
-        run("ip", "route", "delete", "198.19.243.64/26", "dev", "lo")
+        run("ip", "route", "delete", f"198.19.{INDEX[THIRD]}.64/26", "dev", "lo")
 
 
 def test_another_lab_of_the_same_name_is_refused(workshop: Workshop, first: labs.Lab) -> None:
-    with pytest.raises(LabctlError, match=f"(?s)lab named {FIRST} exists with another index.*index 241"):
-        workshop.create(FIRST, index=244)
+    with pytest.raises(LabctlError, match=f"(?s)lab named {FIRST} exists with another index.*index {INDEX[FIRST]}"):
+        workshop.create(FIRST, index=LAB_INDEX + 4)
 
 
 def test_without_root_the_reason_is_said(tmp_path: Path) -> None:

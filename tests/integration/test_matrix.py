@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.conftest import ProvisionedLab
+from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -26,31 +24,11 @@ def labctl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
-def load(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
-
-
-def on_node(lab: ProvisionedLab, node: str, *words: str) -> str:
-    return subprocess.run(lab.command(node, *words), capture_output=True, text=True, check=False, timeout=30).stdout
-
-
 def deployed(lab: ProvisionedLab) -> list[str]:
     """What a setup left on the nodes: records of datapaths, units, namespaces, netperf processes."""
     files = "ls /run/labctl 2>/dev/null; ls /run/systemd/system/labctl* 2>/dev/null"
     look = f"{files}; ip netns list; pgrep -a netperf; pgrep -a netserver"
-    return [line for node in ("node1", "node2") for line in on_node(lab, node, look).splitlines() if line]
-
-
-def measuring(lab: ProvisionedLab) -> bool:
-    """Whether a sample is being taken: only its netperf prints interim results, that of the proof does not."""
-    return bool(on_node(lab, "node1", "pgrep -f '^netperf.* -D -'"))
+    return lab.on_nodes(look)
 
 
 @pytest.fixture
@@ -120,11 +98,11 @@ def test_several_processes_start_together_and_share_the_window(
 def test_a_setup_that_cannot_be_deployed_is_recorded_and_the_plan_goes_on(
     lab: ProvisionedLab, lab_path: str, tmp_path: Path
 ) -> None:
-    on_node(lab, "node2", "nft add table inet foreign")
+    lab.on_node("node2", "nft add table inet foreign")
     try:
         done = labctl("matrix", "-i", lab_path, "--variant", "baseline,baseline-clean", *SHORT, cwd=tmp_path)
     finally:
-        on_node(lab, "node2", "nft delete table inet foreign")
+        lab.on_node("node2", "nft delete table inet foreign")
     assert done.returncode == 1
     (run,) = (tmp_path / "runs").iterdir()
     status = load(run / "status.json")
@@ -139,8 +117,8 @@ def test_a_netperf_that_dies_fails_its_sample_only(lab: ProvisionedLab, lab_path
     options = ("--variant", "baseline", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--repeat", "2")
     command = [sys.executable, "-m", "labctl", "matrix", "-i", lab_path, *options, "--duration", "3", "--warmup", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: measuring(lab))
-    on_node(lab, "node1", "pkill -9 -x netperf")
+    wait_until(lab.measuring, process=process)
+    lab.on_node("node1", "pkill -9 -x netperf")
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1, stderr
     first, second = (load(next(tmp_path.glob(f"runs/*/samples/*/1-{n}/sample.json"))) for n in (1, 2))
@@ -156,7 +134,7 @@ def test_ctrl_c_leaves_the_nodes_usable(lab: ProvisionedLab, lab_path: str, tmp_
     options = ("--variant", "veth-iptables", "--no-reference", "--workload", "tcp_rr", "--processes", "1")
     command = [sys.executable, "-m", "labctl", "matrix", "-i", lab_path, *options, "--duration", "2", "--warmup", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: measuring(lab))
+    wait_until(lab.measuring, process=process)
     for _ in range(signals):
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)  # two presses of a key, not one

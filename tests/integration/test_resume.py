@@ -9,41 +9,20 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from labctl.play import AnsibleOptions, Event, TaskResult
-from tests.integration.conftest import ProvisionedLab
+from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
 
 LEFT = "pgrep -ax netperf; ls /run/labctl* 2>/dev/null"
 DEPLOYED = f"{LEFT}; pgrep -ax netserver; ip netns list; ls /run/systemd/system/labctl* 2>/dev/null"
-
-
-def load(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
-
-
-def on_node(lab: ProvisionedLab, node: str, *words: str) -> str:
-    return subprocess.run(lab.command(node, *words), capture_output=True, text=True, check=False, timeout=30).stdout
-
-
-def nodes_show(lab: ProvisionedLab, look: str) -> list[str]:
-    return [line for node in ("node1", "node2") for line in on_node(lab, node, look).splitlines() if line]
 
 
 def ansible_of(run: Path) -> list[str]:
@@ -78,16 +57,18 @@ class Killed:
         begun = self.command(
             "-i", str(lab.inventory.path), *options, "--repeat", "2", "--duration", "2", "--warmup", "0"
         )
-        with subprocess.Popen(begun, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            begun, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             self.pid = process.pid
-            wait_until(lambda: on_node(lab, "node1", "pgrep -x netperf"))
+            wait_until(lab.measuring, process=process)
             (self.run,) = (directory / "runs").iterdir()
             provision = [sys.executable, "-m", "labctl", "provision", "-i", str(lab.inventory.path)]
             self.second = subprocess.run(provision, cwd=directory, capture_output=True, text=True, check=False)
-            wait_until(lambda: list(directory.glob("runs/*/samples/*/1-1/sample.json")))
-            wait_until(lambda: on_node(lab, "node1", "pgrep -x netperf"))
+            wait_until(lambda: list(directory.glob("runs/*/samples/*/1-1/sample.json")), process=process)
+            wait_until(lab.measuring, process=process)
             process.kill()
-        wait_until(lambda: not on_node(lab, "node1", "pgrep -x netperf") and not ansible_of(self.run), seconds=2.0)
+        wait_until(lambda: not lab.on_node("node1", "pgrep -x netperf") and not ansible_of(self.run), seconds=2.0)
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
@@ -135,7 +116,7 @@ def test_a_killed_run_is_finished_exactly(killed: Killed) -> None:
     assert load(first / "measurement.json")["sample"]["deployment"] == 1
     assert load(first.parent / "1-2" / "measurement.json")["sample"]["deployment"] == 2
     assert "Rounds not taken in one go: 1." in done.stdout
-    assert nodes_show(killed.lab, DEPLOYED) == []
+    assert killed.lab.on_nodes(DEPLOYED) == []
 
 
 def test_drift_is_named_and_recorded_when_it_is_accepted(killed: Killed) -> None:
@@ -183,8 +164,8 @@ def test_hung_netserver_and_netperf_are_ended_named_and_do_not_hinder_the_next_s
     def stop() -> None:
         for sample, node, name in (("x/0", "node2", "netserver"), ("x/2", "node1", "netperf")):
             wait_until(lambda wanted=sample: wanted == "x/0" or "x/1" in seen)  # type: ignore[misc]
-            wait_until(lambda: on_node(lab, "node1", "pgrep -x netperf"))
-            on_node(lab, node, f"pkill -STOP -x {name}")
+            wait_until(lab.measuring)
+            lab.on_node(node, f"pkill -STOP -x {name}")
 
     saboteur = threading.Thread(target=stop)
     saboteur.start()
@@ -197,7 +178,7 @@ def test_hung_netserver_and_netperf_are_ended_named_and_do_not_hinder_the_next_s
     assert re.search(r"netserver \(process \d+\) was stopped", seen["x/0"])
     assert "netperf process 0 (it was stopped) had not ended" in seen["x/2"]
     assert (seen["x/1"], seen["x/3"]) == ("None", "None")
-    assert nodes_show(lab, DEPLOYED) == []
+    assert lab.on_nodes(DEPLOYED) == []
 
 
 def test_a_full_disk_ends_the_run_and_nothing_that_was_measured_is_lost(lab: ProvisionedLab, tmp_path: Path) -> None:
@@ -209,7 +190,7 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_measured_is_lost(lab: Pro
         assert ended.returncode == 1
         assert "No space left on device" in ended.stderr
         assert str(disk) in ended.stderr
-        assert nodes_show(lab, DEPLOYED) == []
+        assert lab.on_nodes(DEPLOYED) == []
         before = {path: path.read_bytes() for path in disk.glob("runs/*/samples/*/*/netperf-00.txt")}
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         resumed = Killed.command("--resume", "latest")
@@ -223,12 +204,12 @@ def test_fail_fast_ends_at_the_first_sample_that_does_not_count(lab: Provisioned
     options = ("--variant", "baseline,baseline-clean", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1")
     command = Killed.command("-i", str(lab.inventory.path), *options, "--duration", "5", "--fail-fast")
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: on_node(lab, "node1", "pgrep -x netperf"))
-        on_node(lab, "node1", "pkill -9 -x netperf")
+        wait_until(lab.measuring, process=process)
+        lab.on_node("node1", "pkill -9 -x netperf")
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     (run,) = (tmp_path / "runs").iterdir()
     status = load(run / "status.json")
     assert (status["state"], status["samples_taken"], len(status["visits"])) == ("failed", 1, 1)
     assert f"netperf process 0 was killed by signal {signal.SIGKILL:d}" in " ".join(out.split())
-    assert nodes_show(lab, DEPLOYED) == []
+    assert lab.on_nodes(DEPLOYED) == []

@@ -26,6 +26,7 @@ from labctl.play import (
     problems_of,
 )
 
+LAB = "all: {vars: {lab_name: x, lab_kind: vm}, children: {client: {hosts: {a: }}, server: {hosts: {b: {k: 1}}}}}"
 LOCAL = """
 all:
   hosts:
@@ -212,9 +213,23 @@ def test_a_broken_lab_is_refused_by_what_is_wrong_with_it(
     assert str(tmp_path) in str(refused.value)
 
 
+def test_a_terminal_that_another_ssh_made_non_blocking_does_no_harm(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(LAB)
+    reading, writing = os.pipe()
+    kept = os.dup(0)
+    try:
+        os.dup2(reading, 0)
+        os.set_blocking(0, False)
+        assert load_inventory(session, tmp_path).client == "a"
+        assert os.fstat(0) == os.fstat(reading)
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in (reading, writing, kept):
+            os.close(descriptor)
+
+
 def test_a_lab_is_read_with_its_ends(session: Session, tmp_path: Path) -> None:
-    text = "all: {vars: {lab_name: x, lab_kind: vm}, children: {client: {hosts: {a: }}, server: {hosts: {b: {k: 1}}}}}"
-    (tmp_path / "hosts.yml").write_text(text)
+    (tmp_path / "hosts.yml").write_text(LAB)
     lab = load_inventory(session, tmp_path)
     assert (lab.name, lab.kind, lab.client, lab.server, lab.hosts["b"]["k"]) == ("x", "vm", "a", "b", 1)
 
