@@ -67,7 +67,14 @@ class ProvisionedLab:
 
     def on_node(self, node: str, *words: str) -> str:
         """Return what words print when run on a node; their exit code may be any, that of ssh itself may not."""
-        done = subprocess.run(self.command(node, *words), capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            self.command(node, *words),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
+        )
         assert done.returncode != 255, f"ssh to {node}: {done.stderr}"
         return done.stdout
 
