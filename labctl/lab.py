@@ -21,6 +21,7 @@ from labctl.errors import LabctlError, Problem, UsageError
 from labctl.play import AnsibleOptions, Event, Listener, Outcome, Session, TaskResult
 
 SCHEMA = "labctl.lab/1"
+KINDS = ("local",)  # of labs whose nodes labctl makes itself
 
 
 class LabState(StrEnum):

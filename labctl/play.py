@@ -99,13 +99,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a playbook ended. `changed` counts changed tasks over all nodes, `seconds` is wall time."""
+    """How a playbook ended. `changed` counts changed tasks over all nodes, `seconds` is wall time.
+
+    `unreachable` are the nodes that could not be reached at some point of it.
+    """
 
     status: Ending
     failures: tuple[Failure, ...]
     changed: int
     seconds: float
     problems: tuple[Problem, ...] = ()  # the failures in the words of the modules that have their own
+    unreachable: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -148,6 +152,7 @@ class _Watcher:
     listener: Listener
     failures: list[Failure] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    unreachable: set[str] = field(default_factory=set)
     stats: Mapping[str, Mapping[str, int]] | None = None
     play: str = ""
 
@@ -165,6 +170,8 @@ class _Watcher:
 
     def result(self, kind: str, data: Mapping[str, Any]) -> None:
         res = data["res"] if isinstance(data["res"], Mapping) else {"msg": data["res"]}
+        if kind == "runner_on_unreachable":
+            self.unreachable.add(data.get("host", ""))
         failed = kind.endswith(("failed", "unreachable")) and not data.get("ignore_errors")
         if kind.startswith("runner_on_") and self.is_loop(res) and (not failed or self.failures):
             return  # its items were reported one by one
@@ -407,7 +414,7 @@ def _outcome(watcher: _Watcher, status: str, name: str, output: str, seconds: fl
         )
         words = ended + "\n".join(output.strip().splitlines()[-(3 if ended else 15) :])
         failures = (Failure(name, "", "controller", words, hint_for(output)),)
-    return Outcome("failed", failures, changed, seconds, tuple(watcher.problems))
+    return Outcome("failed", failures, changed, seconds, tuple(watcher.problems), tuple(sorted(watcher.unreachable)))
 
 
 def load_inventory(session: Session, lab: Path) -> Inventory:

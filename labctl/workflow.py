@@ -12,6 +12,7 @@ from types import FrameType
 
 from labctl import attempt as attempts
 from labctl import catalog, lock, matrix, paths
+from labctl import lab as labs
 from labctl import plan as planning
 from labctl import resume as resuming
 from labctl import status as statuses
@@ -178,7 +179,24 @@ def _execution(work: Work, plan: Plan, folder: RunFolder, kept: frozenset[str] =
         stop=stop,
         kept=kept,
         fail_fast=work.fail_fast,
+        revive=_Revival(work) if work.lab.kind in labs.KINDS else None,
     )
+
+
+@dataclass(frozen=True)
+class _Revival:
+    """Creates and provisions again what is left of a lab that labctl made."""
+
+    work: Work
+
+    def needed(self) -> bool:
+        """Whether a node of the lab does not run."""
+        return not labs.is_up(self.work.lab.name)
+
+    def __call__(self) -> None:
+        """Start the nodes that do not run; their disks are as new."""
+        labs.create(self.work.session, str(self.work.lab.path), self.work.options)
+        provision(self.work.session, self.work.lab, self.work.options).require()
 
 
 def _execute(execution: matrix.Execution) -> RunResult:

@@ -23,6 +23,8 @@ from labctl.play import AnsibleOptions, Inventory, Session, load_inventory
 LAB_NAME = os.environ.get("LABCTL_TEST_LAB_NAME", "test")
 LAB_INDEX = int(os.environ.get("LABCTL_TEST_LAB_INDEX", "240"))
 
+IMPATIENT_S = 3.0  # ServerAliveInterval 1, ServerAliveCountMax 3
+
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "inventories" / "local"
 
 
@@ -50,6 +52,17 @@ def copy_inventory(directory: Path, name: str, index: int) -> Path:
     group_vars = directory / "group_vars" / "all.yml"
     text = re.sub(r"(?m)^lab_name: .*$", f"lab_name: {name}", group_vars.read_text())
     group_vars.write_text(re.sub(r"(?m)^local_lab_index: .*$", f"local_lab_index: {index}", text))
+    return directory
+
+
+@pytest.fixture
+def impatient(lab: ProvisionedLab, tmp_path: Path) -> Path:
+    """The lab's inventory with an ssh that gives a dead connection up after IMPATIENT_S: tests have no 15 seconds."""
+    directory = copy_inventory(tmp_path / LAB_NAME, LAB_NAME, LAB_INDEX)
+    group_vars = directory / "group_vars" / "all.yml"
+    text, replaced = re.subn("ServerAliveInterval=5", "ServerAliveInterval=1", group_vars.read_text())
+    assert replaced == 1
+    group_vars.write_text(text)
     return directory
 
 
