@@ -9,9 +9,11 @@ export PYTHON
 # Ansible refuses to start in a locale that the machine does not have, as after ssh from a machine that does.
 export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# Scenarios whose nodes are guests of the vm lab, not hosts of the local one.
+VM_SCENARIOS := kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo lint format test destroy clean
+.PHONY: help setup setup-dev demo lint format test molecule destroy clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
@@ -35,15 +37,20 @@ format: setup-dev ## let ruff write what `make lint` asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## lint, then every test; those of the local lab need root or sudo
+test: lint ## lint, every test, every scenario; those of the local lab need root or sudo
 	$(BIN)/pytest
+	@$(MAKE) --no-print-directory molecule
+
+# Ansible refuses a standard input in non-blocking mode, as some terminals and CI systems have it.
+molecule: setup-dev ## the roles' scenarios on a local lab; one of them: make molecule SCENARIO=netperf
+	$(BIN)/molecule test --no-command-borders $(if $(SCENARIO),-s $(SCENARIO),--all $(VM_SCENARIOS:%=--exclude %)) </dev/null
 
 destroy: setup ## remove the local lab and all that belongs to it
 	$(BIN)/labctl lab destroy
 
 clean: ## remove what make and the tools left in this checkout; runs/ stays
 	rm -rf $(VENV) .ansible .cache .mypy_cache .pytest_cache .ruff_cache build dist
-	find labctl roles tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find labctl molecule roles tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: as old as the last install that went through. Two of them, so that a demo does not wait for the linters.
 $(VENV)/.runtime: pyproject.toml tools/make-venv

@@ -12,7 +12,11 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 ROLES = sorted(path for path in (REPOSITORY / "roles").iterdir() if path.is_dir())
-PLAYBOOKS = sorted((REPOSITORY / "playbooks").glob("*.yml"))
+SCENARIOS = REPOSITORY / "molecule"
+STEPS = [
+    path for scenario in SCENARIOS.glob("*/molecule.yml") for path in scenario.parent.glob("*.yml") if path != scenario
+]
+PLAYBOOKS = sorted([*(REPOSITORY / "playbooks").glob("*.yml"), *STEPS])
 TASK_FILES = sorted((REPOSITORY / "roles").glob("*/tasks/**/*.yml"))
 CONTENT = sorted([*PLAYBOOKS, *(REPOSITORY / "roles").glob("*/*/**/*.yml")])
 MOST_LINES = 60
@@ -96,6 +100,14 @@ def test_every_role_has_a_readme(role: Path) -> None:
     readme = role / "README.md"
     assert readme.is_file()
     assert readme.read_text(encoding="utf-8").strip()
+
+
+@each_role
+def test_every_role_has_a_scenario(role: Path) -> None:
+    scenario = SCENARIOS / role.name
+    assert load(scenario / "molecule.yml")["scenario"]["name"] == role.name
+    for step in ("converge", "verify"):
+        assert load(scenario / f"{step}.yml"), f"molecule/{role.name}/{step}.yml does nothing"
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=of_repository)
