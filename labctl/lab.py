@@ -1,7 +1,7 @@
-"""The local labs of this machine: create, destroy, list, log in.
+"""The labs of this machine, local and vm: create, destroy, list, log in.
 
-What exists is read from the records that the role local_lab keeps (`<state>/labs/<lab>/lab.json`, schema
-`labctl.lab/1`); creating and destroying is that role's work, through its playbooks.
+What exists is read from the records that the roles local_lab and vm_lab keep (`<state>/labs/<lab>/lab.json`, schema
+`labctl.lab/2`); creating and destroying is those roles' work, through the playbooks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,8 +20,10 @@ from labctl import paths, records
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.play import AnsibleOptions, Event, Listener, Outcome, Session, TaskResult
 
-SCHEMA = "labctl.lab/1"
-KINDS = ("local",)  # of labs whose nodes labctl makes itself
+SCHEMA = "labctl.lab/2"
+KINDS = ("local", "vm")  # of labs whose nodes labctl makes itself
+# The modules that make a lab, as Ansible names them.
+MAKERS = tuple(f"{kind}_lab" for kind in KINDS)
 
 
 class LabState(StrEnum):
@@ -42,36 +44,59 @@ class SshFiles:
 
 @dataclass(frozen=True)
 class LabNode:
-    """One node: addresses of its management link and its cable, and what it has on the host."""
+    """One node: where the host reaches it, its address on the cable, the pidfile of what carries it, and its log."""
 
     name: str
     address: str
     cable_address: str
     port: int
     user: str
-    netns: str
-    host_interface: str
     pidfile: str
     log: str
 
 
 @dataclass(frozen=True)
+class LocalLab:
+    """What only a local lab has on the host; `netns` and `host_interface` are by node."""
+
+    index: int
+    tree: str
+    uplink: str | None
+    table: str
+    netns: Mapping[str, str]
+    host_interface: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class VmLab:
+    """What only a vm lab has. `accelerator` is kvm, or tcg where guests are emulated; `disk` and `monitor` (QMP) are
+    paths by node, `owner` the user id that runs QEMU."""
+
+    accelerator: str
+    cpu: str
+    vcpus: int
+    memory_mib: int
+    image: str
+    owner: int
+    disk: Mapping[str, str]
+    monitor: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Lab:
-    """A lab as it was created; the fields are those of lab.json."""
+    """A lab as it was created; the fields are those of lab.json. Of `local` and `vm` the one of its kind is there."""
 
     schema: str
     name: str
     kind: str
-    index: int
     inventory: str
     boot_id: str
     created: str
-    tree: str
     release: str
-    uplink: str | None
-    table: str
     ssh: SshFiles
     nodes: tuple[LabNode, ...]
+    local: LocalLab | None
+    vm: VmLab | None
 
     @property
     def state(self) -> LabState:
@@ -97,7 +122,7 @@ def create(
     names: list[str] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, TaskResult) and event.action == "local_lab" and event.ok:
+        if isinstance(event, TaskResult) and event.action in MAKERS and event.ok:
             names.append(str(event.data["name"]))
         listener(event)
 
@@ -197,7 +222,7 @@ def _inventory(lab: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="labctl-") as directory:
             group_vars = Path(directory) / "group_vars"
             group_vars.mkdir()
-            (group_vars / "all.yml").write_text(json.dumps({"lab_name": lab}))
+            (group_vars / "all.yml").write_text(json.dumps({"lab_name": lab, "lab_kind": read(lab).kind}))
             (Path(directory) / "hosts.yml").write_text(json.dumps({"all": {}}))
             yield Path(directory)
     else:
@@ -218,7 +243,7 @@ def _require_root() -> None:
     if os.geteuid() != 0 and shutil.which("sudo") is None:
         raise LabctlError(
             Problem(
-                "the local lab needs root: it makes network namespaces, links and containers",
+                "labs on this machine need root: for network namespaces and containers, or to build the guests' image",
                 seen=f"user id {os.geteuid()}, and no sudo on this machine",
                 hint="run labctl as root, or install sudo",
             )

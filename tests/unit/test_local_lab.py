@@ -14,12 +14,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
 ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / "local_lab" / "module_utils"))
-apt = importlib.import_module("ansible.module_utils.local_lab_apt")
+apt = importlib.import_module("ansible.module_utils.lab_host_apt")
 boot = importlib.import_module("ansible.module_utils.local_lab_boot")
 host_state = importlib.import_module("ansible.module_utils.local_lab_host_state")
 plans = importlib.import_module("ansible.module_utils.local_lab_plan")
 records = importlib.import_module("ansible.module_utils.local_lab_record")
-system = importlib.import_module("ansible.module_utils.local_lab_system")
+system = importlib.import_module("ansible.module_utils.lab_host_system")
 
 BOOKWORM_HOST = [
     apt.Source("http://mirror.example/debian", "bookworm", "main", "Debian", "bookworm"),

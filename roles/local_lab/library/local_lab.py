@@ -44,21 +44,22 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.local_lab_boot import described
-from ansible.module_utils.local_lab_files import locked
+from ansible.module_utils.lab_host_files import locked
 from ansible.module_utils.local_lab_host_state import record as record_host_state
-from ansible.module_utils.local_lab_keys import make_keys
+from ansible.module_utils.lab_host_keys import make_keys
+from ansible.module_utils.lab_host_record import boot_id
 from ansible.module_utils.local_lab_network import build, remove
 from ansible.module_utils.local_lab_nodes import bring_up, take_down
 from ansible.module_utils.local_lab_plan import plan
-from ansible.module_utils.local_lab_record import Files, Record, boot_id, others, read, remove_files, required, write
-from ansible.module_utils.local_lab_system import Failed
+from ansible.module_utils.local_lab_record import LocalFiles, Record, others, read, required, write
+from ansible.module_utils.lab_host_system import Failed
 
 
 def record(params: dict[str, Any]) -> bool:
     """Write the record, keys and host settings of a lab that has none of this boot. Returns whether it did."""
     lab = plan(params["name"], params["index"], params["nodes"])
     state_dir = params["state_dir"]
-    files = Files(state_dir, lab.name)
+    files = LocalFiles(state_dir, lab.name)
     old = read(state_dir, lab.name)
     if old is not None and old.boot_id == boot_id() and old.plan == lab:
         if old.tree != params["tree"]:
@@ -74,10 +75,8 @@ def record(params: dict[str, Any]) -> bool:
     clash = next((other for other in others(state_dir, lab.name) if other.plan.index == lab.index), None)
     if clash is not None:  # created since the preflight looked
         raise Failed({"what": f"The index {lab.index} belongs to another lab.", "seen": f"lab {clash.plan.name}"})
-    remove_files(state_dir, lab.name)  # of an earlier boot, or of a crash before anything was created
-    os.makedirs(os.path.dirname(files.seed("")), mode=0o755)
-    os.chmod(os.path.dirname(files.seed("")), 0o700)
-    make_keys(lab, files, params["owner"])
+    files.begin()  # what is there is of an earlier boot, or of a crash before anything was created
+    make_keys(lab.name, files, {node.name: node.address for node in lab.nodes}, params["owner"])
     new = Record(
         plan=lab,
         inventory=params["inventory"],
@@ -95,7 +94,7 @@ def record(params: dict[str, Any]) -> bool:
 def present(params: dict[str, Any]) -> list[str]:
     """Make what is missing of the lab."""
     state_dir, name = params["state_dir"], params["name"]
-    files = Files(state_dir, name)
+    files = LocalFiles(state_dir, name)
     done = ["record"] if record(params) else []
     recorded = required(state_dir, name)
     done += build(recorded, files)
@@ -108,14 +107,14 @@ def down(params: dict[str, Any]) -> list[str]:
     recorded = read(state_dir, name)
     if recorded is None or recorded.boot_id != boot_id():
         return []
-    files = Files(state_dir, name)
+    files = LocalFiles(state_dir, name)
     return take_down(recorded, files) + remove(recorded, files)
 
 
 def absent(params: dict[str, Any]) -> list[str]:
     """Remove everything."""
     done = down(params)
-    return [*done, "files"] if remove_files(params["state_dir"], params["name"]) else done
+    return [*done, "files"] if LocalFiles(params["state_dir"], params["name"]).remove() else done
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ description:
   - Changes nothing, and fails with all problems at once.
 options:
   name: {type: str, required: true, description: Name of the lab.}
-  kind: {type: str, required: true, description: What the inventory says the lab is; local is wanted.}
   index: {type: int, required: true, description: Number of the lab.}
   nodes: {type: list, elements: str, required: true, description: Names of the nodes, the client first.}
   addresses: {type: list, elements: str, required: true, description: What the inventory says the nodes' addresses are.}
@@ -38,10 +37,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.local_lab_boot import members
 from ansible.module_utils.local_lab_nodes import inotify_problems
 from ansible.module_utils.local_lab_plan import Plan, plan, wrong_arguments
-from ansible.module_utils.local_lab_record import boot_id, others, read
-from ansible.module_utils.local_lab_system import Failed, run
+from ansible.module_utils.local_lab_record import others, read
+from ansible.module_utils.lab_host_checks import Problems, lacking_packages, machine_problems
+from ansible.module_utils.lab_host_record import boot_id
+from ansible.module_utils.lab_host_system import Failed, run
 
-Problems = list[dict[str, str]]
 NETNS_DIRECTORY = "/run/netns"
 # In namespaces of their own, so that the host sees neither the mounts nor the interfaces.
 PROBES = {
@@ -55,27 +55,9 @@ PROBES = {
 
 def host_problems() -> Problems:
     """What this host cannot do."""
+    problems = machine_problems("local")
     if os.geteuid() != 0:
-        return [
-            {
-                "what": "The local lab needs root.",
-                "seen": f"user id {os.geteuid()}",
-                "hint": "Run as root, or as a user with sudo (--ask-become-pass if it asks for a password).",
-            }
-        ]
-    problems: Problems = []
-    with open("/etc/os-release", encoding="utf-8") as file:
-        release = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-    names = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".replace('"', "").split()
-    if not {"debian", "ubuntu"} & set(names):
-        problems.append(
-            {
-                "what": "The local lab runs on Debian and Ubuntu only.",
-                "where": "/etc/os-release",
-                "seen": release.get("PRETTY_NAME", "unknown").strip('"'),
-                "hint": "Use such a host, or the vm or metal lab.",
-            }
-        )
+        return problems
     for what, script in PROBES.items():
         done = subprocess.run(
             ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script],
@@ -219,15 +201,6 @@ def uplink() -> str | None:
 def check(params: dict[str, Any]) -> dict[str, Any]:
     name, index, nodes = params["name"], params["index"], params["nodes"]
     problems = wrong_arguments(name, index, nodes)
-    if params["kind"] != "local":
-        problems.append(
-            {
-                "what": f"The lab {name} is not a local one: its nodes are not made by labctl on this machine.",
-                "where": "lab_kind",
-                "seen": params["kind"],
-                "hint": "Create labs of the kind local; use this one as it is.",
-            }
-        )
     if problems:
         raise Failed(*problems)
     lab = plan(name, index, nodes)
@@ -240,16 +213,13 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
             problems += inotify_problems(len(lab.nodes)) + taken_names(lab) + taken_addresses(lab, state_dir)
     if problems:
         raise Failed(*problems)
-    commands: dict[str, str] = params["commands"]
-    lacking = {p for c, p in commands.items() if not (os.path.exists(c) if c.startswith("/") else shutil.which(c))}
-    return {"changed": False, "packages": sorted(lacking), "uplink": uplink()}
+    return {"changed": False, "packages": lacking_packages(params["commands"]), "uplink": uplink()}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "kind": {"type": "str", "required": True},
             "index": {"type": "int", "required": True},
             "nodes": {"type": "list", "elements": "str", "required": True},
             "addresses": {"type": "list", "elements": "str", "required": True},

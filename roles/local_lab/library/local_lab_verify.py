@@ -21,8 +21,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.local_lab_links import CABLE, offloads_on
 from ansible.module_utils.local_lab_plan import Node
-from ansible.module_utils.local_lab_record import Files, required
-from ansible.module_utils.local_lab_system import Failed
+from ansible.module_utils.lab_host_keys import answers, ask
+from ansible.module_utils.lab_host_record import Files
+from ansible.module_utils.local_lab_record import required
+from ansible.module_utils.lab_host_system import Failed
 
 # Each line writes back what it has read, so that nothing changes where it should not have been possible.
 QUESTIONS = f"""
@@ -35,28 +37,6 @@ echo "swappiness=$(writable /proc/sys/vm/swappiness 2>/dev/null)"
 echo "bpffs=$(stat --file-system --format=%T /sys/fs/bpf)"
 echo "cable=$(cat /sys/class/net/{CABLE}/operstate)"
 """
-
-
-def ask(files: Files, node: Node) -> subprocess.Popen[str]:
-    options = {
-        "BatchMode": "yes",
-        "ConnectTimeout": "10",
-        "GlobalKnownHostsFile": "/dev/null",
-        "IdentitiesOnly": "yes",
-        "LogLevel": "ERROR",
-        "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": files.known_hosts,
-    }
-    argv = ["ssh", "-F", "none", "-i", files.key]
-    for name, value in options.items():
-        argv += ["-o", f"{name}={value}"]
-    pipe = subprocess.PIPE
-    asked = subprocess.Popen([*argv, f"root@{node.address}", "sh"], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    assert asked.stdin is not None  # noqa: S101 - it is a pipe
-    asked.stdin.write(QUESTIONS)
-    asked.stdin.close()
-    asked.stdin = None
-    return asked
 
 
 def wanted(node: Node) -> dict[str, str]:
@@ -72,26 +52,9 @@ def wanted(node: Node) -> dict[str, str]:
 
 def problems(node: Node, asked: subprocess.Popen[str]) -> list[dict[str, str]]:
     """What a node answered otherwise than it should."""
-    stdout, stderr = asked.communicate(timeout=20)
+    wrong = answers(node.name, node.address, asked, wanted(node), timeout_s=20)
     if asked.returncode != 0:
-        return [
-            {
-                "what": f"SSH to {node.name} does not work.",
-                "where": f"root@{node.address}",
-                "seen": stderr.strip() or f"exit code {asked.returncode}",
-                "hint": "Destroy the lab and create it again.",
-            }
-        ]
-    seen = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
-    wrong = [
-        {
-            "what": f"{node.name} is not what a node should be: {name}.",
-            "where": f"root@{node.address}",
-            "seen": f"{seen.get(name, 'nothing')}, wanted {value}",
-        }
-        for name, value in wanted(node).items()
-        if seen.get(name) != value
-    ]
+        return wrong
     on = offloads_on(node)
     if on:
         wrong.append({"what": f"Offloads of the cable are on at {node.name}.", "seen": ", ".join(on)})
@@ -101,7 +64,7 @@ def problems(node: Node, asked: subprocess.Popen[str]) -> list[dict[str, str]]:
 def verify(params: dict[str, Any]) -> None:
     record = required(params["state_dir"], params["name"])
     files = Files(params["state_dir"], params["name"])
-    asked = [(node, ask(files, node)) for node in record.plan.nodes]
+    asked = [(node, ask(files, node.address, 22, QUESTIONS)) for node in record.plan.nodes]
     found = [problem for node, process in asked for problem in problems(node, process)]
     if found:
         raise Failed(*found)

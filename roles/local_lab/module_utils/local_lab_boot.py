@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.local_lab_apt import acquire_file
 from ansible.module_utils.local_lab_links import netns_path
 from ansible.module_utils.local_lab_plan import Node, Plan
-from ansible.module_utils.local_lab_record import Files, Record
+from ansible.module_utils.local_lab_record import LocalFiles, Record
 
 # A mount namespace of the node's supervisor has a tmpfs here: the node's throwaway layer, and what systemd-nspawn
 # leaves behind when it is killed, vanish with it.
 SCRATCH = "/run/systemd/nspawn"
 CGROUP = "/sys/fs/cgroup"
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 @dataclass(frozen=True)
@@ -70,31 +67,14 @@ def without_stubs(text: str) -> str | None:
     return "".join(kept) if any(line.startswith("nameserver ") for line in kept) else None
 
 
-def write_seed(record: Record, files: Files, node: Node) -> None:
-    """Everything of a node that is not of the common tree; its SSH host key lies there already."""
-    seed = files.seed(node.name)
+def own_files(record: Record, node: Node) -> dict[str, str]:
+    """What a node has of its own beyond what nodes of any lab have, by path."""
     names = "".join(f"{other.address} {other.name}\n" for other in record.plan.nodes)
-    with open(f"{files.key}.pub", encoding="utf-8") as file:
-        public = file.read()
-    contents = {
-        "etc/hostname": f"{node.name}\n",
+    return {
         "etc/hosts": f"127.0.0.1 localhost\n{names}",
         "etc/machine-id": hashlib.md5(netns_path(node).encode(), usedforsecurity=False).hexdigest() + "\n",
         "etc/resolv.conf": resolv_conf(),
-        "etc/apt/apt.conf.d/80labctl-host": acquire_file(),
-        "root/.ssh/authorized_keys": public,
     }
-    for path, text in contents.items():
-        target = os.path.join(seed, path)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "w", encoding="utf-8") as file:
-            file.write(text)
-    for private in ("root", "root/.ssh"):
-        os.chmod(os.path.join(seed, private), 0o700)
-    if os.path.exists(CERTIFICATES):  # an archive behind a certificate of the site's own
-        target = os.path.join(seed, CERTIFICATES.lstrip("/"))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copyfile(CERTIFICATES, target)
 
 
 def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
@@ -124,7 +104,7 @@ def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
     return argv if unified() else [*argv, f"--setenv={legacy}", legacy]
 
 
-def start_script(record: Record, files: Files, node: Node, options: Options) -> str:
+def start_script(record: Record, files: LocalFiles, node: Node, options: Options) -> str:
     """What starts a node, as a script that a person can read and run: in mount namespace of its own, it ends as
     systemd-nspawn."""
     lab = record.plan

@@ -6,8 +6,8 @@ import json
 import os
 from typing import Any
 
-from ansible.module_utils.local_lab_files import write_json
-from ansible.module_utils.local_lab_record import boot_id
+from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.lab_host_record import boot_id
 
 
 def _path(interface: str) -> str:

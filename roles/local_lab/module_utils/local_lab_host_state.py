@@ -8,9 +8,9 @@ import os
 import re
 from typing import Any
 
-from ansible.module_utils.local_lab_files import write_json
-from ansible.module_utils.local_lab_record import boot_id
-from ansible.module_utils.local_lab_system import Failed
+from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.lab_host_record import boot_id
+from ansible.module_utils.lab_host_system import Failed
 
 ROOT = "/proc/sys"
 SYS_SETTINGS = (

@@ -18,11 +18,11 @@ from ansible.module_utils.local_lab_links import (
     netns_path,
     remove_table,
 )
-from ansible.module_utils.local_lab_record import Files, Record
-from ansible.module_utils.local_lab_system import kill, processes_in_namespace
+from ansible.module_utils.local_lab_record import LocalFiles, Record
+from ansible.module_utils.lab_host_system import kill, processes_in_namespace
 
 
-def build(record: Record, files: Files) -> list[str]:
+def build(record: Record, files: LocalFiles) -> list[str]:
     """Create what is missing, and say what that was. A node that does not run gets a fresh namespace."""
     lab = record.plan
     made: list[str] = []
@@ -53,7 +53,7 @@ def build(record: Record, files: Files) -> list[str]:
     return made
 
 
-def remove(record: Record, files: Files) -> list[str]:
+def remove(record: Record, files: LocalFiles) -> list[str]:
     """Remove what the record names, and say what there was; what is gone already is no error."""
     removed = []
     lab = record.plan

@@ -14,16 +14,17 @@ from ansible.module_utils.local_lab_boot import (
     Options,
     control_groups,
     members,
+    own_files,
     remove_control_groups,
     start_script,
     systemd_runs_host,
-    write_seed,
 )
-from ansible.module_utils.local_lab_files import write_json
+from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.lab_host_seed import write_seed
 from ansible.module_utils.local_lab_links import netns_path
 from ansible.module_utils.local_lab_plan import Node
-from ansible.module_utils.local_lab_record import Files, Record
-from ansible.module_utils.local_lab_system import (
+from ansible.module_utils.local_lab_record import LocalFiles, Record
+from ansible.module_utils.lab_host_system import (
     Failed,
     Process,
     kill,
@@ -75,8 +76,8 @@ class Starting:
     ready: socket.socket
 
 
-def start(record: Record, files: Files, node: Node, options: Options) -> Starting:
-    write_seed(record, files, node)
+def start(record: Record, files: LocalFiles, node: Node, options: Options) -> Starting:
+    write_seed(files, node.name, own_files(record, node))
     script = files.start_script(node.name)
     with open(script, "w", encoding="utf-8") as file:
         file.write(start_script(record, files, node, options))
@@ -138,7 +139,7 @@ def tail(log: str) -> str:
         return "".join(file.readlines()[-8:]).strip()
 
 
-def await_ready(nodes: list[Starting], files: Files, timeout_s: int) -> None:
+def await_ready(nodes: list[Starting], files: LocalFiles, timeout_s: int) -> None:
     """Wait until every node reports READY=1; a supervisor that ends, and the end of the time, are failures."""
     deadline = time.monotonic() + timeout_s
     poll = select.poll()
@@ -163,7 +164,7 @@ def await_ready(nodes: list[Starting], files: Files, timeout_s: int) -> None:
                 waiting.discard(one.node.name)
 
 
-def not_ready(name: str, files: Files, what: str) -> dict[str, str]:
+def not_ready(name: str, files: LocalFiles, what: str) -> dict[str, str]:
     return {
         "what": f"The node {name} did not start: {what}.",
         "where": files.log(name),
@@ -191,7 +192,7 @@ def inside(supervisor: Process | None) -> str:
     return "\n".join(said)
 
 
-def end(record: Record, files: Files, node: Node) -> bool:
+def end(record: Record, files: LocalFiles, node: Node) -> bool:
     """End every process of a node: its unit or control groups, its supervisor, whatever is in its namespace."""
     unit = record.plan.control_group(node)
     if systemd_runs_host():
@@ -221,7 +222,7 @@ def answers(node: Node) -> bool:
         return False
 
 
-def bring_up(record: Record, files: Files, options: Options, timeout_s: int) -> list[str]:
+def bring_up(record: Record, files: LocalFiles, options: Options, timeout_s: int) -> list[str]:
     """Start the nodes that do not run or do not answer, both at once, and wait for them. Says which these were."""
     dead = []
     for node in record.plan.nodes:
@@ -236,6 +237,6 @@ def bring_up(record: Record, files: Files, options: Options, timeout_s: int) -> 
     return [node.name for node in dead]
 
 
-def take_down(record: Record, files: Files) -> list[str]:
+def take_down(record: Record, files: LocalFiles) -> list[str]:
     """End both nodes, whatever became of their supervisors. Says which had anything left to end."""
     return [node.name for node in record.plan.nodes if end(record, files, node)]

@@ -6,11 +6,11 @@ One integer per lab, so that labs side by side cannot overlap: management 198.18
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+from ansible.module_utils.lab_host_checks import Problems, wrong_names
+
 LAST_INDEX = 254
 
 
@@ -66,18 +66,9 @@ def plan(name: str, index: int, node_names: Sequence[str]) -> Plan:
     return Plan(name, index, f"198.18.{index}.1", nodes)
 
 
-def wrong_arguments(name: str, index: int, node_names: Sequence[str]) -> list[dict[str, str]]:
+def wrong_arguments(name: str, index: int, node_names: Sequence[str]) -> Problems:
     """What is wrong with the values a plan is made of, as problems; empty when nothing is."""
-    problems = []
-    if not NAME.fullmatch(name):
-        problems.append(
-            {
-                "what": "The lab's name cannot name interfaces and namespaces.",
-                "where": "lab_name",
-                "seen": name,
-                "hint": "Use up to 20 of a-z, 0-9 and '-', beginning with a letter.",
-            }
-        )
+    problems = wrong_names(name, node_names)
     if not 0 <= index <= LAST_INDEX:
         problems.append(
             {
@@ -85,15 +76,6 @@ def wrong_arguments(name: str, index: int, node_names: Sequence[str]) -> list[di
                 "where": "local_lab_index",
                 "seen": str(index),
                 "hint": f"Choose a number from 0 to {LAST_INDEX} that no other lab on this machine has.",
-            }
-        )
-    if len(node_names) != 2 or len(set(node_names)) != 2 or not all(map(NAME.fullmatch, node_names)):
-        problems.append(
-            {
-                "what": "A local lab has exactly two nodes, one client and one server, named like a lab.",
-                "where": "groups client and server",
-                "seen": ", ".join(node_names) or "none",
-                "hint": "Put one host into each of the two groups of the inventory.",
             }
         )
     return problems

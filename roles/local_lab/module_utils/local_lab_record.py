@@ -1,23 +1,16 @@
-"""The ownership record of a lab, lab.json: written before anything is created, read by whatever removes.
-
-A lab owns what its record names, and nothing else. A record of another boot owns only its files: interfaces,
-namespaces and processes did not survive.
-"""
+"""The record of a local lab: the part of lab.json that this kind of lab adds."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.local_lab_files import write_json
+from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.lab_host_record import SCHEMA, Files, boot_id, other_labs, read_record
+from ansible.module_utils.lab_host_system import Failed
 from ansible.module_utils.local_lab_plan import Plan, plan
-from ansible.module_utils.local_lab_system import Failed, Process
-
-SCHEMA = "labctl.lab/1"
 
 
 @dataclass(frozen=True)
@@ -33,59 +26,27 @@ class Record:
     uplink: str | None
 
 
-class Files:
-    """Where the files of one lab lie."""
+class LocalFiles(Files):
+    """Where the files of one local lab lie."""
 
     def __init__(self, state_dir: str, lab: str) -> None:
-        self.state_dir = state_dir
-        self.directory = os.path.join(state_dir, "labs", lab)
-        self.record = os.path.join(self.directory, "lab.json")
-        self.key = os.path.join(self.directory, "id_ed25519")
-        self.known_hosts = os.path.join(self.directory, "known_hosts")
+        super().__init__(state_dir, lab)
         self.host_state = os.path.join(self.directory, "host_state.json")
-
-    def pidfile(self, node: str) -> str:
-        return os.path.join(self.directory, f"{node}.pid")
-
-    def log(self, node: str) -> str:
-        return os.path.join(self.directory, f"{node}.log")
 
     def start_script(self, node: str) -> str:
         return os.path.join(self.directory, f"{node}.start")
 
-    def seed(self, node: str) -> str:
-        """What a node has of its own on top of the common tree; holds its host key, so only root reads it."""
-        return os.path.join(self.directory, "seeds", node)
-
-    def process(self, node: str) -> Process | None:
-        """The supervisor (systemd-nspawn) of a node as its pidfile names it, whether or not it still runs."""
-        try:
-            with open(self.pidfile(node), encoding="utf-8") as file:
-                return Process(**json.load(file))
-        except FileNotFoundError:
-            return None
-
-
-def boot_id() -> str:
-    """The identity of this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
-
 
 def as_json(record: Record, files: Files) -> dict[str, Any]:
-    """The record in the shape of schema labctl.lab/1."""
+    """The record in the shape of schema labctl.lab/2."""
     return {
         "schema": SCHEMA,
         "name": record.plan.name,
         "kind": "local",
-        "index": record.plan.index,
         "inventory": record.inventory,
         "boot_id": record.boot_id,
         "created": record.created,
-        "tree": record.tree,
         "release": record.release,
-        "uplink": record.uplink,
-        "table": record.plan.table,
         "ssh": {"key": files.key, "known_hosts": files.known_hosts},
         "nodes": [
             {
@@ -94,51 +55,45 @@ def as_json(record: Record, files: Files) -> dict[str, Any]:
                 "cable_address": node.cable_address,
                 "port": 22,
                 "user": "root",
-                "netns": node.netns,
-                "host_interface": node.host_interface,
                 "pidfile": files.pidfile(node.name),
                 "log": files.log(node.name),
             }
             for node in record.plan.nodes
         ],
+        "local": {
+            "index": record.plan.index,
+            "tree": record.tree,
+            "uplink": record.uplink,
+            "table": record.plan.table,
+            "netns": {node.name: node.netns for node in record.plan.nodes},
+            "host_interface": {node.name: node.host_interface for node in record.plan.nodes},
+        },
+        "vm": None,
     }
+
+
+def _from_json(data: Mapping[str, Any]) -> Record:
+    own = data["local"]
+    return Record(
+        plan=plan(data["name"], own["index"], [node["name"] for node in data["nodes"]]),
+        inventory=data["inventory"],
+        boot_id=data["boot_id"],
+        created=data["created"],
+        tree=own["tree"],
+        release=data["release"],
+        uplink=own["uplink"],
+    )
 
 
 def read(state_dir: str, lab: str) -> Record | None:
     """The record of a lab, or None when there is none. Raises Failed for one that cannot be understood."""
-    path = Files(state_dir, lab).record
-    try:
-        with open(path, encoding="utf-8") as file:
-            data: Mapping[str, Any] = json.load(file)
-        return Record(
-            plan=plan(data["name"], data["index"], [node["name"] for node in data["nodes"]]),
-            inventory=data["inventory"],
-            boot_id=data["boot_id"],
-            created=data["created"],
-            tree=data["tree"],
-            release=data["release"],
-            uplink=data["uplink"],
-        )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise Failed(
-            {
-                "what": "The record of a lab cannot be read, so what it owns is not known.",
-                "where": path,
-                "seen": f"{type(error).__name__}: {error}",
-                "hint": "Remove the lab's interfaces and namespaces by hand (ip link, ip netns), then this directory.",
-            }
-        ) from error
+    by_hand = "Remove the lab's interfaces and namespaces by hand (ip link, ip netns)"
+    return read_record(Files(state_dir, lab), "local", _from_json, by_hand)
 
 
 def others(state_dir: str, lab: str) -> list[Record]:
-    """The records of all other labs that exist in this boot."""
-    try:
-        names = sorted(os.listdir(os.path.join(state_dir, "labs")))
-    except FileNotFoundError:
-        return []
-    found = [read(state_dir, name) for name in names if name != lab]
+    """The records of all other local labs that exist in this boot."""
+    found = [read(state_dir, name) for name in other_labs(state_dir, lab, "local")]
     return [record for record in found if record is not None and record.boot_id == boot_id()]
 
 
@@ -154,12 +109,3 @@ def required(state_dir: str, lab: str) -> Record:
     if record is None or record.boot_id != boot_id():
         raise Failed({"what": f"The lab {lab} has no record of this boot.", "where": state_dir})
     return record
-
-
-def remove_files(state_dir: str, lab: str) -> bool:
-    """Remove the directory of a lab. Returns whether there was one."""
-    files = Files(state_dir, lab)
-    if not os.path.isdir(files.directory):
-        return False
-    shutil.rmtree(files.directory)
-    return True

@@ -1,4 +1,4 @@
-"""Commands, processes and waiting: what the modules of this role ask of the host."""
+"""Commands, processes and waiting: what the modules of the labs ask of the host."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def run(argv: Sequence[str], stdin: str | None = None) -> str:
     return done.stdout
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = PROBE_INTERVAL_S) -> bool:
     """Ask again until the condition holds. False once the time is over: the caller says what that means."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
             return False
-        pause.wait(PROBE_INTERVAL_S)
+        pause.wait(interval_s)
     return True
 
 

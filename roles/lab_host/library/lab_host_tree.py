@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: local_lab_tree
+module: lab_host_tree
 short_description: The tree that the nodes boot from
 description:
   - Builds it with mmdebstrap unless the cache has one made from the same inputs. The archive and the way to it
@@ -16,7 +16,7 @@ options:
   keyring: {type: str, default: "", description: Keyring of the archive instead of Debian's.}
   components: {type: list, elements: str, default: [], description: Components of the archive.}
   packages: {type: list, elements: str, required: true, description: Packages of the tree.}
-  customise: {type: path, required: true, description: Script run with a stage and the tree as its arguments.}
+  customise: {type: list, elements: path, required: true, description: Scripts run with a stage and the tree as arguments.}
 author: labctl
 """
 
@@ -37,9 +37,9 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.local_lab_apt import acquire_options, sources
-from ansible.module_utils.local_lab_files import locked, write_json
-from ansible.module_utils.local_lab_system import Failed
+from ansible.module_utils.lab_host_apt import acquire_options, sources
+from ansible.module_utils.lab_host_files import locked, write_json
+from ansible.module_utils.lab_host_system import Failed
 
 # A build that a crash of the host cuts short is thrown away: its files need not be on the disk one by one.
 DPKG_OPTIONS = ("force-unsafe-io",)
@@ -48,17 +48,19 @@ HOOKS = {"extracted": "extract", "installed": "customize"}
 
 def inputs(params: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides what the tree will hold."""
-    with open(params["customise"], encoding="utf-8") as file:
-        script = file.read()
+    scripts = []
+    for path in params["customise"]:
+        with open(path, encoding="utf-8") as file:
+            scripts.append(file.read())
     return {
-        "format": 1,
+        "format": 2,
         "machine": platform.machine(),
         "release": params["release"],
         "sources": sources(params["release"], params["mirror"], params["components"], params["cache_dir"]),
         "keyring": params["keyring"],
         "packages": sorted(set(params["packages"])),
         "dpkg": DPKG_OPTIONS,
-        "customise": script,
+        "customise": scripts,
     }
 
 
@@ -70,7 +72,8 @@ def command(wanted: dict[str, Any], params: dict[str, Any], target: str) -> list
         argv.append(f"--keyring={wanted['keyring']}")
     argv.append(f"--components={','.join(wanted['sources']['components'])}")
     argv.append(f"--include={','.join(wanted['packages'])}")
-    argv += [f'--{hook}-hook=sh {shlex.quote(params["customise"])} {stage} "$1"' for stage, hook in HOOKS.items()]
+    for stage, hook in HOOKS.items():
+        argv += [f'--{hook}-hook=sh {shlex.quote(script)} {stage} "$1"' for script in params["customise"]]
     return [*argv, wanted["release"], target, *wanted["sources"]["lines"]]
 
 
@@ -91,7 +94,7 @@ def build(wanted: dict[str, Any], params: dict[str, Any], tree: str) -> None:
                 "what": f"mmdebstrap could not build the nodes' tree (exit code {done.returncode}).",
                 "where": log,
                 "seen": tail.strip(),
-                "hint": f"Does the archive serve {wanted['release']}? See local_lab_mirror and local_lab_release; "
+                "hint": f"Does the archive serve {wanted['release']}? See the lab's variables for mirror and release; "
                 "`apt-get update` on this host shows whether it is reached at all.",
             }
         )
@@ -127,7 +130,7 @@ def main() -> None:
             "keyring": {"type": "str", "default": "", "no_log": False},
             "components": {"type": "list", "elements": "str", "default": []},
             "packages": {"type": "list", "elements": "str", "required": True},
-            "customise": {"type": "path", "required": True},
+            "customise": {"type": "list", "elements": "path", "required": True},
         },
         supports_check_mode=True,
     )

@@ -1,0 +1,66 @@
+"""What every kind of lab asks of its inventory and of the machine that carries it, as problems."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+
+Problems = list[dict[str, str]]
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+
+
+def wrong_names(name: str, node_names: Sequence[str]) -> Problems:
+    """What is wrong with the names of a lab and of its nodes."""
+    problems = []
+    if not NAME.fullmatch(name):
+        problems.append(
+            {
+                "what": "The lab's name cannot name interfaces and namespaces.",
+                "where": "lab_name",
+                "seen": name,
+                "hint": "Use up to 20 of a-z, 0-9 and '-', beginning with a letter.",
+            }
+        )
+    if len(node_names) != 2 or len(set(node_names)) != 2 or not all(map(NAME.fullmatch, node_names)):
+        problems.append(
+            {
+                "what": "A lab on this machine has exactly two nodes, one client and one server, named like a lab.",
+                "where": "groups client and server",
+                "seen": ", ".join(node_names) or "none",
+                "hint": "Put one host into each of the two groups of the inventory.",
+            }
+        )
+    return problems
+
+
+def machine_problems(kind: str) -> Problems:
+    """Whether this machine and its user can carry a lab of a kind at all."""
+    if os.geteuid() != 0:
+        return [
+            {
+                "what": f"The {kind} lab needs root.",
+                "seen": f"user id {os.geteuid()}",
+                "hint": "Run as root, or as a user with sudo (--ask-become-pass if it asks for a password).",
+            }
+        ]
+    with open("/etc/os-release", encoding="utf-8") as file:
+        release = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+    names = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".replace('"', "").split()
+    if {"debian", "ubuntu"} & set(names):
+        return []
+    return [
+        {
+            "what": f"The {kind} lab runs on Debian and Ubuntu only.",
+            "where": "/etc/os-release",
+            "seen": release.get("PRETTY_NAME", "unknown").strip('"'),
+            "hint": "Use such a host, or another kind of lab.",
+        }
+    ]
+
+
+def lacking_packages(commands: Mapping[str, str]) -> list[str]:
+    """The packages of those commands (or absolute paths) that this machine does not have."""
+    return sorted({p for c, p in commands.items() if not (os.path.exists(c) if c.startswith("/") else shutil.which(c))})

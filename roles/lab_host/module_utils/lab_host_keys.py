@@ -1,0 +1,87 @@
+"""The SSH keys of a lab, made before its nodes boot: the host keys are known in advance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+
+from ansible.module_utils.lab_host_record import Files
+from ansible.module_utils.lab_host_system import run
+
+HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
+
+
+def make_key(path: str, comment: str) -> None:
+    """A key pair without a passphrase; a half-made one of a crash is made anew."""
+    for part in (path, f"{path}.pub"):
+        if os.path.exists(part):
+            os.unlink(part)
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
+
+
+def make_keys(lab: str, files: Files, hosts: Mapping[str, str], owner: int) -> None:
+    """The client's key, and a host key in every node's seed. `hosts` maps a node to what known_hosts calls it."""
+    make_key(files.key, f"labctl {lab}")
+    for path in (files.key, f"{files.key}.pub"):
+        os.chown(path, owner, -1)
+    known = []
+    for node, host in hosts.items():
+        path = os.path.join(files.seed(node), HOST_KEY)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_key(path, f"labctl {lab} {node}")
+        with open(f"{path}.pub", encoding="utf-8") as file:
+            kind, key = file.read().split()[:2]
+        known.append(f"{host} {kind} {key}\n")
+    with open(files.known_hosts, "w", encoding="utf-8") as file:
+        file.writelines(known)
+
+
+def ask(files: Files, address: str, port: int, script: str) -> subprocess.Popen[str]:
+    """Run a shell script on a node over SSH, host key checked strictly; the process is under way."""
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": "10",
+        "GlobalKnownHostsFile": "/dev/null",
+        "IdentitiesOnly": "yes",
+        "LogLevel": "ERROR",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": files.known_hosts,
+    }
+    argv = ["ssh", "-F", "none", "-i", files.key, "-p", str(port)]
+    for name, value in options.items():
+        argv += ["-o", f"{name}={value}"]
+    pipe = subprocess.PIPE
+    asked = subprocess.Popen([*argv, f"root@{address}", "sh"], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert asked.stdin is not None  # noqa: S101 - it is a pipe
+    asked.stdin.write(script)
+    asked.stdin.close()
+    asked.stdin = None
+    return asked
+
+
+def answers(
+    node: str, address: str, asked: subprocess.Popen[str], wanted: Mapping[str, str], timeout_s: float
+) -> list[dict[str, str]]:
+    """What a node answered otherwise than wanted: its script prints NAME=VALUE lines."""
+    where = f"root@{address}"
+    stdout, stderr = asked.communicate(timeout=timeout_s)
+    if asked.returncode != 0:
+        return [
+            {
+                "what": f"SSH to {node} does not work.",
+                "where": where,
+                "seen": stderr.strip() or f"exit code {asked.returncode}",
+                "hint": "Destroy the lab and create it again.",
+            }
+        ]
+    seen = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
+    return [
+        {
+            "what": f"{node} is not what a node should be: {name}.",
+            "where": where,
+            "seen": f"{seen.get(name, 'nothing')}, wanted {value}",
+        }
+        for name, value in wanted.items()
+        if seen.get(name) != value
+    ]

@@ -1,0 +1,118 @@
+"""The ownership record of a lab, lab.json: written before anything is created, read by whatever removes.
+
+A lab owns what its record names, and nothing else. A record of another boot owns only its files: interfaces,
+namespaces and processes did not survive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ansible.module_utils.lab_host_system import Failed, Process
+
+SCHEMA = "labctl.lab/2"
+T = TypeVar("T")
+
+
+class Files:
+    """Where the files of one lab lie, of whatever kind it is."""
+
+    def __init__(self, state_dir: str, lab: str) -> None:
+        self.state_dir = state_dir
+        self.directory = os.path.join(state_dir, "labs", lab)
+        self.record = os.path.join(self.directory, "lab.json")
+        self.key = os.path.join(self.directory, "id_ed25519")
+        self.known_hosts = os.path.join(self.directory, "known_hosts")
+
+    def pidfile(self, node: str) -> str:
+        return os.path.join(self.directory, f"{node}.pid")
+
+    def log(self, node: str) -> str:
+        return os.path.join(self.directory, f"{node}.log")
+
+    def seed(self, node: str) -> str:
+        """What a node has of its own on top of what all have; holds its host key, so only root reads it."""
+        return os.path.join(self.directory, "seeds", node)
+
+    def process(self, node: str) -> Process | None:
+        """The process that carries a node as its pidfile names it, whether or not it still runs."""
+        try:
+            with open(self.pidfile(node), encoding="utf-8") as file:
+                return Process(**json.load(file))
+        except FileNotFoundError:
+            return None
+
+    def begin(self) -> None:
+        """Make the lab's directory, with one for the seeds that only root reads. What was there before is gone."""
+        self.remove()
+        seeds = self.seed("")
+        os.makedirs(seeds, mode=0o755)
+        os.chmod(seeds, 0o700)
+
+    def remove(self) -> bool:
+        """Remove the lab's directory. Returns whether there was one."""
+        if not os.path.isdir(self.directory):
+            return False
+        shutil.rmtree(self.directory)
+        return True
+
+
+def boot_id() -> str:
+    """The identity of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T], by_hand: str) -> T | None:
+    """What `make` makes of a lab's record; None when there is none.
+
+    Raises Failed for a lab of another kind, and for a record that cannot be understood, with `by_hand` as what to do.
+    """
+    try:
+        with open(files.record, encoding="utf-8") as file:
+            data: Mapping[str, Any] = json.load(file)
+        if data["kind"] != kind:
+            raise Failed(
+                {
+                    "what": f"A lab of this name exists, and is of the kind {data['kind']}, not {kind}.",
+                    "where": files.record,
+                    "seen": str(data["inventory"]),
+                    "hint": "Destroy that one first, or give this one another lab_name.",
+                }
+            )
+        return make(data)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failed(
+            {
+                "what": "The record of a lab cannot be read, so what it owns is not known.",
+                "where": files.record,
+                "seen": f"{type(error).__name__}: {error}",
+                "hint": f"{by_hand}, then remove this directory.",
+            }
+        ) from error
+
+
+def other_labs(state_dir: str, lab: str, kind: str) -> list[str]:
+    """The names of all other labs of a kind that have a record, of whatever boot."""
+    try:
+        names = sorted(os.listdir(os.path.join(state_dir, "labs")))
+    except FileNotFoundError:
+        return []
+    return [name for name in names if name != lab and _kind(Files(state_dir, name)) in (kind, None)]
+
+
+def _kind(files: Files) -> str | None:
+    """The kind of a lab; None where its record is not understood (whoever reads it will say so)."""
+    try:
+        with open(files.record, encoding="utf-8") as file:
+            return str(json.load(file)["kind"])
+    except FileNotFoundError:
+        return ""
+    except (ValueError, KeyError, TypeError):
+        return None

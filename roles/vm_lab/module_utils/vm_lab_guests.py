@@ -1,0 +1,200 @@
+"""The guests of a lab: start, wait until they answer, end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import socket
+import subprocess
+import time
+from dataclasses import asdict
+
+from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.lab_host_seed import write_seed
+from ansible.module_utils.lab_host_system import Failed, Process, kill, pids, process, run, wait_until
+from ansible.module_utils.vm_lab_plan import CABLE, CABLE_MTU, CABLE_PREFIX, HOST, Guest, Plan
+from ansible.module_utils.vm_lab_qemu import KVM, QEMU, command
+from ansible.module_utils.vm_lab_record import GuestFiles, Record
+
+# A guest that listens already, but not to SSH yet, refuses at once: asking costs it more than us.
+ASK_INTERVAL_S = 0.5
+SEED_SIZE = "8M"
+LAST_LINES = 15
+
+
+def own_files(plan: Plan, guest: Guest) -> dict[str, str]:
+    """What a guest has of its own beyond what nodes of any lab have, by path."""
+    names = "".join(f"{other.cable_address} {other.name}\n" for other in plan.guests)
+    cable = f"""
+        [Match]
+        Name={CABLE}
+        [Link]
+        MTUBytes={CABLE_MTU}
+        [Network]
+        Address={guest.cable_address}/{CABLE_PREFIX}
+        LinkLocalAddressing=no
+        IPv6AcceptRA=no
+        ConfigureWithoutCarrier=yes
+    """
+    return {
+        "etc/hosts": f"127.0.0.1 localhost\n{names}",
+        "etc/resolv.conf": "nameserver 10.0.2.3\n",  # QEMU's own, which asks whom the host asks
+        "etc/systemd/network/10-cable0.network": re.sub(r"(?m)^\s+", "", cable),
+        "etc/chrony/chrony.conf": chrony(plan, guest),
+    }
+
+
+def chrony(plan: Plan, guest: Guest) -> str:
+    """The first guest is the lab's clock and the other follows it: their real-time clocks start up to a second apart,
+    and a sample is void from 100 ms on."""
+    first = plan.guests[0]
+    common = "driftfile /var/lib/chrony/drift\nrtcsync\ncmdport 0\n"
+    if guest == first:
+        return f"local stratum 10\nallow {first.cable_address}/{CABLE_PREFIX}\nbindaddress {first.cable_address}\n{common}"
+    return f"server {first.cable_address} iburst minpoll 2 maxpoll 4\nmakestep 0.01 3\nport 0\n{common}"
+
+
+def make_disks(record: Record, files: GuestFiles, guest: Guest) -> None:
+    """The guest's own disk, which stays as it is once it is there, and its seed, which is made for every start."""
+    directory = files.guest(guest.name)
+    os.makedirs(directory, exist_ok=True)
+    if not os.path.exists(files.disk(guest.name)):
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", record.image, files.disk(guest.name)])
+    seed, image = write_seed(files, guest.name, own_files(record.plan, guest)), files.seed_image(guest.name)
+    if os.path.exists(image):
+        os.unlink(image)
+    os.close(os.open(image, os.O_CREAT | os.O_EXCL, 0o600))  # it holds the guest's host key
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal,^orphan_file", "-d", seed, image, SEED_SIZE])
+    for path in (directory, files.disk(guest.name), image):
+        os.chown(path, record.owner, -1)
+
+
+def groups_of(owner: int) -> list[int]:
+    """The groups that let a user's QEMU use KVM."""
+    try:
+        user = pwd.getpwuid(owner)
+    except KeyError:
+        return []
+    mine = os.getgrouplist(user.pw_name, user.pw_gid)
+    return [group for group in mine if os.path.exists(KVM) and group == os.stat(KVM).st_gid]
+
+
+def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
+    """Start QEMU as the lab's owner, in the guest's directory and in a session of its own."""
+    make_disks(record, files, guest)
+    argv, directory = command(record, guest), files.guest(guest.name)
+    with open(files.qemu_log(guest.name), "w", encoding="utf-8") as log:
+        log.write(f"cd {shlex.quote(directory)}\n{shlex.join(argv)}\n")
+        log.flush()
+        child = subprocess.Popen(
+            argv,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            user=record.owner,
+            extra_groups=groups_of(record.owner) if os.geteuid() == 0 else None,
+        )
+    found = process(child.pid)
+    if found is None:
+        raise Failed(not_ready(files, guest, "QEMU ended as soon as it was started"))
+    write_json(files.pidfile(guest.name), asdict(found))
+    return found
+
+
+def of_guest(files: GuestFiles, guest: str) -> list[int]:
+    """The QEMU processes of a guest: the one in its pidfile, and any other that works in its directory, which is what a
+    crash between the start and the pidfile leaves."""
+    known = files.process(guest)
+    found = {known.pid} if known is not None and known.alive else set()
+    for pid in pids():
+        try:
+            where = os.readlink(f"/proc/{pid}/cwd")
+            what = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended while we looked, or is a kernel thread
+        if where == files.guest(guest) and what == QEMU:
+            found.add(pid)
+    return sorted(found)
+
+
+def end(files: GuestFiles, guest: str) -> bool:
+    """End the QEMU of a guest. Returns whether one ran."""
+    ended = kill(of_guest(files, guest))
+    if os.path.exists(files.pidfile(guest)):
+        os.unlink(files.pidfile(guest))
+    return ended > 0
+
+
+def answers(guest: Guest) -> bool:
+    """Whether the guest's SSH server greets. QEMU takes the connection in any case, as soon as it runs."""
+    try:
+        with socket.create_connection((HOST, guest.port), timeout=2) as connection:
+            connection.settimeout(5)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def bring_up(record: Record, files: GuestFiles, timeout_s: int) -> list[str]:
+    """Start the guests whose QEMU does not run, both at once, and wait until all answer. Says which were started."""
+    started = []
+    for guest in record.plan.guests:
+        running = files.process(guest.name)
+        if running is None or not running.alive:
+            end(files, guest.name)
+            start(record, files, guest)
+            started.append(guest.name)
+    deadline = time.monotonic() + timeout_s
+    for guest in record.plan.guests:
+        await_answer(files, guest, deadline, timeout_s)
+    return started
+
+
+def await_answer(files: GuestFiles, guest: Guest, deadline: float, timeout_s: int) -> None:
+    """Wait until a guest answers; the end of its QEMU, and of the time, are failures."""
+
+    def settled() -> bool:
+        running = files.process(guest.name)
+        return running is None or not running.alive or answers(guest)
+
+    in_time = wait_until(settled, deadline - time.monotonic(), ASK_INTERVAL_S)
+    running = files.process(guest.name)
+    if running is None or not running.alive:
+        raise Failed(not_ready(files, guest, "QEMU ended while it booted"))
+    if not in_time:
+        raise Failed(not_ready(files, guest, f"its SSH server does not answer within {timeout_s} s"))
+
+
+def not_ready(files: GuestFiles, guest: Guest, what: str) -> dict[str, str]:
+    said = [tail(files.log(guest.name)), tail(files.qemu_log(guest.name))]
+    return {
+        "what": f"The guest {guest.name} did not come up: {what}.",
+        "where": files.log(guest.name),
+        "seen": "\n".join(filter(None, said)) or "nothing on its serial console",
+        "hint": "The last lines of its console and of QEMU are above. A slow machine may need a larger "
+        "vm_lab_boot_timeout_s; else destroy the lab and create it again.",
+    }
+
+
+def tail(log: str) -> str:
+    """The last lines of a log, what a terminal would not show left out."""
+    if not os.path.exists(log):
+        return ""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f]", "", line).rstrip() for line in file]
+    return "\n".join([line for line in lines if line][-LAST_LINES:])
+
+
+def take_down(files: GuestFiles, guests: list[str]) -> list[str]:
+    """End guests, whatever became of their pidfiles. Says which ran."""
+    return [guest for guest in guests if end(files, guest)]
+
+
+def guests_on_disk(files: GuestFiles) -> list[str]:
+    """The guests that have a directory, whether or not a record names them."""
+    directory = os.path.dirname(files.guest("x"))
+    return sorted(os.listdir(directory)) if os.path.isdir(directory) else []
