@@ -37,6 +37,9 @@ runs_app = typer.Typer(help="What was measured.", no_args_is_help=True)
 app.add_typer(lab_app, name="lab")
 app.add_typer(runs_app, name="runs")
 
+EMULATION = (
+    "warning: the guests are emulated, without KVM: they are slow, and nothing measured on them is a performance result"
+)
 INTERRUPTED = 130  # what typer ends with after Ctrl-C; among labctl's exit codes that is 1
 
 LEFTOVER = "cleared  {node}, where an earlier run left it: {task}"
@@ -165,7 +168,9 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
         live = console.Live()
         created = labs.create(session, lab, _options(become), _show_tasks(live))
         live.clear()
-    console.out(f"lab {created.name}: " + ", ".join(f"{node.name} {node.address}" for node in created.nodes))
+    if created.emulated:
+        console.note(EMULATION)
+    console.out(f"lab {created.name}: " + ", ".join(f"{node.name} {node.place}" for node in created.nodes))
 
 
 @lab_app.command("destroy")
@@ -193,7 +198,7 @@ def lab_list() -> None:
             "lab": lab.name,
             "kind": lab.kind,
             "state": lab.state,
-            "nodes": " ".join(f"{n.name}={n.address}" for n in lab.nodes),
+            "nodes": " ".join(f"{n.name}={n.place}" for n in lab.nodes),
         }
         for lab in labs.list_labs()
     ]
@@ -380,18 +385,21 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, accept_drift: bo
 
 
 def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> Look:
-    """The lab as it is with nothing deployed; a local lab that is missing or bare is created and provisioned first."""
+    """The lab as it is with nothing deployed; one of this machine that is missing or bare is made and provisioned."""
     from labctl import lab as labs
+    from labctl import lock
     from labctl import workflow
 
     live = console.Live()
-    if inventory.kind == "local" and not labs.is_up(inventory.name):
+    if inventory.kind in lock.MADE_HERE and not labs.is_up(inventory.name):
         live.line(f"{live.elapsed}  creating lab {inventory.name}")
-        labs.create(session, str(inventory.path), options, _show_tasks(live))
+        created = labs.create(session, str(inventory.path), options, _show_tasks(live))
+        if created.emulated:
+            live.line(EMULATION)
     seen = workflow.look(session, inventory, options, _show_tasks(live, LEFTOVER), playbook="clear.yml")
     seen.outcome.require()
     if not workflow.is_provisioned(seen):
-        if inventory.kind != "local":
+        if inventory.kind not in lock.MADE_HERE:
             problem = Problem("the lab is not provisioned", str(inventory.path), hint="labctl provision")
             raise LabctlError(problem)
         live.line(f"{live.elapsed}  provisioning lab {inventory.name}")

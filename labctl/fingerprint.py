@@ -86,6 +86,11 @@ class Fingerprint:
         return next((values[name] for values in scopes.values() if name in values), None)
 
     @property
+    def emulated(self) -> bool:
+        """Whether the processor is a program: systemd-detect-virt says "qemu" for QEMU without KVM (TCG)."""
+        return self.text("machine", "vm") == "qemu"
+
+    @property
     def kernel_version(self) -> tuple[int, int] | None:
         """Major and minor of the running kernel."""
         numbers = (self.text("kernel", "release") or "").split("-")[0].split(".")

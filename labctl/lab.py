@@ -54,6 +54,11 @@ class LabNode:
     pidfile: str
     log: str
 
+    @property
+    def place(self) -> str:
+        """Where it is reached, for people."""
+        return self.address if self.port == 22 else f"{self.address}:{self.port}"
+
 
 @dataclass(frozen=True)
 class LocalLab:
@@ -97,6 +102,11 @@ class Lab:
     nodes: tuple[LabNode, ...]
     local: LocalLab | None
     vm: VmLab | None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its processors are programs: nothing measured there is a result."""
+        return self.vm is not None and self.vm.accelerator == "tcg"
 
     @property
     def state(self) -> LabState:

@@ -24,6 +24,8 @@ from labctl.errors import LabctlError, Problem
 from labctl.records import decode, encode
 
 SHARED = Path("/run/lock")
+# The kinds of labs that labctl makes on this machine, each known there by its name.
+MADE_HERE = ("local", "vm")
 ADDRESS = ("ansible_host", "ansible_port")
 
 
@@ -74,11 +76,12 @@ class LabLock:
 
 
 def key(name: str, kind: str, nodes: Mapping[str, Mapping[str, object]]) -> str:
-    """What a lab is locked by: a local lab's name is its own on a machine, other labs are the nodes they consist of.
+    """What a lab is locked by: the name of a lab that labctl made on this machine is its own, other labs are the nodes
+    they consist of.
 
     `nodes` maps the names of its ends to their host variables.
     """
-    if kind == "local":
+    if kind in MADE_HERE:
         return f"lab-{name}"
     addresses = sorted([str(variables.get(word, node)) for word in ADDRESS] for node, variables in nodes.items())
     return "nodes-" + hashlib.sha256(json.dumps(addresses).encode()).hexdigest()[:16]

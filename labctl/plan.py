@@ -27,13 +27,17 @@ SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start beh
 
 @dataclass(frozen=True)
 class LabFacts:
-    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node."""
+    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
+
+    `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
+    """
 
     name: str
     kind: str
     client: str
     server: str
     threads: int
+    emulated: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from labctl.plan import Plan, to_json
 from labctl.tables import Style, Table, as_csv, counted, document, duration, style_of
 
 QUICK = "quick look, not a result"
+EMULATED = "emulated processors (QEMU without KVM): not a performance result"
 ROUNDS_SHOWN = 12
 
 
@@ -29,7 +30,12 @@ def _head(plan: Plan) -> str:
     size = [counted(len(plan.setups), "setup"), counted(len(plan.cells), "cell"), samples]
     size.append(counted(len(plan.visits), "deployment"))
     lines = [f"Plan for lab {plan.lab.name}: {', '.join(size)}", f"Estimated time: {duration(plan.estimated_s)}"]
-    return "\n".join([QUICK, *lines] if plan.quick else lines)
+    return "\n".join([*marks(plan.quick, plan.lab.emulated), *lines])
+
+
+def marks(quick: bool, emulated: bool) -> list[str]:
+    """Why the numbers of a run are no result, in words; empty where they may be one."""
+    return [mark for mark, applies in ((QUICK, quick), (EMULATED, emulated)) if applies]
 
 
 def _setups(plan: Plan) -> Table:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from labctl.history import History
-from labctl.plan_tables import QUICK
+from labctl.plan_tables import marks
 from labctl.ratios import Comparison
 from labctl.sample import Flag, Latency, LatencyRange, Range, Sample, Status
 from labctl.stats import MIN_ROUNDS
@@ -64,7 +64,7 @@ def _head(summary: Summary) -> str:
     counts += f", {sum(row.failed for row in rows)} failed, {planned - taken} not taken"
     rounds = counted(summary.rounds, "round")
     head = f"Run {summary.run}: {counted(planned, 'sample')} of {summary.duration_s:g} s in {rounds}: {counts}"
-    return f"{QUICK}\n{head}" if summary.quick else head
+    return "\n".join([*marks(summary.quick, summary.emulated), head])
 
 
 def _rates(rows: list[Row]) -> Table:
@@ -224,6 +224,7 @@ def _record(summary: Summary, row: Row) -> dict[str, Value]:
     return {
         "run": summary.run,
         "quick": summary.quick,
+        "emulated": summary.emulated,
         "cell": row.cell,
         "setup": row.setup,
         "workload": row.workload,

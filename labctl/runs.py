@@ -14,7 +14,7 @@ from labctl import plan as planning
 from labctl import status as statuses
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.plan import Plan
-from labctl.plan_tables import QUICK
+from labctl.plan_tables import marks
 from labctl.records import suggestion
 from labctl.runfolder import RunFolder, read_json
 from labctl.status import RunState, Status
@@ -106,7 +106,7 @@ def list_rows(directory: Path | None = None) -> list[dict[str, Value]]:
 
 def _list_row(run: Run) -> dict[str, Value]:
     plan, status = run.plan, run.status
-    notes = [QUICK] if plan and plan.quick else []
+    notes = marks(plan.quick, plan.lab.emulated) if plan else []
     notes += [f"{problem.what} ({problem.where})" for problem in run.problems]
     return {
         "run": run.id,
@@ -144,7 +144,7 @@ def describe(reference: str, directory: Path | None = None) -> str:
         for visit in status.visits
         for failure in visit.failures
     ]
-    head = f"run {run.id}" + (f": {QUICK}" if plan.quick else "")
+    head = ": ".join([f"run {run.id}", *marks(plan.quick, plan.lab.emulated)])
     return "\n".join([head, *lines, *failures])
 
 

@@ -73,13 +73,14 @@ class Unusable:
 class Summary:
     """A run as rows, in the plan's order. `reference` is the setup all were compared with, where one was named.
 
-    `shared_kernel` says whether the nodes are one machine; null where no sample could tell.
+    `emulated` as in the plan. `shared_kernel` says whether the nodes are one machine; null where no sample could tell.
     """
 
     schema: Literal["labctl.summary/1"]
     run: str
     lab: str
     quick: bool
+    emulated: bool
     rounds: int
     repeat: int
     duration_s: float
@@ -120,6 +121,7 @@ def summarise(
         run=plan.id,
         lab=plan.lab.name,
         quick=plan.quick,
+        emulated=plan.lab.emulated,
         rounds=plan.rounds,
         repeat=plan.repeat,
         duration_s=plan.duration_s,

@@ -77,7 +77,8 @@ def facts(lab: Inventory, seen: Look) -> LabFacts:
     known = [count for count in threads if count]
     if len(known) < 2:
         raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
-    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known))
+    emulated = any(fingerprint.emulated for fingerprint in seen.fingerprints.values())
+    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known), emulated)
 
 
 def plan(options: MatrixOptions, lab: LabFacts) -> Plan:

@@ -25,6 +25,7 @@ fi
 echo 'LABEL=rootfs / ext4 errors=remount-ro 0 1' > "$tree/etc/fstab"
 
 # --- boot loader: this GRUB loads the grub.cfg that update-grub writes in the guest when a kernel is installed there
+# tsc=reliable: an emulated guest would distrust its time stamp counters, which are the host's clock, and ask a slow HPET.
 cat > "$tree/etc/default/grub" <<'CONF'
 GRUB_DEFAULT=saved
 GRUB_TIMEOUT=0
@@ -33,7 +34,7 @@ GRUB_DISABLE_OS_PROBER=true
 GRUB_DISABLE_RECOVERY=true
 GRUB_TERMINAL=serial
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
-GRUB_CMDLINE_LINUX="console=ttyS0,115200"
+GRUB_CMDLINE_LINUX="console=ttyS0,115200 tsc=reliable"
 CONF
 grub="$tree/boot/grub"
 install -d "$grub"
@@ -57,7 +58,7 @@ serial --unit=0 --speed=115200
 terminal_output serial
 set timeout=0
 menuentry 'Debian GNU/Linux, with Linux $release' {
-	linux /boot/vmlinuz-$release root=LABEL=rootfs ro console=ttyS0,115200
+	linux /boot/vmlinuz-$release root=LABEL=rootfs ro console=ttyS0,115200 tsc=reliable
 	initrd /boot/initrd.img-$release
 }
 CONF
@@ -104,4 +105,11 @@ ExecStart=/usr/local/sbin/labctl-seed
 WantedBy=sysinit.target
 CONF
 systemctl --root="$tree" --quiet enable labctl-seed.service systemd-networkd.service chrony.service
-systemctl --root="$tree" --quiet mask systemd-networkd-wait-online.service getty@tty1.service nftables.service
+
+# --- what costs an emulated boot seconds, or minutes on a busy machine, and no guest needs
+systemctl --root="$tree" --quiet mask getty.target serial-getty@.service systemd-logind.service \
+	systemd-networkd-wait-online.service systemd-pstore.service systemd-timesyncd.service \
+	systemd-update-utmp.service systemd-update-utmp-runlevel.service e2scrub_reap.service modprobe@.service \
+	dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount nftables.service
+printf 'blacklist %s\n' ccp cfg80211 drm evdev floppy i2c_i801 iTCO_wdt kvm_amd kvm_intel lpc_ich pcspkr psmouse \
+	serio_raw sr_mod > "$tree/etc/modprobe.d/labctl.conf"

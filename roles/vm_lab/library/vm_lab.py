@@ -25,7 +25,7 @@ options:
   image: {type: path, description: The image that both disks start from.}
   accelerator: {type: str, choices: [kvm, tcg], description: How guests run.}
   cpu: {type: str, description: Model of the processor for QEMU.}
-  timeout_s: {type: int, default: 300, description: How long a boot may take.}
+  timeout_s: {type: int, default: 600, description: How long a boot may take.}
 author: labctl
 """
 
@@ -134,7 +134,7 @@ def main() -> None:
             "image": {"type": "path"},
             "accelerator": {"type": "str", "choices": ["kvm", "tcg"]},
             "cpu": {"type": "str"},
-            "timeout_s": {"type": "int", "default": 300},
+            "timeout_s": {"type": "int", "default": 600},
         },
         required_if=[("state", "present", (*arguments, "accelerator", "cpu"))],
     )

@@ -22,6 +22,8 @@ from ansible.module_utils.vm_lab_record import GuestFiles, Record
 ASK_INTERVAL_S = 0.5
 SEED_SIZE = "8M"
 LAST_LINES = 15
+# After these words on its console a guest will not come up any more, however long one waits.
+LOST = ("Kernel panic", "No bootable device", "grub rescue>", "Give root password for maintenance")
 
 
 def own_files(plan: Plan, guest: Guest) -> dict[str, str]:
@@ -84,6 +86,8 @@ def groups_of(owner: int) -> list[int]:
 def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
     """Start QEMU as the lab's owner, in the guest's directory and in a session of its own."""
     make_disks(record, files, guest)
+    if os.path.exists(files.log(guest.name)):
+        os.unlink(files.log(guest.name))  # of the start before: QEMU appends to it, so that reboots stay in it
     argv, directory = command(record, guest), files.guest(guest.name)
     with open(files.qemu_log(guest.name), "w", encoding="utf-8") as log:
         log.write(f"cd {shlex.quote(directory)}\n{shlex.join(argv)}\n")
@@ -157,16 +161,32 @@ def bring_up(record: Record, files: GuestFiles, timeout_s: int) -> list[str]:
 def await_answer(files: GuestFiles, guest: Guest, deadline: float, timeout_s: int) -> None:
     """Wait until a guest answers; the end of its QEMU, and of the time, are failures."""
 
-    def settled() -> bool:
+    def runs() -> bool:
         running = files.process(guest.name)
-        return running is None or not running.alive or answers(guest)
+        return running is not None and running.alive
 
-    in_time = wait_until(settled, deadline - time.monotonic(), ASK_INTERVAL_S)
-    running = files.process(guest.name)
-    if running is None or not running.alive:
+    in_time = wait_until(
+        lambda: not runs() or lost(files, guest) is not None or answers(guest),
+        deadline - time.monotonic(),
+        ASK_INTERVAL_S,
+    )
+    words = lost(files, guest)
+    if words is not None:
+        raise Failed(not_ready(files, guest, f"its console says {words!r}"))
+    if not runs():
         raise Failed(not_ready(files, guest, "QEMU ended while it booted"))
     if not in_time:
         raise Failed(not_ready(files, guest, f"its SSH server does not answer within {timeout_s} s"))
+
+
+def lost(files: GuestFiles, guest: Guest) -> str | None:
+    """The words on a guest's console that say that it will not come up; None where there are none."""
+    try:
+        with open(files.log(guest.name), encoding="utf-8", errors="replace") as file:
+            said = file.read()
+    except FileNotFoundError:
+        return None
+    return next((words for words in LOST if words in said), None)
 
 
 def not_ready(files: GuestFiles, guest: Guest, what: str) -> dict[str, str]:
