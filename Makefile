@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 VM_SCENARIOS := kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo lint format test molecule destroy clean
+.PHONY: help setup setup-dev demo lint format test molecule acceptance destroy clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
@@ -37,13 +37,16 @@ format: setup-dev ## let ruff write what `make lint` asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## lint, every test, every scenario; those of the local lab need root or sudo
-	$(BIN)/pytest
+test: lint ## lint, every test and scenario but those of the vm lab; those of the local lab need root or sudo
+	$(BIN)/pytest -m 'not acceptance'
 	@$(MAKE) --no-print-directory molecule
 
 # Ansible refuses a standard input in non-blocking mode, as some terminals and CI systems have it.
 molecule: setup-dev ## the roles' scenarios on a local lab; one of them: make molecule SCENARIO=netperf
 	$(BIN)/molecule test --no-command-borders $(if $(SCENARIO),-s $(SCENARIO),--all $(VM_SCENARIOS:%=--exclude %)) </dev/null
+
+acceptance: setup-dev ## the tests on virtual machines: a quarter of an hour, with root or sudo
+	$(BIN)/pytest -m acceptance
 
 destroy: setup ## remove the local lab and all that belongs to it
 	$(BIN)/labctl lab destroy

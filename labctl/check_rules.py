@@ -233,7 +233,7 @@ def virtualization(node: Node) -> Verdict:
     hypervisor = "hypervisor" in (node.seen.items("cpu", "flags") or ())
     seen = machine or ("a hypervisor of unknown kind" if hypervisor else "none")
     if node.seen.emulated:
-        return Verdict(Level.WARNING, "qemu without KVM: emulated, nothing measured here is a result", wanted="kvm or none")
+        return Verdict(Level.WARNING, "qemu without KVM: nothing measured here is a result", wanted="kvm, or none")
     return _judge(seen == "none" or node.kind != "metal", seen, wanted="none" if node.kind == "metal" else "known")
 
 

@@ -184,7 +184,7 @@ def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
         live = console.Live()
         labs.destroy(session, lab, _options(become), _show_tasks(live))
         live.clear()
-    console.out(f"lab {lab}: nothing is left, the host's kernel settings are as before")
+    console.out(f"lab {lab}: nothing is left of it on this machine")
 
 
 @lab_app.command("list")
@@ -387,8 +387,7 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, accept_drift: bo
 def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> Look:
     """The lab as it is with nothing deployed; one of this machine that is missing or bare is made and provisioned."""
     from labctl import lab as labs
-    from labctl import lock
-    from labctl import workflow
+    from labctl import lock, workflow
 
     live = console.Live()
     if inventory.kind in lock.MADE_HERE and not labs.is_up(inventory.name):

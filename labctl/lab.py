@@ -74,8 +74,11 @@ class LocalLab:
 
 @dataclass(frozen=True)
 class VmLab:
-    """What only a vm lab has. `accelerator` is kvm, or tcg where guests are emulated; `disk` and `monitor` (QMP) are
-    paths by node, `owner` the user id that runs QEMU."""
+    """What only a vm lab has.
+
+    `accelerator` is kvm, or tcg where guests are emulated; `disk` and `monitor` (QMP) are paths by node, `owner` is the
+    user id that runs QEMU.
+    """
 
     accelerator: str
     cpu: str

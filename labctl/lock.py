@@ -76,8 +76,7 @@ class LabLock:
 
 
 def key(name: str, kind: str, nodes: Mapping[str, Mapping[str, object]]) -> str:
-    """What a lab is locked by: the name of a lab that labctl made on this machine is its own, other labs are the nodes
-    they consist of.
+    """What a lab is locked by: its name where labctl made it on this machine, else the nodes it consists of.
 
     `nodes` maps the names of its ends to their host variables.
     """

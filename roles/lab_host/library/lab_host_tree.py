@@ -16,7 +16,7 @@ options:
   keyring: {type: str, default: "", description: Keyring of the archive instead of Debian's.}
   components: {type: list, elements: str, default: [], description: Components of the archive.}
   packages: {type: list, elements: str, required: true, description: Packages of the tree.}
-  customise: {type: list, elements: path, required: true, description: Scripts run with a stage and the tree as arguments.}
+  customise: {type: list, elements: path, required: true, description: Scripts run as SCRIPT STAGE TREE.}
 author: labctl
 """
 

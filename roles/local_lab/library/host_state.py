@@ -23,8 +23,8 @@ modules: {type: list, description: Modules the kernel loaded since, by itself; r
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.local_lab_host_state import compare, record
 from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.local_lab_host_state import compare, record
 
 
 def main() -> None:

@@ -43,16 +43,16 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.local_lab_boot import described
 from ansible.module_utils.lab_host_files import locked
-from ansible.module_utils.local_lab_host_state import record as record_host_state
 from ansible.module_utils.lab_host_keys import make_keys
 from ansible.module_utils.lab_host_record import boot_id
+from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.local_lab_boot import described
+from ansible.module_utils.local_lab_host_state import record as record_host_state
 from ansible.module_utils.local_lab_network import build, remove
 from ansible.module_utils.local_lab_nodes import bring_up, take_down
 from ansible.module_utils.local_lab_plan import plan
 from ansible.module_utils.local_lab_record import LocalFiles, Record, others, read, required, write
-from ansible.module_utils.lab_host_system import Failed
 
 
 def record(params: dict[str, Any]) -> bool:

@@ -34,13 +34,13 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lab_host_checks import Problems, lacking_packages, machine_problems
+from ansible.module_utils.lab_host_record import boot_id
+from ansible.module_utils.lab_host_system import Failed, run
 from ansible.module_utils.local_lab_boot import members
 from ansible.module_utils.local_lab_nodes import inotify_problems
 from ansible.module_utils.local_lab_plan import Plan, plan, wrong_arguments
 from ansible.module_utils.local_lab_record import others, read
-from ansible.module_utils.lab_host_checks import Problems, lacking_packages, machine_problems
-from ansible.module_utils.lab_host_record import boot_id
-from ansible.module_utils.lab_host_system import Failed, run
 
 NETNS_DIRECTORY = "/run/netns"
 # In namespaces of their own, so that the host sees neither the mounts nor the interfaces.

@@ -19,12 +19,12 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.local_lab_links import CABLE, offloads_on
-from ansible.module_utils.local_lab_plan import Node
 from ansible.module_utils.lab_host_keys import answers, ask
 from ansible.module_utils.lab_host_record import Files
-from ansible.module_utils.local_lab_record import required
 from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.local_lab_links import CABLE, offloads_on
+from ansible.module_utils.local_lab_plan import Node
+from ansible.module_utils.local_lab_record import required
 
 # Each line writes back what it has read, so that nothing changes where it should not have been possible.
 QUESTIONS = f"""

@@ -6,8 +6,8 @@ import json
 import os
 from typing import Any
 
-from ansible.module_utils.local_lab_plan import Node, Plan
 from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.local_lab_plan import Node, Plan
 
 MANAGEMENT = "mgmt0"
 CABLE = "cable0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ansible.module_utils.lab_host_system import kill, processes_in_namespace
 from ansible.module_utils.local_lab_forwarding import release_uplink, set_forwarding, use_uplink
 from ansible.module_utils.local_lab_links import (
     create_cable,
@@ -19,7 +20,6 @@ from ansible.module_utils.local_lab_links import (
     remove_table,
 )
 from ansible.module_utils.local_lab_record import LocalFiles, Record
-from ansible.module_utils.lab_host_system import kill, processes_in_namespace
 
 
 def build(record: Record, files: LocalFiles) -> list[str]:

@@ -10,20 +10,8 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 
-from ansible.module_utils.local_lab_boot import (
-    Options,
-    control_groups,
-    members,
-    own_files,
-    remove_control_groups,
-    start_script,
-    systemd_runs_host,
-)
 from ansible.module_utils.lab_host_files import write_json
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.local_lab_links import netns_path
-from ansible.module_utils.local_lab_plan import Node
-from ansible.module_utils.local_lab_record import LocalFiles, Record
 from ansible.module_utils.lab_host_system import (
     Failed,
     Process,
@@ -33,6 +21,18 @@ from ansible.module_utils.lab_host_system import (
     run,
     wait_until,
 )
+from ansible.module_utils.local_lab_boot import (
+    Options,
+    control_groups,
+    members,
+    own_files,
+    remove_control_groups,
+    start_script,
+    systemd_runs_host,
+)
+from ansible.module_utils.local_lab_links import netns_path
+from ansible.module_utils.local_lab_plan import Node
+from ansible.module_utils.local_lab_record import LocalFiles, Record
 
 # What the systemd and the D-Bus of a booting node take of the instances that the kernel grants to root; all nodes of
 # all labs, and the host's own services, share them, and a node that gets none hangs in its boot.

@@ -78,12 +78,16 @@ LinkLocalAddressing=no
 IPv6AcceptRA=no
 CONF
 
-# --- what is a guest's own comes on a second, read-only disk: any kernel that finds its root file system can read it
+# --- what is a guest's own comes on a second, read-only disk: any kernel that finds its root file system can read it, and
+# udev, which takes minutes on a busy machine that emulates, is not waited for
 cat > "$tree/usr/local/sbin/labctl-seed" <<'CONF'
 #!/bin/sh
 set -eu
+for block in /sys/block/vd*; do
+	[ "$(cat "$block/serial")" != labctl-seed ] || device=/dev/${block##*/}
+done
 install -d -m 700 /run/labctl-seed
-mount -t ext4 -o ro /dev/disk/by-id/virtio-labctl-seed /run/labctl-seed
+mount -t ext4 -o ro "$device" /run/labctl-seed
 cp -a /run/labctl-seed/etc /run/labctl-seed/root /
 umount /run/labctl-seed
 cat /etc/hostname > /proc/sys/kernel/hostname
@@ -93,8 +97,7 @@ cat > "$tree/etc/systemd/system/labctl-seed.service" <<'CONF'
 [Unit]
 Description=What the lab gives this guest: name, keys, addresses
 DefaultDependencies=no
-Requires=dev-disk-by\x2did-virtio\x2dlabctl\x2dseed.device
-After=dev-disk-by\x2did-virtio\x2dlabctl\x2dseed.device local-fs.target
+After=systemd-remount-fs.service
 Before=sysinit.target network-pre.target systemd-networkd.service
 Wants=network-pre.target
 [Service]
@@ -111,5 +114,8 @@ systemctl --root="$tree" --quiet mask getty.target serial-getty@.service systemd
 	systemd-networkd-wait-online.service systemd-pstore.service systemd-timesyncd.service \
 	systemd-update-utmp.service systemd-update-utmp-runlevel.service e2scrub_reap.service modprobe@.service \
 	dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount nftables.service
+# systemd gives up on what takes 90 s, and an emulated guest may.
+install -d "$tree/etc/systemd/system.conf.d"
+printf '[Manager]\nDefaultTimeoutStartSec=10min\n' > "$tree/etc/systemd/system.conf.d/labctl.conf"
 printf 'blacklist %s\n' ccp cfg80211 drm evdev floppy i2c_i801 iTCO_wdt kvm_amd kvm_intel lpc_ich pcspkr psmouse \
 	serio_raw sr_mod > "$tree/etc/modprobe.d/labctl.conf"

@@ -38,7 +38,7 @@ FORMAT = 1
 SECTOR = 512
 PARTITION_SECTOR = 2048
 GRUB = "boot/grub/i386-pc"
-# Named one by one: what mke2fs enables by itself differs from host to host, and older kernels and GRUBs refuse the latest.
+# Named one by one: what mke2fs enables by itself differs from host to host, and older kernels refuse the latest.
 FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,"
     "dir_nlink,extra_isize,metadata_csum"

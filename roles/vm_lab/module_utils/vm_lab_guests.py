@@ -54,7 +54,9 @@ def chrony(plan: Plan, guest: Guest) -> str:
     first = plan.guests[0]
     common = "driftfile /var/lib/chrony/drift\nrtcsync\ncmdport 0\n"
     if guest == first:
-        return f"local stratum 10\nallow {first.cable_address}/{CABLE_PREFIX}\nbindaddress {first.cable_address}\n{common}"
+        return (
+            f"local stratum 10\nallow {first.cable_address}/{CABLE_PREFIX}\nbindaddress {first.cable_address}\n{common}"
+        )
     return f"server {first.cable_address} iburst minpoll 2 maxpoll 4\nmakestep 0.01 3\nport 0\n{common}"
 
 

@@ -78,9 +78,7 @@ def _trial(kernel: str, cpu: str) -> str | None:
     machine = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35", "-m", "256"]
     boot = ["-kernel", kernel, "-append", "console=ttyS0,115200", "-serial", "stdio"]
     argv = [QEMU, *machine, "-accel", "kvm", "-cpu", cpu, *boot]
-    with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as trial:
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as trial:
         assert trial.stdout is not None  # noqa: S101 - it is a pipe
         said, deadline = b"", time.monotonic() + PROBE_S
         try:
@@ -104,12 +102,15 @@ def command(record: Record, guest: Guest) -> list[str]:
     accel = "tcg,thread=multi" if record.accelerator == "tcg" else record.accelerator
     disk = "driver=qcow2,node-name=disk,file.driver=file,file.filename=disk.qcow2,cache.direct=off,cache.no-flush=on"
     seed = "driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=seed.img"
-    cable = f"dgram,id=cable,local.type=unix,local.path=cable.sock,remote.type=unix,remote.path=../{peer.name}/cable.sock"
+    cable = (
+        f"dgram,id=cable,local.type=unix,local.path=cable.sock,remote.type=unix,remote.path=../{peer.name}/cable.sock"
+    )
     return [
         QEMU,
         *("-name", f"labctl-{plan.name}-{guest.name}"),
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-machine", "q35", "-accel", accel, "-cpu", record.cpu),
+        # graphics=off: firmware and boot loader speak on the serial console too, so that its log tells what went wrong.
+        *("-machine", "q35,graphics=off", "-accel", accel, "-cpu", record.cpu),
         *("-smp", str(plan.vcpus), "-m", str(plan.memory_mib)),
         *("-blockdev", f"{disk},discard=unmap", "-device", "virtio-blk-pci,drive=disk,serial=labctl-root,bootindex=0"),
         *("-blockdev", seed, "-device", "virtio-blk-pci,drive=seed,serial=labctl-seed"),
