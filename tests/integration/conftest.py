@@ -68,11 +68,15 @@ def impatient(lab: ProvisionedLab, tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class ProvisionedLab:
-    """The lab for tests that need nodes: its inventory, its record, and an open session to run playbooks in."""
+    """The lab for tests that need nodes: its inventory, its record, and an open session to run playbooks in.
+
+    A command on a node may take `answer_s` seconds.
+    """
 
     inventory: Inventory
     record: labs.Lab
     session: Session
+    answer_s: float = 30.0
 
     def command(self, node: str, *words: str) -> list[str]:
         """Return the command line that runs words on a node."""
@@ -85,7 +89,7 @@ class ProvisionedLab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=self.answer_s,
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode != 255, f"ssh to {node}: {done.stderr}"

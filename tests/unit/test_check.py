@@ -262,3 +262,17 @@ def test_rows_come_worst_first_and_by_level() -> None:
     assert check.table_rows(found, [Level.ERROR]) == (
         ("error", "both", "MTU", "the same at both ends", "link.mtu: 1500 / 9000", check.PAIRS[0].action),
     )
+
+
+def test_emulated_guests_are_told_and_others_are_not() -> None:
+    emulated = [
+        finding for finding in bad("vm", seen(both=put("machine.vm", "qemu"))) if finding.subject == "virtual machine"
+    ]
+    assert [(finding.node, finding.level) for finding in emulated] == [
+        ("node1", Level.WARNING),
+        ("node2", Level.WARNING),
+    ]
+    assert "without KVM" in emulated[0].seen
+    kvm = bad("vm", seen(both=put("machine.vm", "kvm")))
+    assert [finding for finding in kvm if finding.subject == "virtual machine"] == []
+    assert not any(fingerprint.emulated for fingerprint in seen().values())

@@ -13,7 +13,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
-ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / "local_lab" / "module_utils"))
+for role in ("lab_host", "local_lab"):
+    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
 apt = importlib.import_module("ansible.module_utils.lab_host_apt")
 boot = importlib.import_module("ansible.module_utils.local_lab_boot")
 host_state = importlib.import_module("ansible.module_utils.local_lab_host_state")

@@ -86,4 +86,5 @@ def test_a_lab_of_servers_is_locked_by_its_servers() -> None:
     other: dict[str, dict[str, object]] = {**nodes, "b": {"ansible_host": "10.0.0.3"}}
     assert lock.key("metal", "metal", nodes) == lock.key("other", "metal", {**nodes})
     assert lock.key("metal", "metal", nodes) != lock.key("metal", "metal", other)
-    assert lock.key("local", "local", nodes) == lock.key("local", "local", renamed) == "lab-local"
+    for kind in ("local", "vm"):
+        assert lock.key("mine", kind, nodes) == lock.key("mine", kind, renamed) == "lab-mine"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -38,6 +39,12 @@ def test_a_quick_plan_says_so_and_notes_what_was_settled(small_catalog: Catalog,
     text = plan_tables(quick)
     assert text.startswith("quick look, not a result\n")
     golden("plan.quick.txt", text)
+
+
+def test_a_plan_for_emulated_nodes_says_so_and_so_does_its_file(plan: Plan) -> None:
+    emulated = replace(plan, lab=replace(plan.lab, emulated=True))
+    assert plan_tables(emulated).startswith("emulated processors (QEMU without KVM): not a performance result\n")
+    assert from_json(json.loads(plan_tables(emulated, "json")), "stdout").lab.emulated
 
 
 def test_no_line_is_wider_than_the_width(plan: Plan) -> None:

@@ -57,6 +57,16 @@ def test_a_quick_look_says_so_first(quick: Summary, golden: Golden) -> None:
     golden("report.quick.txt", text)
 
 
+def test_a_report_from_emulated_nodes_says_so_first(small_catalog: Catalog) -> None:
+    plan = plan_of(small_catalog, variant="pods", quick=True)
+    emulated = replace(plan, lab=replace(plan.lab, emulated=True))
+    summary = summarise(emulated, samples_of(emulated))
+    both = "quick look, not a result\nemulated processors (QEMU without KVM): not a performance result\n"
+    assert summary_tables(summary).startswith(both)
+    rows = list(csv.DictReader(io.StringIO(summary_tables(summary, "csv"))))
+    assert {row["emulated"] for row in rows} == {"true"}
+
+
 def test_no_line_is_wider_than_the_width(full: Summary, quick: Summary) -> None:
     for summary in (full, quick):
         assert max(len(line) for line in summary_tables(summary).splitlines()) <= WIDTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
@@ -147,6 +148,17 @@ def test_when_all_are_damaged_there_is_no_latest(make: Make, tmp_path: Path) -> 
     (make("a") / "plan.json").unlink()
     with pytest.raises(UsageError, match="every run is damaged"):
         runs.find("latest", tmp_path)
+
+
+def test_a_run_on_emulated_nodes_is_listed_and_described_as_such(make: Make, tmp_path: Path) -> None:
+    path = make("a") / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["lab"]["emulated"] = True
+    path.write_text(json.dumps(plan))
+    marks = ("quick look, not a result", "emulated processors (QEMU without KVM): not a performance result")
+    (row,) = runs.list_rows(tmp_path)
+    assert row["note"] == "; ".join(marks)
+    assert runs.describe("a", tmp_path).splitlines()[0] == ": ".join(["run a", *marks])
 
 
 def test_a_run_is_described_with_its_failures(make: Make, tmp_path: Path) -> None:

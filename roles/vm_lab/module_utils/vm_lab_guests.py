@@ -91,9 +91,10 @@ def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
     if os.path.exists(files.log(guest.name)):
         os.unlink(files.log(guest.name))  # of the start before: QEMU appends to it, so that reboots stay in it
     argv, directory = command(record, guest), files.guest(guest.name)
+    with open(files.start_script(guest.name), "w", encoding="utf-8") as script:
+        what = f"# Starts {guest.name} of the lab {record.plan.name}; written by labctl."
+        script.write(f"#!/bin/sh\n{what}\ncd {shlex.quote(directory)}\nexec {shlex.join(argv)}\n")
     with open(files.qemu_log(guest.name), "w", encoding="utf-8") as log:
-        log.write(f"cd {shlex.quote(directory)}\n{shlex.join(argv)}\n")
-        log.flush()
         child = subprocess.Popen(
             argv,
             cwd=directory,
@@ -197,7 +198,7 @@ def not_ready(files: GuestFiles, guest: Guest, what: str) -> dict[str, str]:
         "what": f"The guest {guest.name} did not come up: {what}.",
         "where": files.log(guest.name),
         "seen": "\n".join(filter(None, said)) or "nothing on its serial console",
-        "hint": "The last lines of its console and of QEMU are above. A slow machine may need a larger "
+        "hint": "These are the last lines of its console, and of QEMU if it said any. A slow machine may need a larger "
         "vm_lab_boot_timeout_s; else destroy the lab and create it again.",
     }
 
@@ -207,7 +208,7 @@ def tail(log: str) -> str:
     if not os.path.exists(log):
         return ""
     with open(log, encoding="utf-8", errors="replace") as file:
-        lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f]", "", line).rstrip() for line in file]
+        lines = [re.sub(r"\x1b(\[[0-9;?]*[a-zA-Z]|M)|[\x00-\x08\x0b-\x1f]", "", line).rstrip() for line in file]
     return "\n".join([line for line in lines if line][-LAST_LINES:])
 
 

@@ -41,6 +41,10 @@ class GuestFiles(Files):
     def qemu_log(self, node: str) -> str:
         return os.path.join(self.guest(node), "qemu.log")
 
+    def start_script(self, node: str) -> str:
+        """QEMU's command line, for a person to read and run."""
+        return os.path.join(self.guest(node), "start.sh")
+
     def disk(self, node: str) -> str:
         return os.path.join(self.guest(node), "disk.qcow2")
 

@@ -1,0 +1,61 @@
+"""What acceptance tests share: one vm lab for all of them, created before the first and gone after the last.
+
+Its guests are emulated where KVM does not work, so every boot counts: a test puts back what it changes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labctl import lab as labs
+from labctl import paths
+from labctl.play import Session, load_inventory
+from tests.integration.conftest import ProvisionedLab
+
+# Name and first port of the lab; another checkout that tests on this machine at the same time sets both.
+VM_NAME = os.environ.get("LABCTL_TEST_VM_NAME", "test-vm")
+VM_PORT = int(os.environ.get("LABCTL_TEST_VM_PORT", "22910"))
+
+SHIPPED = Path(__file__).resolve().parent.parent.parent / "inventories" / "vm"
+# An emulated guest on a busy machine takes its time to answer.
+ANSWER_S = 120.0
+
+
+def copy_vm_inventory(directory: Path, name: str, port: int, **values: object) -> Path:
+    """Return a copy of the shipped vm lab, changed as its comments tell users to; `values` are further variables."""
+    shutil.copytree(SHIPPED, directory)
+    group_vars = directory / "group_vars" / "all.yml"
+    text = re.sub(r"(?m)^lab_name: .*$", f"lab_name: {name}", group_vars.read_text())
+    text = re.sub(r"(?m)^vm_lab_port: .*$", f"vm_lab_port: {port}", text)
+    group_vars.write_text(text + "".join(f"{word}: {value}\n" for word, value in values.items()))
+    return directory
+
+
+def left_behind(name: str) -> list[str]:
+    """Return what is left on the host of a vm lab, found without its record."""
+    processes = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
+    found = [line for line in processes.splitlines() if f"labctl-{name}-" in line]
+    return found + [str(path) for path in (paths.state_dir() / "labs").glob(name)]
+
+
+@pytest.fixture(scope="session")
+def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]:
+    """Create the lab of the acceptance tests once, as fresh as a server just installed: nothing is provisioned."""
+    directory = copy_vm_inventory(tmp_path_factory.mktemp("labs") / VM_NAME, VM_NAME, VM_PORT)
+    with Session() as session:
+        if any(existing.name == VM_NAME for existing in labs.list_labs()):  # of tests that were killed
+            labs.destroy(session, VM_NAME)
+        try:
+            record = labs.create(session, str(directory))
+            yield ProvisionedLab(load_inventory(session, directory), record, session, ANSWER_S)
+        finally:
+            labs.destroy(session, str(directory))
+        assert left_behind(VM_NAME) == [], "destroying leaves nothing"
+        labs.destroy(session, str(directory))  # a second time is no error

@@ -1,0 +1,159 @@
+"""The vm lab on this machine: real guests, real crashes, a real measurement. Runs in the order it is written in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labctl import lab as labs
+from labctl import paths
+from labctl.errors import LabctlError
+from labctl.plan_tables import EMULATED
+from labctl.play import Event, Session, TaskResult
+from tests.acceptance.conftest import VM_NAME, VM_PORT, copy_vm_inventory, left_behind
+from tests.integration.conftest import ProvisionedLab, load
+
+pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
+
+SECOND = f"{VM_NAME}-2"
+SERVER_CABLE = "198.18.0.140"
+
+
+def labctl(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run labctl as a user does."""
+    argv = [str(Path(sys.executable).with_name("labctl")), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def boots(lab: ProvisionedLab) -> list[str]:
+    return lab.on_nodes("cat /proc/sys/kernel/random/boot_id")
+
+
+def vm_of(lab: ProvisionedLab) -> labs.VmLab:
+    assert lab.record.vm is not None
+    return lab.record.vm
+
+
+def kill_guest(lab: labs.Lab, number: int) -> None:
+    """Kill a guest's QEMU."""
+    handle = os.pidfd_open(json.loads(Path(lab.nodes[number].pidfile).read_text())["pid"])
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+
+
+def test_guests_are_machines_with_kernels_of_their_own(vm_lab: ProvisionedLab) -> None:
+    assert vm_lab.on_nodes("hostname") == ["node1", "node2"]
+    assert len({*boots(vm_lab), Path("/proc/sys/kernel/random/boot_id").read_text().strip()}) == 3
+    assert len(set(vm_lab.on_nodes("cat /etc/machine-id"))) == 2
+    kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert kernel not in vm_lab.on_nodes("uname -r")
+    wanted = {"tcg": "qemu", "kvm": "kvm"}[vm_of(vm_lab).accelerator]
+    assert vm_lab.on_nodes("systemd-detect-virt") == [wanted, wanted]
+
+
+def test_a_user_lists_the_lab_and_logs_in(vm_lab: ProvisionedLab) -> None:
+    listed = labctl("lab", "list").stdout
+    assert f"node1=127.0.0.1:{VM_PORT} node2=127.0.0.1:{VM_PORT + 1}" in listed
+    assert labctl("lab", "shell", "-i", VM_NAME, "node2", "--", "hostname").stdout == "node2\n"
+
+
+def test_a_guest_with_another_host_key_is_not_trusted(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
+    ssh = vm_lab.record.ssh
+    first, second = (line.split() for line in Path(ssh.known_hosts).read_text().splitlines())
+    swapped = tmp_path / "known_hosts"
+    swapped.write_text(f"{first[0]} {second[1]} {second[2]}\n")
+    command = [word.replace(ssh.known_hosts, str(swapped)) for word in vm_lab.command("node1", "true")]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=vm_lab.answer_s)
+    assert refused.returncode == 255
+    assert "Host key verification failed" in refused.stderr
+
+
+def test_the_cable_carries_mtu_9000_and_no_more(vm_lab: ProvisionedLab) -> None:
+    try:
+        vm_lab.on_nodes("ip link set cable0 mtu 9000")
+        ping = "ping -c 3 -W 5 -M do -I cable0"
+        assert "0% packet loss" in vm_lab.on_node("node1", f"{ping} -s 8972 {SERVER_CABLE}")
+        assert "message too long" in vm_lab.on_node("node1", f"{ping} -s 8973 {SERVER_CABLE} 2>&1")
+        refused = vm_lab.on_node("node1", "ip link set cable0 mtu 9001 2>&1")
+        assert "mtu greater than device maximum" in refused
+    finally:
+        vm_lab.on_nodes("ip link set cable0 mtu 1500")
+
+
+def test_guests_reach_the_archive(vm_lab: ProvisionedLab) -> None:
+    assert "Candidate" in vm_lab.on_node("node1", "apt-get update -qq && apt-cache policy iperf3")
+
+
+def test_a_killed_guest_is_started_again_and_the_other_stays(vm_lab: ProvisionedLab) -> None:
+    before = boots(vm_lab)
+    vm_lab.on_node("node1", "echo kept > /root/kept && sync")
+    kill_guest(vm_lab.record, 0)
+    changed: list[list[str]] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TaskResult) and event.changed:
+            changed.append(event.data["done"])
+
+    again = labs.create(vm_lab.session, str(vm_lab.inventory.path), listener=watch)
+    assert again == vm_lab.record
+    assert changed == [["node1"]], "nothing else was changed"
+    after = boots(vm_lab)
+    assert (after[0] != before[0], after[1] == before[1]) == (True, True)
+    assert vm_lab.on_node("node1", "cat /root/kept") == "kept\n", "its disk is the same"
+
+
+def test_a_guest_that_does_not_come_up_is_told_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+    inventory = copy_vm_inventory(tmp_path / SECOND, SECOND, VM_PORT + 2, vm_lab_boot_timeout_s=2)
+    with Session() as session:
+        try:
+            with pytest.raises(LabctlError) as late:
+                labs.create(session, str(inventory))
+            log = paths.state_dir() / "labs" / SECOND / "guests" / "node1" / "serial.log"
+            assert "does not answer within 2 s" in str(late.value)
+            assert str(log) in str(late.value)
+            # A guest whose pidfile a crash ate is found by where it works.
+            (record,) = (one for one in labs.list_labs() if one.name == SECOND)
+            Path(record.nodes[0].pidfile).unlink()
+            assert len([line for line in left_behind(SECOND) if "qemu" in line]) == 2
+        finally:
+            labs.destroy(session, str(inventory))
+        assert left_behind(SECOND) == []
+
+
+def test_a_taken_port_is_named(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
+    inventory = copy_vm_inventory(tmp_path / SECOND, SECOND, VM_PORT + 1)
+    with Session() as session, pytest.raises(LabctlError) as refused:
+        labs.create(session, str(inventory))
+    assert f"Port {VM_PORT + 1} of 127.0.0.1 is taken." in str(refused.value)
+    assert f"lab {VM_NAME}" in str(refused.value)
+    assert left_behind(SECOND) == []
+
+
+def test_a_short_matrix_reports_the_cpu_of_each_end(
+    vm_lab: ProvisionedLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--variant", "veth-ebpf", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1")
+    done = labctl("matrix", "-i", str(vm_lab.inventory.path), *options, "--duration", "3", "--warmup", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    summary = load(run / "summary.json")
+    assert {row["setup"] for row in summary["rows"]} == {"baseline", "veth-ebpf"}
+    for row in summary["rows"]:
+        busy = row["cpu_busy_pct"]
+        assert busy["machine"] is None, "there is no CPU of both ends together"
+        assert busy["client"] > 0
+        assert busy["server"] > 0
+        assert busy["client"] != busy["server"]
+    emulated = vm_of(vm_lab).accelerator == "tcg"
+    assert summary["emulated"] is emulated
+    assert load(run / "plan.json")["lab"]["emulated"] is emulated
+    assert (EMULATED in done.stdout) is emulated
+    fingerprints = load(run / "setups" / "baseline" / "1" / "fingerprint.json")
+    assert {node["machine"]["vm"] for node in fingerprints.values()} == {"qemu" if emulated else "kvm"}
