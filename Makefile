@@ -10,7 +10,7 @@ export PYTHON
 export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # Scenarios whose nodes are guests of the vm lab, not hosts of the local one.
-VM_SCENARIOS := kernel
+VM_SCENARIOS := kernel vm_lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo lint format test molecule acceptance destroy clean

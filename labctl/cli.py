@@ -387,10 +387,10 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, accept_drift: bo
 def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> Look:
     """The lab as it is with nothing deployed; one of this machine that is missing or bare is made and provisioned."""
     from labctl import lab as labs
-    from labctl import lock, workflow
+    from labctl import workflow
 
     live = console.Live()
-    if inventory.kind in lock.MADE_HERE and not labs.is_up(inventory.name):
+    if inventory.kind in labs.KINDS and not labs.is_up(inventory.name):
         live.line(f"{live.elapsed}  creating lab {inventory.name}")
         created = labs.create(session, str(inventory.path), options, _show_tasks(live))
         if created.emulated:
@@ -398,7 +398,7 @@ def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> L
     seen = workflow.look(session, inventory, options, _show_tasks(live, LEFTOVER), playbook="clear.yml")
     seen.outcome.require()
     if not workflow.is_provisioned(seen):
-        if inventory.kind not in lock.MADE_HERE:
+        if inventory.kind not in labs.KINDS:
             problem = Problem("the lab is not provisioned", str(inventory.path), hint="labctl provision")
             raise LabctlError(problem)
         live.line(f"{live.elapsed}  provisioning lab {inventory.name}")

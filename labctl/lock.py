@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Literal
 
 from labctl.errors import LabctlError, Problem
+from labctl.lab import KINDS
 from labctl.records import decode, encode
 
 SHARED = Path("/run/lock")
-# The kinds of labs that labctl makes on this machine, each known there by its name.
-MADE_HERE = ("local", "vm")
 ADDRESS = ("ansible_host", "ansible_port")
 
 
@@ -80,7 +79,7 @@ def key(name: str, kind: str, nodes: Mapping[str, Mapping[str, object]]) -> str:
 
     `nodes` maps the names of its ends to their host variables.
     """
-    if kind in MADE_HERE:
+    if kind in KINDS:
         return f"lab-{name}"
     addresses = sorted([str(variables.get(word, node)) for word in ADDRESS] for node, variables in nodes.items())
     return "nodes-" + hashlib.sha256(json.dumps(addresses).encode()).hexdigest()[:16]

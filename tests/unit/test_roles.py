@@ -102,8 +102,8 @@ def test_every_role_has_a_readme(role: Path) -> None:
     assert readme.read_text(encoding="utf-8").strip()
 
 
-@each_role
-def test_every_role_has_a_scenario(role: Path) -> None:
+@pytest.mark.parametrize("role", [role for role in ROLES if (role / "tasks").is_dir()], ids=lambda role: role.name)
+def test_every_role_that_does_something_has_a_scenario(role: Path) -> None:
     scenario = SCENARIOS / role.name
     assert load(scenario / "molecule.yml")["scenario"]["name"] == role.name
     for step in ("converge", "verify"):
