@@ -9,7 +9,8 @@ short_description: A local lab exists, or is gone
 description:
   - Present, makes the SSH keys (client and hosts, so that strict host key checking can stay on), records the
     host-global kernel settings, and writes lab.json before anything that it names exists. Then it creates what is
-    missing of the network, starts the nodes that do not run, and waits until their systemd says that they are up.
+    missing of the network, starts the nodes that do not run, waits until their systemd says that they are up, and
+    asks the nodes themselves, over SSH, whether they are what the lab promises.
   - Down, ends every process of the nodes, whatever became of their supervisors, and removes the network, as far as the
     lab's record names it; the uplink gets its forwarding back once no lab needs it.
   - Absent, removes the lab's directory too.
@@ -53,6 +54,7 @@ from ansible.module_utils.local_lab_network import build, remove
 from ansible.module_utils.local_lab_nodes import bring_up, take_down
 from ansible.module_utils.local_lab_plan import plan
 from ansible.module_utils.local_lab_record import LocalFiles, Record, others, read, required, write
+from ansible.module_utils.local_lab_verify import verify
 
 
 def record(params: dict[str, Any]) -> bool:
@@ -98,7 +100,9 @@ def present(params: dict[str, Any]) -> list[str]:
     done = ["record"] if record(params) else []
     recorded = required(state_dir, name)
     done += build(recorded, files)
-    return done + bring_up(recorded, files, described(params), params["timeout_s"])
+    done += bring_up(recorded, files, described(params), params["timeout_s"])
+    verify(recorded, files)
+    return done
 
 
 def down(params: dict[str, Any]) -> list[str]:

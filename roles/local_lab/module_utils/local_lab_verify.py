@@ -1,30 +1,15 @@
-#!/usr/bin/python
 """Whether the nodes of a local lab are what the lab promises, asked of the nodes themselves over SSH."""
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-module: local_lab_verify
-short_description: The nodes of a local lab keep the lab's promises
-description:
-  - Logs in to every node with strict host key checking, and reads back its name, its offloads, and that it
-    can write the settings of its own network but no others of the kernel it shares.
-options:
-  state_dir: {type: path, required: true, description: Directory of the records.}
-  name: {type: str, required: true, description: Name of the lab.}
-author: labctl
-"""
-
 import subprocess
-from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import answers, ask
 from ansible.module_utils.lab_host_record import Files
 from ansible.module_utils.lab_host_system import Failed
 from ansible.module_utils.local_lab_links import CABLE, offloads_on
 from ansible.module_utils.local_lab_plan import Node
-from ansible.module_utils.local_lab_record import required
+from ansible.module_utils.local_lab_record import Record
 
 # Each line writes back what it has read, so that nothing changes where it should not have been possible.
 QUESTIONS = f"""
@@ -61,28 +46,10 @@ def problems(node: Node, asked: subprocess.Popen[str]) -> list[dict[str, str]]:
     return wrong
 
 
-def verify(params: dict[str, Any]) -> None:
-    record = required(params["state_dir"], params["name"])
-    files = Files(params["state_dir"], params["name"])
+def verify(record: Record, files: Files) -> None:
+    """Log in to every node with strict host key checking and read back its name, its offloads, and that it can write
+    the settings of its own network but no others of the kernel it shares. Raises Failed with all that is otherwise."""
     asked = [(node, ask(files, node.address, 22, QUESTIONS)) for node in record.plan.nodes]
     found = [problem for node, process in asked for problem in problems(node, process)]
     if found:
         raise Failed(*found)
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state_dir": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-        },
-    )
-    try:
-        verify(module.params)
-        module.exit_json(changed=False)
-    except Failed as failed:
-        module.fail_json(**failed.result())
-
-
-if __name__ == "__main__":
-    main()
