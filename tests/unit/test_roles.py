@@ -104,6 +104,7 @@ def test_every_role_has_a_readme(role: Path) -> None:
 
 @pytest.mark.parametrize("role", [role for role in ROLES if (role / "tasks").is_dir()], ids=lambda role: role.name)
 def test_every_role_that_does_something_has_a_scenario(role: Path) -> None:
+    """A role without tasks lends its modules to others, whose scenarios run them."""
     scenario = SCENARIOS / role.name
     assert load(scenario / "molecule.yml")["scenario"]["name"] == role.name
     for step in ("converge", "verify"):

@@ -114,9 +114,12 @@ def stop(unit: str) -> None:
     """Stop the unit and remove its file.
 
     Not a transient unit of systemd-run: on a node whose cgroups are nested in another's, systemd may never see a
-    stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node is the reload.
+    stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node is the reload,
+    and the reset: it would refuse the unit ("Device or resource busy") as long as it remembers that it failed.
     """
     systemctl("stop", unit)
+    if systemctl("show", unit, "--property", "ActiveState", "--value") == "failed":
+        systemctl("reset-failed", unit)
     end_tests()
     os.remove(f"{UNITS}/{unit}")
     if look(unit)[1]:
