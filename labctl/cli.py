@@ -193,6 +193,9 @@ def lab_list() -> None:
     from labctl import lab as labs
     from labctl import tables
 
+    found, problems = labs.list_labs()
+    for problem in problems:
+        console.note(f"warning: {problem}")
     rows = [
         {
             "lab": lab.name,
@@ -200,7 +203,7 @@ def lab_list() -> None:
             "state": lab.state,
             "nodes": " ".join(f"{n.name}={n.place}" for n in lab.nodes),
         }
-        for lab in labs.list_labs()
+        for lab in found
     ]
     console.out(tables.plain(rows) if rows else "no lab; make one with: labctl lab create")
 

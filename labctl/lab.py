@@ -174,9 +174,21 @@ def read(name: str) -> Lab:
     return records.decode(Lab, data, str(path))
 
 
-def list_labs() -> tuple[Lab, ...]:
-    """Every lab that has a record on this machine, by name; running or not."""
-    return tuple(read(record.parent.name) for record in sorted(_labs().glob("*/lab.json")))
+def names() -> tuple[str, ...]:
+    """The names of all labs that have a record on this machine, running or not, understood or not."""
+    return tuple(record.parent.name for record in sorted(_labs().glob("*/lab.json")))
+
+
+def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:
+    """Every lab that has a record on this machine, by name, running or not; and the records that are not understood."""
+    found: list[Lab] = []
+    problems: list[Problem] = []
+    for name in names():
+        try:
+            found.append(read(name))
+        except LabctlError as error:
+            problems.extend(error.problems)
+    return tuple(found), tuple(problems)
 
 
 def is_up(name: str) -> bool:
@@ -218,7 +230,7 @@ def _recorded(lab: str) -> Lab:
     """The record that a name or an inventory directory means."""
     if not (_labs() / lab / "lab.json").is_file() and Path(lab).is_dir():
         directory = str(Path(lab).resolve())
-        for one in list_labs():
+        for one in list_labs()[0]:
             if one.inventory == directory:
                 return one
     return read(lab)

@@ -50,7 +50,7 @@ def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]
     """Create the lab of the acceptance tests once, as fresh as a server just installed: nothing is provisioned."""
     directory = copy_vm_inventory(tmp_path_factory.mktemp("labs") / VM_NAME, VM_NAME, VM_PORT)
     with Session() as session:
-        if any(existing.name == VM_NAME for existing in labs.list_labs()):  # of tests that were killed
+        if VM_NAME in labs.names():  # of tests that were killed
             labs.destroy(session, VM_NAME)
         try:
             record = labs.create(session, str(directory))

@@ -109,7 +109,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]:
     """Create and provision the lab of the tests once; whoever changes its nodes puts them back."""
     directory = copy_inventory(tmp_path_factory.mktemp("labs") / LAB_NAME, LAB_NAME, LAB_INDEX)
     with Session() as session:
-        if any(existing.name == LAB_NAME for existing in labs.list_labs()):  # of tests that were killed
+        if LAB_NAME in labs.names():  # of tests that were killed
             labs.destroy(session, LAB_NAME)
         try:
             record = labs.create(session, str(directory))
