@@ -11,10 +11,12 @@ from ansible.module_utils.local_lab_links import CABLE, offloads_on
 from ansible.module_utils.local_lab_plan import Node
 from ansible.module_utils.local_lab_record import Record
 
-# Each line writes back what it has read, so that nothing changes where it should not have been possible.
+# The kernel takes up to a second to call a link up whose other end has just come.
+# Each setting is written back as it was read, so that nothing changes where it should not have been possible.
 QUESTIONS = f"""
 set -u
 writable() {{ value=$(cat "$1") && echo "$value" 2>/dev/null > "$1" && echo yes || echo no; }}
+for _ in $(seq 50); do [ "$(cat /sys/class/net/{CABLE}/operstate)" = up ] && break; sleep 0.1; done
 echo "hostname=$(cat /proc/sys/kernel/hostname)"
 echo "ip_forward=$(writable /proc/sys/net/ipv4/ip_forward)"
 echo "panic=$(writable /proc/sys/kernel/panic 2>/dev/null)"
