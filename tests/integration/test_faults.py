@@ -56,6 +56,7 @@ def ssh_cut(lab: ProvisionedLab, index: int) -> Iterator[None]:
     address = lab.record.nodes[index].address
     rules = f"""table ip {table} {{
         chain output {{ type filter hook output priority 0; ip daddr {address} drop; }}
+        chain input {{ type filter hook input priority 0; ip saddr {address} drop; }}
     }}"""
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     try:
