@@ -70,8 +70,9 @@ def test_a_guest_with_another_host_key_is_not_trusted(vm_lab: ProvisionedLab, tm
 
 
 def test_the_scenario_of_the_role_passes_on_this_lab(vm_lab: ProvisionedLab, repository: Path) -> None:
-    environment = {**os.environ, "LABCTL_MOLECULE_VM_LAB": str(vm_lab.inventory.path)}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shared = {"LABCTL_MOLECULE_VM_NAME": VM_NAME, "LABCTL_MOLECULE_VM_PORT": str(VM_PORT)}
+    environment = {**os.environ, **shared, "PATH": path}
     argv = ["molecule", "test", "-s", "vm_lab", "--destroy=never"]
     done = subprocess.run(
         argv, cwd=repository, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
