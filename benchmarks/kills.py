@@ -1,8 +1,8 @@
 """Whether every sample of a run comes out exactly once though it is killed a hundred times and more.
 
-    .venv/bin/python benchmarks/kills.py [--kills 100] [--seed N]
+    .venv/bin/python benchmarks/kills.py [--kills 100] [--seed N] [--index 250]
 
-Makes a lab of its own (`kills`, index 250), draws what dies in which stage and when (tests/integration/kills.py), kills
+Makes a lab of its own (`kills-INDEX`), draws what dies in which stage and when (tests/integration/kills.py), kills
 it, and resumes. Ends with a table of the kills that hit, or with what went wrong. Takes about ten seconds a kill.
 """
 
@@ -21,10 +21,8 @@ from tabulate import tabulate
 from labctl import lab as labs
 from labctl import workflow
 from labctl.play import AnsibleOptions, Session, load_inventory
-from tests.integration.conftest import ProvisionedLab, copy_inventory
+from tests.integration.conftest import ProvisionedLab, copy_inventory, give_up_soon
 from tests.integration.kills import Ordeal, Stage, Victim, draw
-
-NAME, INDEX = "kills", 250
 
 
 def main() -> None:
@@ -32,9 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--index", type=int, default=250, help="local_lab_index of the lab")
     arguments = parser.parse_args()
+    lab = f"kills-{arguments.index}"
     with tempfile.TemporaryDirectory(prefix="labctl-kills-") as name, Session() as session:
-        inventory = copy_inventory(Path(name) / NAME, NAME, INDEX)
+        inventory = give_up_soon(copy_inventory(Path(name) / lab, lab, arguments.index))
         record = labs.create(session, str(inventory))
         try:
             loaded = load_inventory(session, inventory)

@@ -55,15 +55,19 @@ def copy_inventory(directory: Path, name: str, index: int) -> Path:
     return directory
 
 
-@pytest.fixture
-def impatient(lab: ProvisionedLab, tmp_path: Path) -> Path:
-    """The lab's inventory with an ssh that gives a dead connection up after IMPATIENT_S: tests have no 15 seconds."""
-    directory = copy_inventory(tmp_path / LAB_NAME, LAB_NAME, LAB_INDEX)
+def give_up_soon(directory: Path) -> Path:
+    """Let the ssh of an inventory take a dead connection for dead after IMPATIENT_S."""
     group_vars = directory / "group_vars" / "all.yml"
     text, replaced = re.subn("ServerAliveInterval=5", "ServerAliveInterval=1", group_vars.read_text())
     assert replaced == 1
     group_vars.write_text(text)
     return directory
+
+
+@pytest.fixture
+def impatient(lab: ProvisionedLab, tmp_path: Path) -> Path:
+    """The lab's inventory with an ssh that gives a dead connection up after IMPATIENT_S: tests have no 15 seconds."""
+    return give_up_soon(copy_inventory(tmp_path / LAB_NAME, LAB_NAME, LAB_INDEX))
 
 
 @dataclass(frozen=True)
