@@ -220,6 +220,8 @@ class Ordeal:
         if kill.victim is Victim.NODE:
             node = self.generator.choice(self.lab.record.nodes)
             return self.kill_one(inits(load(Path(node.pidfile))["pid"]))
+        if not labs.is_up(self.lab.record.name):  # killed before, and not back yet
+            return False
         node_name = "node1" if kill.victim is Victim.NETPERF else "node2"
         killed = self.lab.on_node(node_name, f"pkill -9 -x {kill.victim} && echo killed")
         return "killed" in killed
@@ -248,10 +250,11 @@ class Ordeal:
         assert self.attempt is not None
         process = self.attempt.process
         process.wait(timeout=300)
-        if kill.victim is Victim.LABCTL:
-            wait_until(lambda: not list(ansible_below(process.pid)) and not self.lab.on_nodes("pgrep -x netperf"), 10.0)
+        # A node that an earlier kill ended may not be back: then labctl died before it could start it again.
         if not labs.is_up(self.lab.record.name):
             labs.create(self.lab.session, str(self.lab.inventory.path))
+        if kill.victim is Victim.LABCTL:
+            wait_until(lambda: not list(ansible_below(process.pid)) and not self.lab.on_nodes("pgrep -x netperf"), 10.0)
         self.ended()
 
     def ended(self) -> None:
