@@ -143,9 +143,9 @@ def test_a_run_goes_on_after_a_reboot_and_after_a_lost_connection(
     assert [failure["node"] for failure in visits[0]["failures"]] == ["node2"]
     taken = samples_of(tmp_path)
     assert [sample["status"] for sample in taken.values()].count("valid") == 2, taken
-    reasons = [reason for sample in taken.values() for reason in sample["reasons"]]
-    assert any(reason.startswith("netserver (process ") for reason in reasons), reasons
-    assert "node1: the connection was closed" in reasons
+    # What notices a node's end first, netperf or the other end of its connection, is chance; that it is told is not.
+    assert all(sample["reasons"] for sample in taken.values() if sample["status"] != "valid"), taken
+    assert any(reason.startswith("node1: ") for sample in taken.values() for reason in sample["reasons"]), taken
 
     with matrix(tmp_path, "--resume", "latest") as process:
         out, err = process.communicate(timeout=300)
