@@ -76,6 +76,7 @@ def _flag(name: str, help: str) -> object:  # noqa: A002  (typer's word)
 # The options that say what is measured; `plan` and `matrix` take the same ones. Name to annotation and default.
 MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
     "variant": (_text("Variants, separated by commas [default: all]."), None),
+    "edition": (_text("Editions of variants on Kubernetes, separated by commas: 2021, current."), None),
     "encryption": (_text("Encryptions, separated by commas [default: none]."), None),
     "mtu": (_text("MTUs, separated by commas [default: 1500]."), None),
     "workload": (_text("Workloads, separated by commas [default: all]."), None),

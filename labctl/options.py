@@ -67,6 +67,7 @@ class MatrixOptions:
     no_reference: bool
     seed: int | None
     quick: bool
+    editions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class RawOptions:
     """The same as a command line gives it: text, None where the option was not given."""
 
     variant: str | None = None
+    edition: str | None = None
     encryption: str | None = None
     mtu: str | None = None
     workload: str | None = None
@@ -95,7 +97,13 @@ def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
     read = _Reader()
     defaults = QUICK if raw.quick else FULL
     endpoint = read.one("--endpoint", raw.endpoint, list(Endpoint))
-    fitting = [name for name, variant in catalog.variants.items() if endpoint in (None, variant.endpoint)]
+    editions = read.names("--edition", raw.edition, catalog.editions)
+    # What needs a cluster is measured when it is asked for, by its name or by an edition.
+    fitting = [
+        name
+        for name, variant in catalog.variants.items()
+        if endpoint in (None, variant.endpoint) and (not variant.editions or set(variant.editions) & set(editions))
+    ]
     variants = read.names("--variant", raw.variant, catalog.variants)
     encryptions = read.names("--encryption", raw.encryption, list(Encryption)) or (Encryption.NONE,)
     options = MatrixOptions(
@@ -114,8 +122,13 @@ def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
         no_reference=raw.no_reference,
         seed=None if raw.seed is None else read.number("--seed", raw.seed, 0, 0, MAX_SEED),
         quick=raw.quick,
+        editions=editions,
     )
-    problems = [*read.problems, *_endpoint_problems(variants, endpoint, catalog)]
+    problems = [
+        *read.problems,
+        *_endpoint_problems(variants, endpoint, catalog),
+        *_edition_problems(variants, editions, raw.edition, catalog),
+    ]
     if problems:
         raise UsageError(*problems)
     return options
@@ -132,6 +145,22 @@ def _endpoint_problems(variants: Iterable[str], endpoint: str | None, catalog: C
         )
         for name in variants
         if endpoint is not None and catalog.variants[name].endpoint != endpoint
+    ]
+
+
+def _edition_problems(
+    variants: Iterable[str], editions: tuple[str, ...], asked: str | None, catalog: Catalog
+) -> list[Problem]:
+    """Variants that were asked for by name and come in none of the editions asked for."""
+    return [
+        Problem(
+            f"{name} comes in editions, and none of them is asked for",
+            "--edition",
+            asked,
+            f"give one or more of: {', '.join(catalog.variants[name].editions)}",
+        )
+        for name in variants
+        if catalog.variants[name].editions and not set(catalog.variants[name].editions) & set(editions)
     ]
 
 

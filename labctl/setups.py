@@ -46,9 +46,16 @@ def select(options: MatrixOptions, catalog: Catalog) -> tuple[tuple[Setup, ...],
                 refusals.append(Problem(what, "--encryption", reason, hint))
                 continue
             for mtu in options.mtus:
-                _add(found, _Choice(variant, encryption, mtu), catalog, alone=options.no_reference)
+                for edition in _editions(variant, options):
+                    choice = _Choice(variant, encryption, mtu, edition)
+                    _add(found, choice, catalog, alone=options.no_reference)
     setups = tuple(setup if setup.reference in found else replace(setup, reference=None) for setup in found.values())
     return (_with_copies(setups) if options.noise_floor else setups), tuple(refusals)
+
+
+def _editions(variant: Variant, options: MatrixOptions) -> tuple[str | None, ...]:
+    """The editions asked for that a variant comes in; None alone for one that needs no cluster."""
+    return tuple(name for name in options.editions if name in variant.editions) or (None,)
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,14 @@ class _Choice:
     variant: Variant
     encryption: Encryption
     mtu: int
+    edition: str | None
 
     @property
     def id(self) -> str:
         encrypted = "" if self.encryption is Encryption.NONE else f"+{self.encryption}"
         jumbo = "" if self.mtu == NORMAL_MTU else f".mtu{self.mtu}"
-        return f"{self.variant.name}{encrypted}{jumbo}"
+        edition = "" if self.edition is None else f".{self.edition}"
+        return f"{self.variant.name}{encrypted}{jumbo}{edition}"
 
     def reference(self, catalog: Catalog) -> _Choice | None:
         """What it is compared with: without encryption, else with the normal MTU, else on another path.
@@ -74,8 +83,10 @@ class _Choice:
             return replace(self, encryption=Encryption.NONE)
         if self.mtu != NORMAL_MTU:
             return replace(self, mtu=NORMAL_MTU)
-        name = self.variant.reference
-        return None if name is None else replace(self, variant=catalog.variants[name])
+        if self.variant.reference is None:
+            return None
+        variant = catalog.variants[self.variant.reference]
+        return replace(self, variant=variant, edition=self.edition if self.edition in variant.editions else None)
 
     @property
     def brings_reference(self) -> bool:
@@ -96,7 +107,7 @@ def _add(found: dict[str, Setup], choice: _Choice, catalog: Catalog, alone: bool
         variant=choice.variant.name,
         encryption=choice.encryption,
         mtu=choice.mtu,
-        edition=None,
+        edition=choice.edition,
         role=choice.variant.role,
         endpoint=choice.variant.endpoint,
         vars=choice.variant.vars,

@@ -111,6 +111,7 @@ def setup_inventory(
             **encode(setup.vars),
             "setup_id": setup.id,
             "setup_variant": setup.variant,
+            "setup_edition": setup.edition,
             "setup_role": setup.role,
             "setup_encryption": setup.encryption.value,
             "setup_mtu": setup.mtu,

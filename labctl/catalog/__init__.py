@@ -1,7 +1,7 @@
 """The catalog: variants and workloads as data, loaded into frozen dataclasses.
 
-`variants.yml` and `workloads.yml` stand beside this module; the dataclasses below are their schema. Published
-results and claims are in `labctl.catalog.published`.
+`variants.yml` and `workloads.yml` stand beside this module; the dataclasses below are their schema. Editions are in
+`labctl.catalog.editions`, published results and claims in `labctl.catalog.published`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from labctl.catalog import editions as _editions
+from labctl.catalog.editions import Edition
 from labctl.errors import LabctlError, Problem
 from labctl.netperf import Selector, Test
 from labctl.records import decode, load_yaml, suggestion
@@ -50,7 +52,8 @@ class Variant:
 
     `role` is the Ansible role that deploys it with `vars`; `encryptions` says for each encryption either true
     or why the pair does not exist; `reference` is the variant it is compared with; `expected` is the datapath
-    that the proof wants to see, in the vocabulary of the role `datapath_proof`.
+    that the proof wants to see, in the vocabulary of the role `datapath_proof`. `editions` are those that it comes in;
+    empty where it needs no cluster.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Variant:
     expected: Mapping[str, object]
     vars: Mapping[str, object]
     reference: str | None = None
+    editions: tuple[str, ...] = ()
 
     def refusal(self, encryption: Encryption) -> str | None:
         """Why the variant does not exist with `encryption`; None when it does."""
@@ -94,6 +98,7 @@ class Catalog:
 
     variants: Mapping[str, Variant]
     workloads: Mapping[str, Workload]
+    editions: Mapping[str, Edition]
 
 
 @functools.cache
@@ -102,11 +107,21 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
     problems: list[Problem] = []
     variants = _named(Variant, directory / "variants.yml", problems)
     workloads = _named(Workload, directory / "workloads.yml", problems)
+    try:
+        editions = _editions.load_editions(directory / _editions.FILE)
+    except LabctlError as error:
+        problems.extend(error.problems)
+        editions = {}
     for name, variant in variants.items():
         problems.extend(_variant_problems(f"variants.yml:{name}", variant, variants))
+        problems.extend(
+            Problem("unknown edition", f"variants.yml:{name}.editions", repr(edition), suggestion(edition, editions))
+            for edition in variant.editions
+            if edition not in editions
+        )
     if problems:
         raise LabctlError(*problems)
-    return Catalog(variants, workloads)
+    return Catalog(variants, workloads, editions)
 
 
 def _named(cls: type[T], path: Path, problems: list[Problem]) -> dict[str, T]:

@@ -34,6 +34,31 @@ pods:
   reference: base
   expected: {conntrack: true}
   vars: {}
+cluster:
+  title: pods of a cluster
+  role: datapath_cluster
+  endpoint: pod
+  encryptions: {none: true, wireguard: "not built yet", ipsec: "not built yet"}
+  reference: base
+  expected: {}
+  vars: {}
+  editions: ["2021", current]
+"""
+
+
+EDITION = """
+  kubernetes: 1.20.2
+  kernel: {low: "4.19", below: null}
+  cgroups: [1]
+  locations: {site: "http://site"}
+  files: {tool: {version: "1.0", use: program, origin: "{site}/{version}/{architecture}/tool", sha256: {}}}
+  images: {pause: {origin: "{site}/pause:3.2", digest: null}}
+"""
+EDITIONS = f"""\
+"2021":
+  title: old{EDITION}
+current:
+  title: new{EDITION}
 """
 
 
@@ -56,6 +81,7 @@ def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> catalog.Catalog:
     directory = tmp_path_factory.mktemp("catalog")
     (directory / "variants.yml").write_text(VARIANTS)
     (directory / "workloads.yml").write_text(WORKLOADS)
+    (directory / "editions.yml").write_text(EDITIONS)
     return catalog.load(directory)
 
 

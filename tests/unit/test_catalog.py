@@ -26,9 +26,10 @@ w: {title: t, test: TCP_RR, metric: m, unit: requests/s, options: [], latency: t
 """
 
 
-def load(tmp_path: Path, variants: str = VARIANT, workloads: str = WORKLOAD) -> catalog.Catalog:
+def load(tmp_path: Path, variants: str = VARIANT, workloads: str = WORKLOAD, editions: str = "{}") -> catalog.Catalog:
     (tmp_path / "variants.yml").write_text(variants)
     (tmp_path / "workloads.yml").write_text(workloads)
+    (tmp_path / "editions.yml").write_text(editions)
     return catalog.load(tmp_path)
 
 

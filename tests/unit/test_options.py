@@ -97,7 +97,7 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
                 "unknown variant",
                 "--variant",
                 "'pod'",
-                "did you mean pods? known: base, base-clean, pods",
+                "did you mean pods? known: base, base-clean, pods, cluster",
             ),
         ),
         (
@@ -221,9 +221,30 @@ def test_the_message_reads_like_this(small_catalog: Catalog) -> None:
     with pytest.raises(UsageError) as raised:
         parse_options(RawOptions(variant="pod"), small_catalog)
     assert str(raised.value) == (
-        "unknown variant\n  where: --variant\n  seen:  'pod'\n  next:  did you mean pods? known: base, base-clean, pods"
+        "unknown variant\n  where: --variant\n  seen:  'pod'\n"
+        "  next:  did you mean pods? known: base, base-clean, pods, cluster"
     )
 
 
 def test_the_default_matrix_has_enough_rounds_for_an_interval() -> None:
     assert FULL.rounds >= 6
+
+
+def test_what_needs_a_cluster_is_measured_when_it_is_asked_for(small_catalog: Catalog) -> None:
+    assert "cluster" not in parse_options(RawOptions(), small_catalog).variants
+    assert "cluster" in parse_options(RawOptions(edition="current"), small_catalog).variants
+    named = parse_options(RawOptions(variant="cluster", edition="2021,current"), small_catalog)
+    assert (named.variants, named.editions) == (("cluster",), ("2021", "current"))
+
+
+def test_a_variant_on_kubernetes_wants_an_edition(small_catalog: Catalog) -> None:
+    assert refused(RawOptions(variant="cluster"), small_catalog) == (
+        Problem(
+            "cluster comes in editions, and none of them is asked for",
+            "--edition",
+            None,
+            "give one or more of: 2021, current",
+        ),
+    )
+    (unknown, *_) = refused(RawOptions(edition="2020"), small_catalog)
+    assert unknown == Problem("unknown edition", "--edition", "'2020'", "did you mean 2021? known: 2021, current")

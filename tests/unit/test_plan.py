@@ -67,6 +67,17 @@ def test_an_encrypted_jumbo_pod_brings_one_reference_per_difference(small_catalo
     ]
 
 
+def test_a_variant_comes_in_every_edition_asked_for_with_one_reference_without(small_catalog: Catalog) -> None:
+    plan = plan_of(small_catalog, variant="cluster", edition="2021,current", mtu="9000")
+    assert [(setup.id, setup.edition, setup.reference) for setup in plan.setups] == [
+        ("base", None, None),
+        ("cluster.2021", "2021", "base"),
+        ("cluster.mtu9000.2021", "2021", "cluster.2021"),
+        ("cluster.current", "current", "base"),
+        ("cluster.mtu9000.current", "current", "cluster.current"),
+    ]
+
+
 def test_a_setup_carries_what_deploying_it_needs(small_catalog: Catalog) -> None:
     setup = plan_of(small_catalog, variant="base").setup("base")
     assert (setup.role, setup.endpoint, setup.mtu, setup.edition, setup.copy) == (

@@ -91,6 +91,7 @@ def test_the_inventory_holds_everything_at_host_level(small_catalog: Catalog) ->
             "setup_id": "base",
             "setup_variant": "base",
             "setup_role": "datapath_base",
+            "setup_edition": None,
             "setup_encryption": "none",
             "setup_mtu": 1500,
             "setup_endpoint": "node",

@@ -1,0 +1,132 @@
+"""Editions: the versions that variants on Kubernetes come in, and where their files are. Data only.
+
+`editions.yml` stands beside this module; the dataclasses below are its schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from labctl.errors import LabctlError, Problem
+from labctl.records import decode, load_yaml
+
+FILE = "editions.yml"
+# Set per file rather than under `locations`.
+OWN_WORDS = ("version", "architecture")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Use(StrEnum):
+    """What becomes of a file on a node: installed as it is, unpacked, or imported as a container image."""
+
+    PROGRAM = "program"
+    ARCHIVE = "archive"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class KernelRange:
+    """Kernels that are accepted: from `low` on, and older than `below`; "major.minor", None for no limit."""
+
+    low: str
+    below: str | None
+
+
+@dataclass(frozen=True)
+class EditionFile:
+    """A release file. `origin` is a template of its URL, `sha256` the published checksum by architecture."""
+
+    version: str
+    use: Use
+    origin: str
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class EditionImage:
+    """A container image. `origin` is a template of its reference, `digest` (sha256:...) pins it where it is known."""
+
+    origin: str
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One edition. `cgroups` are the versions of control groups (1, 2) that its kubelet runs on as it is configured."""
+
+    name: str
+    title: str
+    kubernetes: str
+    kernel: KernelRange
+    cgroups: tuple[int, ...]
+    locations: Mapping[str, str]
+    files: Mapping[str, EditionFile]
+    images: Mapping[str, EditionImage]
+
+    def url(self, name: str, architecture: str) -> str:
+        """Where the file `name` is downloaded from."""
+        file = self.files[name]
+        return file.origin.format_map({**self.locations, "version": file.version, "architecture": architecture})
+
+    def reference(self, name: str) -> str:
+        """What the image `name` is called, as in registry.k8s.io/pause:3.2."""
+        return self.images[name].origin.format_map(self.locations)
+
+
+def load_editions(path: Path, overrides: Path | None = None) -> dict[str, Edition]:
+    """The editions of a file, with those of `overrides` laid over them key by key.
+
+    Raises LabctlError with the problems of the whole file, each naming file:key.
+    """
+    data = load_yaml(path)
+    if overrides is not None:
+        data = _overlaid(data, load_yaml(overrides), overrides.name)
+    entries = decode(Mapping[str, Mapping[str, object]], data, path.name)  # type: ignore[type-abstract]
+    problems: list[Problem] = []
+    editions: dict[str, Edition] = {}
+    for name, entry in entries.items():
+        try:
+            edition = decode(Edition, {**entry, "name": name}, path.name, name)
+        except LabctlError as error:
+            problems.extend(error.problems)
+            continue
+        problems.extend(_edition_problems(f"{path.name}:{name}", edition))
+        editions[name] = edition
+    if problems:
+        raise LabctlError(*problems)
+    return editions
+
+
+def _overlaid(below: object, above: object, where: str, key: str = "") -> object:
+    """`above` laid over `below`: mappings are merged, anything else is replaced. An unknown edition is refused."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    if not key and (unknown := [name for name in above if name not in below]):
+        known = ", ".join(map(str, below))
+        raise LabctlError(*(Problem("unknown edition", f"{where}:{name}", hint=f"known: {known}") for name in unknown))
+    merged = {**below}
+    for name, value in above.items():
+        merged[name] = _overlaid(below[name], value, where, f"{key}.{name}") if name in below else value
+    return merged
+
+
+def _edition_problems(where: str, edition: Edition) -> Iterator[Problem]:
+    """What the types of an edition cannot say."""
+    origins = {f"files.{name}": file.origin for name, file in edition.files.items()}
+    origins |= {f"images.{name}": image.origin for name, image in edition.images.items()}
+    for key, origin in origins.items():
+        words = set(re.findall(r"\{(\w*)\}", origin)) - {*edition.locations, *OWN_WORDS}
+        for word in sorted(words):
+            hint = f"add it under {where}.locations"
+            yield Problem("a location that the edition does not have", f"{where}.{key}.origin", f"{{{word}}}", hint)
+    for name, file in edition.files.items():
+        for architecture, sha256 in file.sha256.items():
+            if not _SHA256.fullmatch(sha256):
+                yield Problem("not a SHA-256", f"{where}.files.{name}.sha256.{architecture}", sha256)
+    for limit, value in (("low", edition.kernel.low), ("below", edition.kernel.below)):
+        if value is not None and not re.fullmatch(r"\d+\.\d+", value):
+            yield Problem("not a kernel version", f"{where}.kernel.{limit}", value, "write major.minor, as in '5.10'")
