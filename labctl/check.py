@@ -60,6 +60,7 @@ PAIRS: tuple[Pair, ...] = (
     Pair("versions", ("versions",), PROVISION, shown="versions.distribution_version"),
     Pair("services", ("services",), "run the same services on both nodes"),
     Pair("netfilter and tc", ("network",), "remove the rules and programs that only one node has"),
+    Pair("encryption", ("tunnels",), "boot the same kernel on both nodes", shown="tunnels.wireguard"),
     Pair("settings", ("sysctl", "congestion_control", "memory"), "set both nodes alike"),
 )
 

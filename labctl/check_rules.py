@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from labctl import tunnels
 from labctl.fingerprint import Fingerprint
 
 
@@ -163,6 +164,36 @@ def kernel_of(requirement: Requirement) -> Callable[[Node], Verdict]:
         return _judge(not missing, f"{release} without {', '.join(missing)}" if missing else release)
 
     return judge
+
+
+def wireguard(node: Node) -> Verdict:
+    """Which WireGuard setups with that encryption get."""
+    refusal = tunnels.lacks_wireguard(node.seen)
+    kind = node.seen.text("tunnels", "wireguard")
+    if refusal or kind is None:
+        return Verdict(Level.WARNING, refusal or "none")
+    return Verdict(Level.OK, tunnels.Tunnel(kind).words)
+
+
+def esp(node: Node) -> Verdict:
+    """Whether the kernel can carry setups with IPsec."""
+    refusal = tunnels.lacks_esp(node.seen)
+    if refusal:
+        return Verdict(Level.WARNING, refusal)
+    drivers = node.seen.mapping("tunnels", "drivers") or {}
+    known = drivers.get("rfc4106(gcm(aes))")
+    seen = "not tried: deploying it will tell" if node.seen.flag("tunnels", "esp") is None else "taken"
+    return Verdict(Level.OK, f"{seen} ({known})" if known else seen)
+
+
+def crypto_flags(node: Node) -> Verdict:
+    """Whether the CPU encrypts AES by itself: known, for it decides between WireGuard and IPsec."""
+    flags = node.seen.items("cpu", "flags")
+    if flags is None:
+        return Verdict(Level.OK, "CPU flags not readable")
+    return Verdict(
+        Level.OK, ", ".join(name for name in ("aes", "vaes", "pclmulqdq", "vpclmulqdq") if name in flags) or "none"
+    )
 
 
 def debugging(node: Node) -> Verdict:
@@ -323,6 +354,15 @@ RULES: tuple[Rule, ...] = (
         )
         for requirement in REQUIREMENTS
     ),
+    Rule(
+        "WireGuard",
+        "known",
+        wireguard,
+        "boot a kernel that has it, or leave encryption wireguard out",
+        of_machine=True,
+    ),
+    Rule("IPsec", "ESP with AES-GCM", esp, "boot a kernel that has it, or leave encryption ipsec out", of_machine=True),
+    Rule("AES of the CPU", "known", crypto_flags, "", of_machine=True),
     Rule("debugging kernel", "none", debugging, "boot a kernel built without it", of_machine=True),
     Rule("CPU accounting", "known", accounting, "", of_machine=True),
     Rule("governor", "performance", governor, "cpupower frequency-set -g performance", of_machine=True),

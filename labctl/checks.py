@@ -12,12 +12,15 @@ from itertools import pairwise
 from labctl.catalog import Workload
 from labctl.netperf import NetperfResult, Selector, Test
 from labctl.raw import End, RawSample
+from labctl.tunnels import Tunnel
 
 CLOCK_LIMIT_S = 0.1
 STEP_LIMIT_S = 0.05  # a clock that is slewed moves 0.5 ms a second; what netperf and the ticks are cut by jumps with it
 TOLERANCE = 0.05
 # Ethernet 14, IPv4 20, TCP 20 and its timestamps 12, as the interface counts a packet (without FCS).
 HEADER_BYTES = 66
+ETHERNET_BYTES = 14
+ETHERNET_BYTES = 14
 # What one connection adds beyond headers and payload: SYN and SYN+ACK carry 20 bytes of options instead of 12.
 SYN_BYTES = 16
 # netperf's own control connection takes the same way. Measured per process with 2.7.0: 20 or 21 packets, 3.3 KB.
@@ -36,6 +39,17 @@ _CONGESTION = (Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
 
 
 @dataclass(frozen=True)
+class Link:
+    """What the packets of a sample cross: a cable with an MTU in bytes, and the tunnel over it, if there is one."""
+
+    tunnel: Tunnel | None = None
+    mtu: int = 1500
+
+
+PLAIN = Link()
+
+
+@dataclass(frozen=True)
 class Wire:
     """What the client's cable carried over the whole test, both directions, and what netperf's bytes say it should.
 
@@ -49,11 +63,14 @@ class Wire:
     ratio: float
 
 
-def wire(client: End, results: Sequence[NetperfResult], workload: Workload) -> tuple[Wire | None, tuple[str, ...]]:
+def wire(
+    client: End, results: Sequence[NetperfResult], workload: Workload, link: Link = PLAIN
+) -> tuple[Wire | None, tuple[str, ...]]:
     """The cable's own counters against netperf's totals, and the reasons against the sample.
 
     Both cover the whole test, control connections included, not the window. Bulk data: payload plus a header for
-    every packet that was seen. Requests and connections: their number times the packets they take.
+    every packet that was seen. Requests and connections: their number times the packets they take. A tunnel adds
+    its own bytes to every packet.
     """
     deltas = {name: client.delta(name) for name in _CABLE}
     known = {name: delta for name, delta in deltas.items() if delta is not None}
@@ -69,13 +86,16 @@ def wire(client: End, results: Sequence[NetperfResult], workload: Workload) -> t
     packets = known["cable.rx_packets"] + known["cable.tx_packets"]
     expected, per_unit = _expected(packets - CONTROL_PACKETS * len(results), totals, workload)
     expected += CONTROL_BYTES * len(results)
+    encrypted = "" if link.tunnel is None else f" and {link.tunnel.words}"
+    expected += tunnel_bytes(packets, totals, link, _mss(results))
     seen = Wire(octets, packets, octets / packets if packets else None, expected, octets / expected)
     if abs(seen.ratio - 1) <= TOLERANCE:
         return seen, ()
     units = "" if per_unit is None else f", {per_unit:.2f} packets per unit"
     return seen, (
         f"the cable of {client.node} carried {octets} bytes{units}; netperf's totals make {expected:.0f} with headers "
-        f"of {HEADER_BYTES} bytes: ratio {seen.ratio:.3f}, allowed 1 +- {TOLERANCE}: traffic took another way",
+        f"of {HEADER_BYTES} bytes{encrypted}: ratio {seen.ratio:.3f}, allowed 1 +- {TOLERANCE}: traffic took another "
+        "way",
     )
 
 
@@ -99,6 +119,23 @@ class _Totals:
         if sent is None or received is None or not size:
             return None
         return cls(sent + received, received / size)  # netperf has no field for the number of transactions
+
+
+def tunnel_bytes(packets: int, totals: _Totals, link: Link, mss: float | None) -> float:
+    """Bytes that a tunnel adds to so many packets.
+
+    To those filled with payload what it adds to a full one, to the others what it adds to one with next to none.
+    """
+    if link.tunnel is None:
+        return 0.0
+    full = 0.0 if totals.units is not None or not mss else min(totals.payload / mss, packets)
+    headers = HEADER_BYTES - ETHERNET_BYTES
+    each = [link.tunnel.outer_bytes(size, link.mtu) - size for size in (headers + (mss or 0), headers)]
+    return full * each[0] + (packets - full) * each[1]
+
+
+def _mss(results: Sequence[NetperfResult]) -> float | None:
+    return results[0].number(Selector.TRANSPORT_MSS) if results else None
 
 
 def _sum(results: Sequence[NetperfResult], selector: Selector) -> float | None:

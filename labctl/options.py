@@ -50,7 +50,10 @@ QUICK = Defaults(("baseline", "veth-iptables", "veth-ebpf"), ("tcp_rr", "tcp_crr
 
 @dataclass(frozen=True)
 class MatrixOptions:
-    """A matrix as asked for. `processes` are as written ("1", "4", "max"); durations are whole seconds."""
+    """A matrix as asked for. `processes` are as written ("1", "4", "max"); durations are whole seconds.
+
+    `all_variants`: none was asked for by name.
+    """
 
     variants: tuple[str, ...]
     encryptions: tuple[Encryption, ...]
@@ -68,6 +71,7 @@ class MatrixOptions:
     seed: int | None
     quick: bool
     editions: tuple[str, ...] = ()
+    all_variants: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
         seed=None if raw.seed is None else read.number("--seed", raw.seed, 0, 0, MAX_SEED),
         quick=raw.quick,
         editions=editions,
+        all_variants=raw.variant is None,
     )
     problems = [
         *read.problems,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from labctl.options import MAX, MatrixOptions, Pin
 from labctl.records import decode, encode
 from labctl.runfolder import require_schema
 from labctl.setups import Setup, select
+from labctl.tunnels import TunnelFacts
 
 SCHEMA = "labctl.plan/1"
 PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler
@@ -30,6 +31,7 @@ class LabFacts:
     """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
 
     `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
+    `tunnels` is what the nodes can encrypt with.
     """
 
     name: str
@@ -38,6 +40,7 @@ class LabFacts:
     server: str
     threads: int
     emulated: bool = False
+    tunnels: TunnelFacts = field(default_factory=TunnelFacts)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,11 @@ def cell_id(setup: str, workload: str, processes_label: str) -> str:
 def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: datetime) -> Plan:
     """The plan for `options`. Raises UsageError with the pairs that cannot exist and impossible numbers."""
     created = created.astimezone(UTC).replace(microsecond=0)
-    setups, refusals = select(options, catalog)
+    selection = select(options, catalog, lab.tunnels)
+    setups = selection.setups
     processes, notes, too_many = _processes(options.processes, lab)
-    if refusals or too_many:
-        raise UsageError(*refusals, *too_many)
+    if selection.refusals or too_many:
+        raise UsageError(*selection.refusals, *too_many)
     cells = tuple(
         Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
         for setup in setups
@@ -136,7 +140,7 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
         cells=cells,
         visits=visits,
         estimated_s=0.0,
-        notes=notes,
+        notes=(*selection.notes, *notes),
     )
     return replace(plan, estimated_s=time_left(plan, plan.samples, len(visits)))
 

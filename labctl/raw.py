@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from labctl.cpu import Tick
 from labctl.errors import LabctlError, Problem
 from labctl.records import decode
+from labctl.tunnels import Tunnel
 
 T = TypeVar("T")
 Counters = Mapping[str, int | None]
@@ -27,7 +28,7 @@ class RawError(LabctlError):
 
 @dataclass(frozen=True)
 class Item:
-    """What was to be measured: the item of `measure_samples`. Times in seconds."""
+    """What was to be measured: the item of `measure_samples`. Times in seconds, the link's `mtu` in bytes."""
 
     id: str
     cell: str
@@ -42,6 +43,8 @@ class Item:
     test: str
     options: tuple[str, ...]
     selectors: tuple[str, ...]
+    tunnel: Tunnel | None = None
+    mtu: int = 1500
 
 
 @dataclass(frozen=True)

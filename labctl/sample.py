@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from labctl import catalog, checks, netperf, quantities, raw, window
 from labctl.catalog import Workload
-from labctl.checks import Wire
+from labctl.checks import Link, Wire
 from labctl.cpu import CpuError, CpuUse
 from labctl.errors import LabctlError, Problem
 from labctl.netperf import NetperfError, NetperfResult, Selector, Test
@@ -246,7 +246,7 @@ def _measured(base: Sample, sample: RawSample, results: Sequence[NetperfResult],
     if sample.client is None or sample.server is None:  # raw.read lets only failed measurements lack an end
         raise SampleError(Problem("a measured sample lacks an end", str(sample.folder)))
     ends = (sample.client, sample.server)
-    wire, reasons = checks.wire(sample.client, results, workload)
+    wire, reasons = checks.wire(sample.client, results, workload, Link(sample.item.tunnel, sample.item.mtu))
     reasons += checks.settings(results, sample.item.options, workload.test)
     reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.carrier(ends)
     reasons += checks.tracking(ends, workload.test)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from labctl.catalog import Catalog, Encryption, Endpoint, Variant
 from labctl.errors import Problem
-from labctl.options import MatrixOptions
+from labctl.options import MIN_MTU, MatrixOptions
+from labctl.tunnels import Tunnel, TunnelFacts
 
 NORMAL_MTU = 1500
 
@@ -17,7 +18,8 @@ class Setup:
     """What is deployed: a variant with an edition, an encryption and an MTU.
 
     `reference` is the id of the planned setup it is compared with, None where there is none. `copy` is 2 for
-    the second one of an A/A pair. `expected` is what its proof has to see.
+    the second one of an A/A pair. `expected` is what its proof has to see. `tunnel` is what encrypts it, None without
+    encryption; `endpoint_mtu` is the largest packet that the endpoints exchange, None where it is the link's `mtu`.
     """
 
     id: str
@@ -31,26 +33,70 @@ class Setup:
     expected: Mapping[str, object]
     reference: str | None
     copy: int = 1
+    tunnel: Tunnel | None = None
+    endpoint_mtu: int | None = None
 
 
-def select(options: MatrixOptions, catalog: Catalog) -> tuple[tuple[Setup, ...], tuple[Problem, ...]]:
-    """The setups asked for, each after the references it brings along; and the pairs that cannot exist."""
+@dataclass(frozen=True)
+class Selection:
+    """The setups of a plan, what was left out and why, and the pairs that cannot exist though they were asked for."""
+
+    setups: tuple[Setup, ...]
+    notes: tuple[str, ...]
+    refusals: tuple[Problem, ...]
+
+
+def select(options: MatrixOptions, catalog: Catalog, tunnels: TunnelFacts) -> Selection:
+    """The setups asked for, each after the references it brings along.
+
+    A variant that was asked for by name is refused with an encryption that it does not have; one that is among "all" is
+    left out, and a note says so.
+    """
     found: dict[str, Setup] = {}
-    refusals: list[Problem] = []
+    notes: list[str] = []
+    refusals = _impossible(options, tunnels)
+    lacking = {encryption for encryption in options.encryptions if encryption in tunnels.lacking}
     for name in options.variants:
         variant = catalog.variants[name]
         for encryption in options.encryptions:
+            if encryption in lacking:
+                continue
             if reason := variant.refusal(encryption):
-                what = f"{name} does not exist with encryption {encryption}"
-                hint = "name the variants that have it with --variant"
-                refusals.append(Problem(what, "--encryption", reason, hint))
+                if not options.all_variants:
+                    what = f"{name} does not exist with encryption {encryption}"
+                    hint = "name the variants that have it with --variant"
+                    refusals.append(Problem(what, "--encryption", reason, hint))
+                else:
+                    notes.append(f"{name} is left out with encryption {encryption}: {reason}")
                 continue
             for mtu in options.mtus:
                 for edition in _editions(variant, options):
-                    choice = _Choice(variant, encryption, mtu, edition)
+                    choice = _Choice(variant, encryption, mtu, edition, tunnels.of(encryption))
                     _add(found, choice, catalog, alone=options.no_reference)
+    if not found and not refusals:
+        hint = "; ".join(notes)
+        refusals.append(Problem("no variant exists with this encryption", "--encryption", None, hint))
     setups = tuple(setup if setup.reference in found else replace(setup, reference=None) for setup in found.values())
-    return (_with_copies(setups) if options.noise_floor else setups), tuple(refusals)
+    copied = _with_copies(setups) if options.noise_floor and setups else setups
+    return Selection(copied, tuple(notes), tuple(refusals))
+
+
+def _impossible(options: MatrixOptions, tunnels: TunnelFacts) -> list[Problem]:
+    """Encryptions that the lab's kernels do not have, and MTUs that leave too little inside a tunnel."""
+    problems: list[Problem] = []
+    for encryption in options.encryptions:
+        if encryption in tunnels.lacking:
+            what = f"the lab's nodes cannot do encryption {encryption}"
+            hint = "use another kernel or lab (`labctl check` shows what each node has), or leave it out"
+            problems.append(Problem(what, "--encryption", tunnels.lacking[encryption], hint))
+            continue
+        tunnel = tunnels.of(encryption)
+        for mtu in options.mtus:
+            if tunnel is not None and tunnel.inner_mtu(mtu) < MIN_MTU:
+                what = f"an MTU of {mtu} is too small for {encryption}"
+                seen = f"{tunnel.inner_mtu(mtu)} bytes are left inside the tunnel, and IPv4 needs {MIN_MTU}"
+                problems.append(Problem(what, "--mtu", seen, "give a larger one"))
+    return problems
 
 
 def _editions(variant: Variant, options: MatrixOptions) -> tuple[str | None, ...]:
@@ -66,10 +112,12 @@ class _Choice:
     encryption: Encryption
     mtu: int
     edition: str | None
+    tunnel: Tunnel | None
 
     @property
     def id(self) -> str:
-        encrypted = "" if self.encryption is Encryption.NONE else f"+{self.encryption}"
+        # Which WireGuard it is belongs to what was measured: the two are never compared unmarked.
+        encrypted = "" if self.tunnel is None else f"+{self.tunnel.label}"
         jumbo = "" if self.mtu == NORMAL_MTU else f".mtu{self.mtu}"
         edition = "" if self.edition is None else f".{self.edition}"
         return f"{self.variant.name}{encrypted}{jumbo}{edition}"
@@ -80,7 +128,7 @@ class _Choice:
         One thing differs at a time, so that a ratio has one cause.
         """
         if self.encryption is not Encryption.NONE:
-            return replace(self, encryption=Encryption.NONE)
+            return replace(self, encryption=Encryption.NONE, tunnel=None)
         if self.mtu != NORMAL_MTU:
             return replace(self, mtu=NORMAL_MTU)
         if self.variant.reference is None:
@@ -111,8 +159,10 @@ def _add(found: dict[str, Setup], choice: _Choice, catalog: Catalog, alone: bool
         role=choice.variant.role,
         endpoint=choice.variant.endpoint,
         vars=choice.variant.vars,
-        expected=choice.variant.expected,
+        expected=choice.variant.expected_with(choice.encryption),
         reference=None if reference is None else reference.id,
+        tunnel=choice.tunnel,
+        endpoint_mtu=None if choice.tunnel is None else choice.tunnel.inner_mtu(choice.mtu),
     )
 
 

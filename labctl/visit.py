@@ -10,6 +10,7 @@ from typing import Any
 from labctl.options import Pin
 from labctl.plan import Plan, Visit
 from labctl.records import encode
+from labctl.tunnels import Tunnel
 
 # Data ports lie below the ephemeral range and above the ports of services. They rotate from sample to sample, so
 # that no sample meets the TIME_WAIT leftovers of the one before it.
@@ -24,7 +25,7 @@ class PlannedSample:
 
     `id` is `<cell>/<round>-<n>`, its folder below samples/; `deployment` of the setup in this round is the one it is
     taken in. Process p gets data port `data_port` + p. Times are in seconds; after `time_limit_s` the sample is ended
-    and has failed.
+    and has failed. `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both.
     """
 
     id: str
@@ -43,6 +44,8 @@ class PlannedSample:
     options: tuple[str, ...]
     selectors: tuple[str, ...]
     pin: Pin
+    tunnel: Tunnel | None
+    mtu: int
     data_port: int
     time_limit_s: float
 
@@ -53,7 +56,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
     Cells come in the plan's order in odd rounds and reversed in even ones, for every setup alike, so that no cell
     always follows the same other one.
     """
-    cells = plan.cells_of(visit.setup)
+    setup, cells = plan.setup(visit.setup), plan.cells_of(visit.setup)
     if visit.round % 2 == 0:
         cells = cells[::-1]
     workloads = {workload.name: workload for workload in plan.workloads}
@@ -81,6 +84,8 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     options=workload.options,
                     selectors=workload.selectors,
                     pin=plan.pin,
+                    tunnel=setup.tunnel,
+                    mtu=setup.mtu,
                     data_port=FIRST_PORT + port % usable,
                     time_limit_s=plan.duration_s + plan.warmup_s + SLACK_S,
                 )
@@ -114,7 +119,9 @@ def setup_inventory(
             "setup_edition": setup.edition,
             "setup_role": setup.role,
             "setup_encryption": setup.encryption.value,
+            "setup_tunnel": None if setup.tunnel is None else setup.tunnel.value,
             "setup_mtu": setup.mtu,
+            "setup_endpoint_mtu": setup.endpoint_mtu or setup.mtu,
             "setup_endpoint": setup.endpoint.value,
             "setup_expected": encode(setup.expected),
             "measure_output_dir": str(output_dir.absolute()),

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from labctl import attempt as attempts
-from labctl import catalog, lock, matrix, paths
+from labctl import catalog, lock, matrix, paths, tunnels
 from labctl import lab as labs
 from labctl import plan as planning
 from labctl import resume as resuming
@@ -78,7 +78,8 @@ def facts(lab: Inventory, seen: Look) -> LabFacts:
     if len(known) < 2:
         raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
     emulated = any(fingerprint.emulated for fingerprint in seen.fingerprints.values())
-    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known), emulated)
+    can = tunnels.facts(tuple(seen.fingerprints.values()))
+    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known), emulated, can)
 
 
 def plan(options: MatrixOptions, lab: LabFacts) -> Plan:

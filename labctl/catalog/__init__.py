@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -53,7 +53,7 @@ class Variant:
     `role` is the Ansible role that deploys it with `vars`; `encryptions` says for each encryption either true
     or why the pair does not exist; `reference` is the variant it is compared with; `expected` is the datapath
     that the proof wants to see, in the vocabulary of the role `datapath_proof`. `editions` are those that it comes in;
-    empty where it needs no cluster.
+    empty where it needs no cluster. `encrypted` is what differs in `expected` with an encryption.
     """
 
     name: str
@@ -65,6 +65,11 @@ class Variant:
     vars: Mapping[str, object]
     reference: str | None = None
     editions: tuple[str, ...] = ()
+    encrypted: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
+
+    def expected_with(self, encryption: Encryption) -> Mapping[str, object]:
+        """The datapath that the proof wants to see with `encryption`."""
+        return {**self.expected, **self.encrypted.get(encryption, {})}
 
     def refusal(self, encryption: Encryption) -> str | None:
         """Why the variant does not exist with `encryption`; None when it does."""
@@ -159,6 +164,11 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
         Problem("a pair that does not exist has no reason", f"{where}.encryptions.{encryption}", repr(answer))
         for encryption, answer in variant.encryptions.items()
         if answer is False or answer == ""
+    )
+    problems.extend(
+        Problem("an expectation for an encryption that the variant does not have", f"{where}.encrypted.{encryption}")
+        for encryption in variant.encrypted
+        if encryption is Encryption.NONE or variant.encryptions.get(encryption) is not True
     )
     if variant.reference is not None and variant.reference not in variants:
         hint = suggestion(variant.reference, variants)

@@ -26,10 +26,11 @@ def inventory(kind: str) -> Inventory:
 
 
 def seen(**changes: Change) -> dict[str, Fingerprint]:
-    """The captured fingerprints of an idle lab, after the change named for a node (or `both`)."""
+    """The captured fingerprints of an idle lab whose kernel has ESP, after the change named for a node (or `both`)."""
     documents = json.loads(CAPTURE.read_text())
     for name, document in documents.items():
         document["state"]["load"] = [0.1, 0.1, 0.1]
+        document["tunnels"]["esp"] = True
         for which in ("both", name):
             if which in changes:
                 changes[which](document)

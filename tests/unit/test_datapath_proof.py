@@ -49,7 +49,7 @@ PROBE: dict[str, Any] = {
     "error": None,
     "mss": 1448,
     "passes": [1500],
-    "tap": {"bytes": 704484, "clear": 702, "frames": 714, "longest": 1514, "lost": 0},
+    "tap": {"bytes": 704484, "clear": 702, "frames": 714, "longest": 1514, "lost": 0, "text": 363},
 }
 
 
@@ -59,6 +59,8 @@ def setup_of(**changes: object) -> Any:
         "expected": catalog.load().variants["veth-ebpf"].expected,
         "encryption": "none",
         "mtu": 1500,
+        "endpoint_mtu": 1500,
+        "endpoint_is_node": False,
         "tap_sees_wire": True,
         "transactions": 20,
         "size": 16384,
@@ -105,8 +107,9 @@ def test_packets_that_the_stack_forwarded_break_a_redirect() -> None:
         ("mss", 1460, {"mss"}),
         ("passes", [1500, 1501], {"largest_packet"}),
         ("passes", [], {"largest_packet"}),
-        ("tap", {"longest": 1515, "clear": 702}, {"frame_bytes"}),
-        ("tap", {"longest": 1514, "clear": 39}, {"clear_on_cable"}),
+        ("tap", {"longest": 1515, "clear": 702, "text": 363}, {"frame_bytes"}),
+        ("tap", {"longest": 1514, "clear": 39, "text": 39}, {"clear_on_cable"}),
+        ("tap", {"longest": 1514, "clear": 702, "text": 0}, {"clear_on_cable"}),
     ],
 )
 def test_each_sight_of_the_client_is_held_against_the_claim(field: str, value: object, names: set[str]) -> None:
@@ -149,9 +152,68 @@ def test_a_word_that_nothing_looks_at_is_refused() -> None:
         proof.prove(setup_of(expected=expected), *evidence())
 
 
+# What node2 of a local lab sent and its tunnel counted under veth-ebpf+wireguard-go.
+ENCRYPTED: dict[str, Any] = {
+    "tap": {
+        "frames": 689,
+        "bytes": 749179,
+        "longest": 1514,
+        "clear": 0,
+        "tunnel": 320,
+        "stray": 0,
+        "text": 0,
+        "lost": 0,
+    },
+    "grew": {"tunnel_received": 361956, "tunnel_sent": 358236, "tunnel_errors": 0},
+}
+
+
+def encrypted() -> tuple[Any, dict[str, Any], dict[str, dict[str, Any]]]:
+    """A setup with WireGuard that shows what it claims."""
+    probe, nodes = evidence()
+    for seen in nodes.values():
+        seen["endpoint_mtu"] = 1440
+        seen["programs"] = {"tunnel": "tunnel_ingress", "pod": "pod_ingress"}
+        seen["tap"] = dict(ENCRYPTED["tap"])
+        seen["grew"] |= ENCRYPTED["grew"] | {"hits": {"tunnel_ingress": 361, "pod_ingress": 140}}
+    expected = catalog.load().variants["veth-ebpf"].expected_with(catalog.Encryption.WIREGUARD)
+    setup = setup_of(encryption="wireguard", endpoint_mtu=1440, expected=expected)
+    return setup, {**probe, "mss": 1388, "passes": [1440], "tap": ENCRYPTED["tap"]}, nodes
+
+
+def test_an_encrypted_setup_that_shows_what_it_claims_is_proven() -> None:
+    setup, probe, nodes = encrypted()
+    assertions = proof.prove(setup, probe, nodes)
+    assert not broken(assertions)
+    assert "clear_on_cable" not in {one.name for one in assertions}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "assertion"),
+    [
+        ("tap", "tunnel", 19, "encrypted_on_cable"),
+        ("tap", "stray", 1, "stray_on_cable"),
+        ("tap", "text", 1, "text_on_cable"),
+        ("grew", "tunnel_sent", 327679, "tunnel_carried"),
+        ("grew", "tunnel_received", 0, "tunnel_carried"),
+        ("grew", "tunnel_errors", 1, "tunnel_errors"),
+    ],
+)
+def test_each_sight_of_a_tunnel_is_held_against_the_claim(part: str, name: str, value: int, assertion: str) -> None:
+    setup, probe, nodes = encrypted()
+    nodes["node2"][part][name] = value
+    assert broken(proof.prove(setup, probe, nodes)) == {(assertion, "node2")}
+
+
+def test_the_inner_address_of_a_node_with_esp_is_on_the_cable() -> None:
+    assert setup_of(encryption="ipsec", endpoint_mtu=1446, endpoint_is_node=True).interface_mtu == 1500
+    assert setup_of(encryption="ipsec", endpoint_mtu=1446).interface_mtu == 1446
+    assert setup_of(encryption="wireguard", endpoint_mtu=1440, endpoint_is_node=True).interface_mtu == 1440
+
+
 def test_an_encryption_that_cannot_be_proven_is_refused() -> None:
-    with pytest.raises(AnsibleActionFail, match="veth-ebpf: encryption wireguard cannot be proven yet"):
-        proof.prove(setup_of(encryption="wireguard"), *evidence())
+    with pytest.raises(AnsibleActionFail, match="veth-ebpf: encryption macsec cannot be proven yet"):
+        proof.prove(setup_of(encryption="macsec"), *evidence())
 
 
 def frame(
@@ -163,7 +225,7 @@ def frame(
 
 
 def test_a_frame_of_the_probe_is_told_from_others() -> None:
-    ends = {socket.inet_aton("198.19.0.2"), socket.inet_aton("198.19.0.130")}
+    ends = frozenset({socket.inet_aton("198.19.0.2"), socket.inet_aton("198.19.0.130")})
 
     def is_probe(data: bytes) -> bool:
         return bool(tap.is_probe(data, ends, 12866))
@@ -175,6 +237,28 @@ def test_a_frame_of_the_probe_is_told_from_others() -> None:
     assert not is_probe(frame("198.19.0.2", "198.19.0.131", (33000, 12866)))
     assert not is_probe(frame("198.19.0.2", "198.19.0.130", (33000, 12866)).replace(b"\x08\x00", b"\x86\xdd", 1))
     assert not is_probe(b"\xff" * 20)
+
+
+def test_frames_that_a_node_sent_are_sorted() -> None:
+    inside, outside = ("198.19.0.2", "198.19.0.130"), ("198.18.0.139", "198.18.0.140")
+    seen, what = tap.Seen(), tap.watched(inside, 12866, outside, (tap.UDP, 51877), 12867)
+    tunnel = frame(*outside, (51877, 51877), protocol=17)
+    for data, sent in (
+        (tunnel, True),
+        (tunnel, False),  # received: not judged by content
+        (frame(*outside, (12867, 12867), protocol=17), True),  # the ends waiting for each other
+        (frame(*outside, (53, 53), protocol=17), True),
+        (frame(*inside, (33000, 12866)) + b"netperfnetperf", True),
+        (frame(*inside, (33000, 12866)), False),
+        (bytes(12) + b"\x08\x06" + bytes(46), True),  # ARP
+    ):
+        tap.note(seen, data, len(data), sent, what)
+    assert (seen.frames, seen.tunnel, seen.stray, seen.text, seen.clear) == (7, 1, 2, 1, 2)
+    esp = tap.watched(inside, 12866, outside, (tap.ESP, 0), 12867)
+    assert tap.is_between(frame(*outside, (1, 1), protocol=50), esp.nodes, *esp.tunnel)
+    assert not tap.is_between(tunnel, esp.nodes, *esp.tunnel)
+    none = tap.watched(inside, 12866, outside, (0, 0), 12867)
+    assert not tap.is_between(tunnel, none.nodes, *none.tunnel)
 
 
 def test_the_ends_of_a_proof_wait_for_each_other() -> None:

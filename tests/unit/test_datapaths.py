@@ -83,7 +83,7 @@ DUMP = [
             {"cpu": 1, "value": ["0x02", *["0x00"] * 7]},
         ],
     }
-    for key in range(4)
+    for key in range(8)
 ]
 
 
@@ -91,6 +91,8 @@ def test_counters_are_summed_over_the_cpus() -> None:
     assert programs.counters_of(DUMP) == {
         "cable_ingress": {"hits": 258, "passed": 259},
         "pod_ingress": {"hits": 260, "passed": 261},
+        "tunnel_ingress": {"hits": 262, "passed": 263},
+        "decrypted_ingress": {"hits": 264, "passed": 265},
     }
 
 

@@ -33,6 +33,7 @@ def test_without_options_the_whole_matrix_is_meant(small_catalog: Catalog) -> No
         no_reference=False,
         seed=None,
         quick=False,
+        all_variants=True,
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from labctl.catalog import Catalog
+from labctl.catalog import Catalog, Encryption
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.options import RawOptions, parse_options
 from labctl.plan import LabFacts, Plan, Visit, build, from_json, interval, order, time_left, to_json
+from labctl.tunnels import Tunnel, TunnelFacts
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 LAB = LabFacts("local", "local", "node1", "node2", 2)
@@ -106,13 +108,59 @@ def test_the_noise_floor_of_a_lone_setup_is_its_own(small_catalog: Catalog) -> N
 
 def test_a_pair_that_cannot_exist_is_refused_with_the_reason(small_catalog: Catalog) -> None:
     with pytest.raises(UsageError) as raised:
-        plan_of(small_catalog, encryption="wireguard,ipsec")
+        plan_of(small_catalog, variant="base,base-clean,pods", encryption="wireguard,ipsec")
     hint = "name the variants that have it with --variant"
     assert raised.value.problems == (
         Problem("base does not exist with encryption ipsec", "--encryption", "needs a kernel with ESP", hint),
         Problem("base-clean does not exist with encryption wireguard", "--encryption", "not built yet", hint),
         Problem("base-clean does not exist with encryption ipsec", "--encryption", "not built yet", hint),
     )
+
+
+def test_what_was_not_asked_for_by_name_is_left_out_and_said(small_catalog: Catalog) -> None:
+    plan = plan_of(small_catalog, encryption="ipsec")
+    assert [setup.id for setup in plan.setups] == ["base", "pods", "pods+ipsec"]
+    assert plan.notes == (
+        "base is left out with encryption ipsec: needs a kernel with ESP",
+        "base-clean is left out with encryption ipsec: not built yet",
+    )
+    with pytest.raises(UsageError) as raised:
+        plan_of(small_catalog, encryption="ipsec", endpoint="node")
+    (problem,) = raised.value.problems
+    assert problem.what == "no variant exists with this encryption"
+
+
+def test_the_wireguard_of_the_nodes_is_part_of_a_setup(small_catalog: Catalog) -> None:
+    lab = replace(LAB, tunnels=TunnelFacts(wireguard=Tunnel.WIREGUARD_GO))
+    plan = plan_of(small_catalog, lab, variant="base", encryption="wireguard", mtu="9000")
+    assert [(setup.id, setup.tunnel, setup.endpoint_mtu) for setup in plan.setups] == [
+        ("base", None, None),
+        ("base.mtu9000", None, None),
+        ("base+wireguard-go.mtu9000", Tunnel.WIREGUARD_GO, 8940),
+    ]
+    assert from_json(json.loads(json.dumps(to_json(plan))), "plan.json") == plan
+
+
+def test_what_the_nodes_cannot_encrypt_with_is_refused_with_what_they_lack(small_catalog: Catalog) -> None:
+    lab = replace(LAB, tunnels=TunnelFacts(lacking={Encryption.IPSEC: "kernel 6.1 lacks CONFIG_INET_ESP"}))
+    with pytest.raises(UsageError) as raised:
+        plan_of(small_catalog, lab, variant="pods", encryption="ipsec,none")
+    (problem,) = raised.value.problems
+    assert (problem.what, problem.seen) == (
+        "the lab's nodes cannot do encryption ipsec",
+        "kernel 6.1 lacks CONFIG_INET_ESP",
+    )
+
+
+def test_an_mtu_too_small_for_a_tunnel_is_refused(small_catalog: Catalog) -> None:
+    assert plan_of(small_catalog, variant="pods", encryption="wireguard", mtu="636").setups[-1].endpoint_mtu == 576
+    with pytest.raises(UsageError) as raised:
+        plan_of(small_catalog, variant="pods", encryption="none,wireguard,ipsec", mtu="576,635")
+    assert [problem.what for problem in raised.value.problems] == [
+        "an MTU of 576 is too small for wireguard",
+        "an MTU of 635 is too small for wireguard",
+        "an MTU of 576 is too small for ipsec",
+    ]
 
 
 def test_too_many_processes_are_refused(small_catalog: Catalog) -> None:

@@ -57,6 +57,8 @@ def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> No
         "options": ["-r", "1,1"],
         "selectors": ["THROUGHPUT", "P50_LATENCY"],
         "pin": "none",
+        "tunnel": None,
+        "mtu": 1500,
         "data_port": 20000,
         "time_limit_s": 33.0,
     }
@@ -93,7 +95,9 @@ def test_the_inventory_holds_everything_at_host_level(small_catalog: Catalog) ->
             "setup_role": "datapath_base",
             "setup_edition": None,
             "setup_encryption": "none",
+            "setup_tunnel": None,
             "setup_mtu": 1500,
+            "setup_endpoint_mtu": 1500,
             "setup_endpoint": "node",
             "setup_expected": {"conntrack": True},
             "measure_output_dir": "/runs/x/samples",

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: datapath
 short_description: Build or remove the path that test traffic takes on one node
 description:
-  - Sets the cable's MTU and builds what the arguments name - a pod behind a veth pair, netfilter rules, tc programs.
+  - Sets the cable's MTU and builds what the arguments name - an encrypted tunnel to the other node, a pod behind a veth
+    pair, netfilter rules, tc programs.
   - Before each change it writes down what it found in /run/labctl/datapath.json. Removing goes by that record alone,
     puts the recorded values back, and leaves nothing. Without a record nothing is touched.
   - A node that still carries a datapath, whole or half removed, is cleared first unless it is exactly the wanted one.
@@ -17,8 +18,14 @@ options:
   state: {type: str, choices: [present, absent], default: present, description: Whether the path is there.}
   variant: {type: str, description: Name of the variant for messages and the record. Required when present.}
   cable: {type: str, description: Interface towards the other node. Required when present.}
-  mtu: {type: int, description: MTU in bytes of the cable and the pod. Required when present.}
-  pod: {type: dict, description: The pod to build; its address, its gateway, peer_network and peer_address.}
+  mtu: {type: int, description: MTU in bytes of the cable. Required when present.}
+  tunnel:
+    type: dict
+    description: >-
+      The tunnel to build; kind (kernel, wireguard-go, esp), own_address and peer_address on the cable, own_network and
+      peer_network behind it, the node's address inside (empty for none), port, mtu, and the public own_key and
+      peer_key. The private key is the one that module tunnel_key made.
+  pod: {type: dict, description: "The pod to build; its address, gateway, mtu, peer_network and peer_address."}
   nft: {type: str, default: "", description: Ruleset in nft's language.}
   iptables: {type: str, default: "", description: Rules in the form of iptables-save.}
   programs: {type: path, description: Object on the node with the tc programs to attach.}
@@ -34,6 +41,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.datapath_keys import forget_key
 from ansible.module_utils.datapath_links import (
     HOST_END,
     NAMESPACE,
@@ -74,8 +82,19 @@ from ansible.module_utils.datapath_system import (
     save_record,
     write_setting,
 )
+from ansible.module_utils.datapath_tunnel import (
+    Tunnel,
+    build_tunnel,
+    device_of,
+    observe_tunnel,
+    refuse_foreign_tunnel,
+    remove_tunnel,
+    tunnel_of,
+)
 
 POD_ARGUMENTS = ("address", "gateway", "peer_network", "peer_address")
+TUNNEL_ADDRESSES = ("own_address", "peer_address", "own_network", "peer_network", "address")
+TUNNEL_ARGUMENTS = ("kind", *TUNNEL_ADDRESSES, "own_key", "peer_key")
 
 
 @dataclass(frozen=True)
@@ -84,10 +103,16 @@ class Wanted:
 
     variant: str
     cable: Cable
+    tunnel: Tunnel | None
     pod: Pod | None
     nft: str
     iptables: str
     programs: str | None
+
+
+def way_out(wanted: Wanted) -> str:
+    """Return the interface by which test traffic leaves the node's stack: the tunnel's, or else the cable."""
+    return device_of(wanted.tunnel) if wanted.tunnel else wanted.cable.interface
 
 
 def observe(wanted: Wanted) -> str:
@@ -95,8 +120,11 @@ def observe(wanted: Wanted) -> str:
     return digest(
         {
             "links": observe_links(wanted.cable, wanted.pod is not None),
+            "tunnel": observe_tunnel(wanted.tunnel) if wanted.tunnel else None,
             "rules": observe_rules(),
-            "programs": observe_programs(wanted.cable.interface),
+            "programs": [
+                observe_programs(interface) for interface in sorted({wanted.cable.interface, way_out(wanted)})
+            ],
         }
     )
 
@@ -104,6 +132,8 @@ def observe(wanted: Wanted) -> str:
 def refuse_foreign(wanted: Wanted) -> None:
     """Refuse what would be measured along, and names of ours on things that no record of ours mentions."""
     refuse_foreign_tables(wanted.variant)
+    if wanted.tunnel:
+        refuse_foreign_tunnel(wanted.tunnel)
     if wanted.pod and (namespace_exists() or host_end_exists()):
         raise Refused(
             f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own. "
@@ -120,6 +150,7 @@ def build(wanted: Wanted) -> None:
         "variant": wanted.variant,
         "digest": digest(asdict(wanted)),
         "cable": {"interface": wanted.cable.interface, "mtu": mtu_of(wanted.cable.interface)},
+        "tunnel": asdict(wanted.tunnel) if wanted.tunnel else None,
         "pod": asdict(wanted.pod) if wanted.pod else None,
         "settings": {},
         "tables_before": tables(),
@@ -131,15 +162,19 @@ def build(wanted: Wanted) -> None:
         record["settings"][switch] = read_text(switch)
     save_record(record)
     set_mtu(wanted.cable.interface, wanted.cable.mtu)
+    if wanted.tunnel:
+        build_tunnel(wanted.tunnel)
     if wanted.pod:
         build_pod(wanted.cable, wanted.pod)
         write_setting(switch, "1")
+        if wanted.tunnel:
+            write_setting(forwarding(device_of(wanted.tunnel)), "1")
     if wanted.nft:
         load_nft(wanted.nft)
     if wanted.iptables:
         load_iptables(wanted.iptables)
     if wanted.programs:
-        attach(wanted.programs, wanted.cable.interface, HOST_END)
+        attach(wanted.programs, wanted.cable.interface, HOST_END, wanted.tunnel)
     save_record(dict(record, built=observe(wanted)))
 
 
@@ -151,6 +186,8 @@ def remove(record: dict[str, Any]) -> None:
     remove_tables([table for table in tables() if table not in record["tables_before"]])
     if record["pod"]:
         remove_pod(cable, Pod(**record["pod"]))
+    if record["tunnel"]:
+        remove_tunnel(record["tunnel"])
     for path, value in record["settings"].items():
         if read_text(path) not in (value, None):
             write_setting(path, value)
@@ -165,6 +202,8 @@ def bring_about(wanted: Wanted, check_mode: bool) -> bool:
         return False
     if check_mode:
         return True
+    if not wanted.tunnel:
+        forget_key()
     if record:
         remove(record)
     refuse_foreign(wanted)
@@ -174,11 +213,12 @@ def bring_about(wanted: Wanted, check_mode: bool) -> bool:
 
 def wanted_of(parameters: dict[str, Any]) -> Wanted:
     """Return the arguments as typed data."""
-    pod = parameters["pod"]
+    pod, tunnel = parameters["pod"], parameters["tunnel"]
     return Wanted(
         variant=parameters["variant"],
         cable=Cable(parameters["cable"], parameters["mtu"]),
-        pod=Pod(**{name: pod[name] for name in POD_ARGUMENTS}) if pod else None,
+        tunnel=tunnel_of(tunnel, parameters["cable"]) if tunnel else None,
+        pod=Pod(**{name: pod[name] for name in (*POD_ARGUMENTS, "mtu")}) if pod else None,
         nft=parameters["nft"],
         iptables=parameters["iptables"],
         programs=parameters["programs"],
@@ -189,9 +229,13 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say and return the task's result."""
     if module.params["state"] == "absent":
         record = load_record()
-        if record and not module.check_mode:
+        if module.check_mode:
+            return {"changed": record is not None}
+        # Also without a record: a deploy that ended before it wrote one may have left the key.
+        forgotten = forget_key()
+        if record:
             remove(record)
-        return {"changed": record is not None}
+        return {"changed": forgotten or record is not None}
     wanted = wanted_of(module.params)
     changed = bring_about(wanted, module.check_mode)
     result: dict[str, Any] = {"changed": changed, "tables": tables()}
@@ -201,14 +245,18 @@ def act(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    text = {"type": "str", "required": True}
+    text, number = {"type": "str", "required": True}, {"type": "int", "required": True}
+    # Public halves: Ansible would hide what is called a key.
+    shown = {name: {**text, "no_log": False} for name in TUNNEL_ARGUMENTS}
+    tunnel = {**shown, "port": number, "mtu": number}
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "variant": {"type": "str"},
             "cable": {"type": "str"},
             "mtu": {"type": "int"},
-            "pod": {"type": "dict", "options": dict.fromkeys(POD_ARGUMENTS, text)},
+            "tunnel": {"type": "dict", "options": tunnel},
+            "pod": {"type": "dict", "options": {**dict.fromkeys(POD_ARGUMENTS, text), "mtu": number}},
             "nft": {"type": "str", "default": ""},
             "iptables": {"type": "str", "default": ""},
             "programs": {"type": "path"},

@@ -20,6 +20,7 @@ import platform
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.datapath_wireguard import kernel_has_wireguard
 
 # An SSH session may come without the directories of system tools.
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,8 +31,11 @@ PACKAGES = {
     "ip": "iproute2",
     "iptables-nft-restore": "iptables",
     "nft": "nftables",
+    "openssl": "openssl",
     "ping": "iputils-ping",
     "tc": "iproute2",
+    "wg": "wireguard-tools",
+    "wireguard-go": "wireguard-go",
 }
 
 
@@ -49,9 +53,15 @@ def distribution_of(os_release: str) -> str:
 
 
 def is_missing(tool: str, distribution: str) -> bool:
-    """Whether the tool cannot be used. Ubuntu's bpftool may be a wrapper that only says what to install."""
+    """Whether the tool cannot be used, and is wanted.
+
+    Ubuntu's bpftool may be a wrapper that only says what to install. wireguard-go stands in for a kernel without
+    WireGuard.
+    """
     if tool == "bpftool" and distribution == "ubuntu":
         return not os.path.exists(f"/usr/lib/linux-tools/{platform.release()}/bpftool")
+    if tool == "wireguard-go" and kernel_has_wireguard():
+        return False
     return shutil.which(tool, path=SEARCH) is None
 
 

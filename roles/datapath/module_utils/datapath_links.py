@@ -26,12 +26,16 @@ class Cable:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod behind this node, and how the other node's pods are reached."""
+    """A pod behind this node, and how the other node's pods are reached: "" where a tunnel brings the way itself.
+
+    `mtu` in bytes.
+    """
 
     address: str
     gateway: str
     peer_network: str
     peer_address: str
+    mtu: int
 
 
 def link_of(interface: str) -> dict[str, Any] | None:
@@ -39,7 +43,7 @@ def link_of(interface: str) -> dict[str, Any] | None:
 
     Not from /sys/class/net: a container's /sys may show another network namespace than its own.
     """
-    links: list[dict[str, Any]] = run_json(["ip", "-json", "link", "show"])
+    links: list[dict[str, Any]] = run_json(["ip", "-json", "-details", "link", "show"])
     return next((link for link in links if link["ifname"] == interface), None)
 
 
@@ -60,8 +64,11 @@ def index_of(interface: str) -> int:
 
 
 def set_mtu(interface: str, mtu: int) -> None:
-    """Set an interface's MTU if it has another one."""
+    """Set an interface's MTU if it has another one. Refused beyond what the interface can do."""
     if mtu_of(interface) != mtu:
+        largest = (link_of(interface) or {}).get("max_mtu")
+        if largest and mtu > largest:
+            raise Refused(f"{interface} takes an MTU of at most {largest} bytes, not {mtu}: give --mtu another value")
         run(["ip", "link", "set", "dev", interface, "mtu", str(mtu)])
 
 
@@ -84,13 +91,14 @@ def build_pod(cable: Cable, pod: Pod) -> None:
     """Make the namespace, the pair and the routes. IPv6 stays off the pair: nothing but test traffic crosses it."""
     node = [
         f"netns add {NAMESPACE}",
-        f"link add {HOST_END} mtu {cable.mtu} type veth peer name {POD_END} mtu {cable.mtu} netns {NAMESPACE}",
+        f"link add {HOST_END} mtu {pod.mtu} type veth peer name {POD_END} mtu {pod.mtu} netns {NAMESPACE}",
         f"link set {HOST_END} addrgenmode none",
         f"addr add {pod.gateway}/32 dev {HOST_END}",
         f"link set {HOST_END} up",
         f"route add {pod.address}/32 dev {HOST_END}",
-        f"route add {pod.peer_network} via {pod.peer_address} dev {cable.interface}",
     ]
+    if pod.peer_network:
+        node.append(f"route add {pod.peer_network} via {pod.peer_address} dev {cable.interface}")
     inside = [
         "link set lo up",
         f"link set {POD_END} addrgenmode none",
@@ -110,6 +118,8 @@ def remove_pod(cable: Cable, pod: Pod) -> None:
         run(["ip", "link", "delete", "dev", HOST_END])
     if namespace_exists():
         run(["ip", "netns", "delete", NAMESPACE])
+    if not pod.peer_network:
+        return
     route = [pod.peer_network, "via", pod.peer_address, "dev", cable.interface]
     if run_json(["ip", "-json", "route", "show", *route]):
         run(["ip", "route", "delete", *route])

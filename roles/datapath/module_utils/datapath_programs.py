@@ -16,14 +16,18 @@ from typing import Any
 
 from ansible.module_utils.datapath_links import index_of
 from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
+from ansible.module_utils.datapath_tunnel import Tunnel, device_of
 
 BPF_MOUNT = "/sys/fs/bpf"
 CABLE_PROGRAM = "cable_ingress"
 POD_PROGRAM = "pod_ingress"
+TUNNEL_PROGRAM = "tunnel_ingress"
+DECRYPTED_PROGRAM = "decrypted_ingress"
 # Entries of the counter map, as the .bpf.c file numbers them.
-COUNTERS = {CABLE_PROGRAM: (0, 1), POD_PROGRAM: (2, 3)}
+COUNTERS = {CABLE_PROGRAM: (0, 1), POD_PROGRAM: (2, 3), TUNNEL_PROGRAM: (4, 5), DECRYPTED_PROGRAM: (6, 7)}
 # Helpers by their number in the kernel's interface, with the release that brought each.
 HELPERS = {
+    43: ("bpf_skb_change_head", "Linux 4.10"),
     69: ("bpf_fib_lookup", "Linux 4.18"),
     152: ("bpf_redirect_neigh", "Linux 5.10"),
     155: ("bpf_redirect_peer", "Linux 5.10"),
@@ -88,13 +92,26 @@ def load(path: str) -> str:
     return folder
 
 
-def attach(path: str, cable: str, host_end: str) -> None:
-    """Attach both programs of the object, configured for these two interfaces."""
+def places(cable: str, host_end: str, tunnel: Tunnel | None) -> dict[str, str]:
+    """Return which program hangs on the ingress of which interface.
+
+    What WireGuard decrypts comes in by its own device and leaves by it, so the cable needs no program. What XFRM
+    decrypts comes in by the cable once more; on its way out a packet has to go through the stack, where XFRM takes it.
+    """
+    if tunnel is None:
+        return {cable: CABLE_PROGRAM, host_end: POD_PROGRAM}
+    if tunnel.kind == "esp":
+        return {cable: DECRYPTED_PROGRAM}
+    return {device_of(tunnel): TUNNEL_PROGRAM, host_end: POD_PROGRAM}
+
+
+def attach(path: str, cable: str, host_end: str, tunnel: Tunnel | None) -> None:
+    """Attach the programs of the object that the path takes, configured for its interfaces."""
     folder = load(path)
-    for key, interface in enumerate((host_end, cable)):
+    for key, interface in enumerate((host_end, device_of(tunnel) if tunnel else cable)):
         _set_map(f"{folder}-maps/veth_devices", key, index_of(interface))
     commands = []
-    for interface, program in ((cable, CABLE_PROGRAM), (host_end, POD_PROGRAM)):
+    for interface, program in places(cable, host_end, tunnel).items():
         pin = f"{folder}/{_pin_of(folder, program)}"
         commands += [
             f"qdisc add dev {interface} clsact",
@@ -104,7 +121,7 @@ def attach(path: str, cable: str, host_end: str) -> None:
 
 
 def detach(cable: str) -> None:
-    """Take the programs off the cable; those of the pod's host end go with it."""
+    """Take the programs off the cable; those of the pod's host end and of a tunnel's device go with these."""
     if has_clsact(cable):
         run(["tc", "qdisc", "delete", "dev", cable, "clsact"])
 

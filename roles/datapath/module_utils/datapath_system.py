@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from typing import Any
 
 RECORD = "/run/labctl/datapath.json"
-SCHEMA = "labctl.datapath/1"
+SCHEMA = "labctl.datapath/2"
 TOOL_TIMEOUT_S = 30
+POLL_S = 0.01
 
 
 class Refused(Exception):
@@ -27,15 +30,20 @@ class ToolFailed(Exception):
         self.output = output
 
 
-def run(argv: list[str], stdin: str = "") -> str:
+def run_bytes(argv: list[str], stdin: bytes = b"") -> bytes:
     """Return the standard output of a tool. Raise ToolFailed for a non-zero exit, Refused if there is no such tool."""
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=TOOL_TIMEOUT_S)
+        done = subprocess.run(argv, input=stdin, capture_output=True, check=False, timeout=TOOL_TIMEOUT_S)
     except FileNotFoundError as absent:
         raise Refused(f"{argv[0]} is not installed on this node: run playbooks/provision.yml first") from absent
     if done.returncode != 0:
-        raise ToolFailed(argv, done.returncode, done.stderr or done.stdout)
+        raise ToolFailed(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
     return done.stdout
+
+
+def run(argv: list[str], stdin: str = "") -> str:
+    """Return the standard output of a tool as text; raises as `run_bytes` does."""
+    return run_bytes(argv, stdin.encode()).decode(errors="replace")
 
 
 def spawn(argv: list[str]) -> subprocess.Popen[bytes]:
@@ -68,6 +76,16 @@ def write_setting(path: str, value: str) -> None:
     seen = read_text(path)
     if seen != value:
         raise Refused(f"{path} was set to {value} and reads {seen}")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until it is so; False when it is not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def digest(value: object) -> str:

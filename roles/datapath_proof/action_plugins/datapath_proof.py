@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 ETHERNET_BYTES = 14
 IP_AND_TCP_BYTES = 40
 TIMESTAMP_BYTES = 12
-ENCRYPTIONS = ("none",)
+ENCRYPTIONS = ("none", "wireguard", "ipsec")
 
 Evidence = Mapping[str, Any]
 
@@ -42,18 +42,36 @@ class Assertion:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the setup claims, and how the probe was made. Sizes in bytes."""
+    """What the setup claims, and how the probe was made.
+
+    Sizes in bytes; `endpoint_mtu` is the largest packet between the endpoints, `mtu` that of the cable.
+    """
 
     name: str
     expected: Mapping[str, object]
     encryption: str
     mtu: int
+    endpoint_mtu: int
+    endpoint_is_node: bool
     tap_sees_wire: bool
     transactions: int
     size: int
     client: str
     server: str
     listener: str
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the setup claims that nothing of the traffic can be read on the cable."""
+        return self.encryption != "none"
+
+    @property
+    def interface_mtu(self) -> int:
+        """The MTU of the interface that holds the endpoint's address.
+
+        The inner address of a node with ESP is on the cable: there XFRM lowers the MTU of the route, not of a link.
+        """
+        return self.mtu if self.encryption == "ipsec" and self.endpoint_is_node else self.endpoint_mtu
 
 
 def _forwarded(setup: Setup, seen: Evidence) -> bool:
@@ -100,14 +118,31 @@ def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -
         if traffic or not takes_traffic
     ]
     found.append(Assertion("cable_mtu", node, setup.mtu, seen["cable_mtu"]))
-    found.append(Assertion("endpoint_mtu", node, setup.mtu, seen["endpoint_mtu"]))
+    found.append(Assertion("endpoint_mtu", node, setup.interface_mtu, seen["endpoint_mtu"]))
     if traffic:
         payload = 2 * setup.transactions * setup.size
         found.append(Assertion("cable_carried", node, True, int(seen["grew"]["cable_bytes"]) >= payload))
         wanted = sorted(str(name) for name in dict_of(setup.expected["programs"]).values())
         hit = sorted(name for name, count in seen["grew"]["hits"].items() if count >= setup.transactions)
         found.append(Assertion("programs_hit", node, wanted, hit))
+        if setup.encrypted:
+            found += _encrypted(setup, node, seen)
     return found
+
+
+def _encrypted(setup: Setup, node: str, seen: Evidence) -> list[Assertion]:
+    """What a node sent while the probe ran, and what its tunnel counted."""
+    tap, grew = seen["tap"], seen["grew"]
+    payload = setup.transactions * setup.size
+    carried = min(int(grew["tunnel_received"]), int(grew["tunnel_sent"])) >= payload
+    return [
+        # Each transaction leaves either node in at least one packet.
+        Assertion("encrypted_on_cable", node, True, tap["tunnel"] >= setup.transactions),
+        Assertion("stray_on_cable", node, 0, tap["stray"]),
+        Assertion("text_on_cable", node, 0, tap["text"]),
+        Assertion("tunnel_carried", node, True, carried),
+        Assertion("tunnel_errors", node, 0, grew["tunnel_errors"]),
+    ]
 
 
 def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> list[Assertion]:
@@ -119,13 +154,15 @@ def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Eviden
         Assertion("test_traffic", client, "all transactions", probe["error"] or "all transactions"),
     ]
     if probe["endpoint_answers"]:
-        found.append(Assertion("largest_packet", client, setup.mtu, max(probe["passes"], default=None)))
+        found.append(Assertion("largest_packet", client, setup.endpoint_mtu, max(probe["passes"], default=None)))
     if probe["error"] is not None:
         return found
     stamped = all(seen["timestamps"] for seen in nodes.values())
-    mss = setup.mtu - IP_AND_TCP_BYTES - (TIMESTAMP_BYTES if stamped else 0)
+    mss = setup.endpoint_mtu - IP_AND_TCP_BYTES - (TIMESTAMP_BYTES if stamped else 0)
     found.append(Assertion("mss", client, mss, probe["mss"]))
-    found.append(Assertion("clear_on_cable", client, True, probe["tap"]["clear"] >= 2 * setup.transactions))
+    if not setup.encrypted:
+        readable = probe["tap"]["clear"] >= 2 * setup.transactions and probe["tap"]["text"] > 0
+        found.append(Assertion("clear_on_cable", client, True, readable))
     for node in nodes if not setup.tap_sees_wire else (client,):
         found.append(_frames(setup, node, probe, nodes[node]))
     return found

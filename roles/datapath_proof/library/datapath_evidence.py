@@ -29,7 +29,9 @@ options:
       control_port: {type: int, required: true, description: Port that netserver listens on.}
       data_port: {type: int, required: true, description: Port of the probe's test connection.}
       barrier_port: {type: int, required: true, description: UDP port on which the nodes wait for each other.}
-      mtu: {type: int, required: true, description: MTU in bytes that the setup claims.}
+      mtu: {type: int, required: true, description: Largest packet in bytes that the setup claims between the ends.}
+      tunnel: {type: str, default: "", description: Kind of the tunnel that encrypts the traffic; empty for none.}
+      tunnel_port: {type: int, default: 0, description: UDP port of a WireGuard tunnel.}
       transactions: {type: int, required: true, description: Transactions of the probe.}
       size: {type: int, required: true, description: Bytes of each request and each response.}
       wait: {type: int, required: true, description: Seconds that the path may take to come up.}
@@ -37,7 +39,7 @@ author: labctl
 """
 
 RETURN = r"""
-probe: {description: What the client saw of the test traffic; null on the server., type: dict, returned: always}
+probe: {description: What the client saw of the test traffic; the server's tap alone., type: dict, returned: always}
 evidence: {description: What this node shows, in the words of the role's README., type: dict, returned: always}
 """
 
@@ -58,27 +60,40 @@ from ansible.module_utils.datapath_observe import (
     program_hits,
     programs_on,
     timestamps_in,
+    tunnel_counters,
     within,
 )
 from ansible.module_utils.datapath_system import Refused, ToolFailed, run, spawn
-from ansible.module_utils.datapath_tap import Tap
+from ansible.module_utils.datapath_tap import ESP, UDP, Tap, watched
 
 IP_AND_ICMP_BYTES = 28
 # By how much the nodes may begin this task apart, in seconds.
 PATIENCE_S = 5
 
 
-def counters(cable: str) -> dict[str, Any]:
+def counters(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return every counter whose growth is evidence. Those of the cable are its own."""
-    present = links()
+    cable, present = wanted["cable"], links()
     received, sent = present[cable]["stats64"]["rx"], present[cable]["stats64"]["tx"]
-    return {
+    seen = {
         "forwarded": forwarded_packets(),
         "cable_bytes": received["bytes"] + sent["bytes"],
         "received_bytes": received["bytes"],
         "received_packets": received["packets"],
         "hits": program_hits(programs_on(cable, present)),
     }
+    if wanted["tunnel"]:
+        counted = tunnel_counters(wanted["tunnel"], wanted["node_address"], present)
+        seen.update((f"tunnel_{name}", value) for name, value in counted.items())
+    return seen
+
+
+def tap_on(wanted: dict[str, Any]) -> Tap:
+    """Return a tap on the cable that tells the probe's frames from those of the tunnel, and both from others."""
+    ends, nodes = (wanted["client"], wanted["server"]), (wanted["node_address"], wanted["peer_address"])
+    protocol = {"": 0, "esp": ESP}.get(wanted["tunnel"], UDP)
+    tunnel = (protocol, wanted["tunnel_port"] if protocol == UDP else 0)
+    return Tap(wanted["cable"], watched(ends, wanted["data_port"], nodes, tunnel, wanted["barrier_port"]))
 
 
 def flow_of(wanted: dict[str, Any]) -> list[str]:
@@ -131,7 +146,7 @@ def probe(wanted: dict[str, Any]) -> dict[str, Any]:
     silence = answers(netns, server, wanted["wait"])
     if silence is not None:
         return silent(silence)
-    tap = Tap(wanted["cable"], (wanted["client"], server), wanted["data_port"])
+    tap = tap_on(wanted)
     done = transact(wanted)
     seen = tap.read()
     return {"endpoint_answers": True, "passes": passing(netns, server, (mtu, mtu + 1)), "tap": vars(seen), **done}
@@ -142,16 +157,20 @@ def silent(reason: str) -> dict[str, Any]:
     return {"endpoint_answers": False, "passes": [], "tap": None, "mss": None, "error": reason}
 
 
-def traffic(end: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """Let the test traffic happen, the ends waiting for each other. Return what the client saw; None on the server."""
+def traffic(end: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Let the test traffic happen, the ends waiting for each other.
+
+    Return what the client saw, or of the server what its tap did.
+    """
     with Barrier(wanted["node_address"], wanted["peer_address"], wanted["barrier_port"]) as barrier:
         if end == "server":
+            tap = tap_on(wanted)
             if not barrier.attend(wanted["wait"] + PATIENCE_S):
                 raise Refused(
                     f"{wanted['peer_address']} did not send its test traffic in time: does the client take part in "
                     "this play, and has Ansible at least 2 forks?"
                 )
-            return None
+            return {"tap": vars(tap.read())}
         if not barrier.join(wanted["wait"] + PATIENCE_S):
             return silent(f"{wanted['peer_address']} did not answer over the cable that it is ready for test traffic")
         try:
@@ -171,7 +190,7 @@ def evidence(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     """Return what this node shows now; counters as differences to `then`."""
     cable, netns = wanted["cable"], wanted["netns"]
     own = wanted["own_address"]
-    grew = grown(counters(cable), then)
+    grew = grown(counters(wanted), then)
     present = links()
     attached = programs_on(cable, present)
     services = sum(name.startswith("KUBE-SVC-") for name in chains())
@@ -199,6 +218,8 @@ def main() -> None:
         **dict.fromkeys(("cable", "own_address", "node_address", "peer_address", "client", "server"), text),
         **dict.fromkeys((*ports, "mtu", "transactions", "size", "wait"), number),
         "netns": {"type": "str", "default": ""},
+        "tunnel": {"type": "str", "default": ""},
+        "tunnel_port": {"type": "int", "default": 0},
     }
     module = AnsibleModule(
         argument_spec={
@@ -210,12 +231,12 @@ def main() -> None:
     wanted = module.params["path"]
     try:
         forget_tracked(flow_of(wanted))
-        then = counters(wanted["cable"])
+        then = counters(wanted)
         seen = traffic(module.params["end"], wanted)
         shown = evidence(wanted, then)
     except (Refused, ToolFailed) as problem:
         module.fail_json(msg=str(problem))
-    module.exit_json(changed=False, probe=seen, evidence=shown)
+    module.exit_json(changed=False, probe=seen, evidence={**shown, "tap": seen["tap"]})
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible.module_utils import datapath_esp as esp
+from ansible.module_utils import datapath_wireguard as wireguard
 from ansible.module_utils.datapath_links import HOST_END
-from ansible.module_utils.datapath_programs import CABLE_PROGRAM, POD_PROGRAM, observe_programs, read_counters
+from ansible.module_utils.datapath_programs import COUNTERS, observe_programs, read_counters
 from ansible.module_utils.datapath_sockets import listening_in
-from ansible.module_utils.datapath_system import ToolFailed, run, run_json
+from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
 
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_count"
 # An address on loopback that nobody else pings: an entry for it means that connection tracking is hooked here.
@@ -34,9 +36,12 @@ def links() -> dict[str, dict[str, Any]]:
 
 
 def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the programs by the place they are attached to, `cable` or `pod` (its host end); empty places left out."""
+    """Return the programs by the place they are attached to; empty places left out.
+
+    Places are `cable`, `pod` (its host end) and `tunnel` (WireGuard's device).
+    """
     found = {}
-    for place, interface in (("cable", cable), ("pod", HOST_END)):
+    for place, interface in (("cable", cable), ("pod", HOST_END), ("tunnel", wireguard.DEVICE)):
         if interface not in present:
             continue
         programs = observe_programs(interface)
@@ -49,7 +54,7 @@ def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, lis
 
 def program_hits(attached: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     """Return how many packets each of our programs has redirected; {} when none of ours is attached."""
-    ours = [program for on in attached.values() for program in on if program["name"] in (CABLE_PROGRAM, POD_PROGRAM)]
+    ours = [program for on in attached.values() for program in on if program["name"] in COUNTERS]
     counted: dict[tuple[int, ...], dict[str, dict[str, int]]] = {}
     for maps in {tuple(program["maps"]) for program in ours}:
         counted[maps] = read_counters(list(maps))
@@ -104,3 +109,23 @@ def listens_in(netns: str, address: str, port: int) -> bool:
 def timestamps_in(netns: str) -> bool:
     """Whether TCP in the namespace offers timestamps: with them 12 bytes less of each packet are payload."""
     return run([*within(netns), "cat", "/proc/sys/net/ipv4/tcp_timestamps"]).strip() != "0"
+
+
+def tunnel_counters(kind: str, own_address: str, present: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Return what a tunnel counted: bytes received and sent, and errors. A tunnel that is not there counts nothing.
+
+    Errors are those of XFRM in this namespace (/proc/net/xfrm_stat), or of WireGuard's device.
+    """
+    if kind == "esp":
+        listed = read_text("/proc/net/xfrm_stat")
+        if listed is None:
+            raise Refused(
+                "this kernel counts no errors of XFRM (CONFIG_XFRM_STATISTICS), so ESP cannot be proven on it"
+            )
+        errors = sum(int(line.split()[1]) for line in listed.splitlines())
+        return {**esp.carried(own_address), "errors": errors}
+    if wireguard.DEVICE not in present:
+        return {"received": 0, "sent": 0, "errors": 0}
+    stats = present[wireguard.DEVICE]["stats64"]
+    errors = sum(stats[way][name] for way in ("rx", "tx") for name in ("errors", "dropped"))
+    return {**wireguard.carried(), "errors": errors}

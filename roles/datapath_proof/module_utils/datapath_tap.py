@@ -14,26 +14,50 @@ SO_RCVBUFFORCE = 33
 SOL_PACKET = 263
 PACKET_STATISTICS = 6
 BUFFER_BYTES = 32 * 1024 * 1024
-HEADER_BYTES = 64
+FRAME_BYTES = 65536
+# netperf fills what it sends with its own name: so test traffic can be read on a cable that does not hide it.
+CLEAR_TEXT = b"netperfnetperf"
+ESP, UDP = 50, 17
 
 
 @dataclass
 class Seen:
-    """What the tap saw. `clear` counts frames with the probe's TCP in clear; bytes include the Ethernet header."""
+    """What the tap saw. `clear` counts frames with the probe's TCP in clear; bytes include the Ethernet header.
+
+    Of the frames that this node sent: `tunnel` those of the tunnel between the nodes, `stray` other IPv4 frames, `text`
+    those in which what netperf sends can be read. What it received is not judged by content: a packet that XFRM
+    decrypted comes by the interface once more. The datagrams by which the ends wait for each other do not count.
+    """
 
     frames: int = 0
     bytes: int = 0
     longest: int = 0
     clear: int = 0
+    tunnel: int = 0
+    stray: int = 0
+    text: int = 0
     lost: int = 0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the tap tells apart: the probe by its ends and port, the tunnel by the nodes, its protocol and port.
+
+    Protocol and port are 0 where there is none. On `barrier_port` the nodes wait for each other by UDP.
+    """
+
+    ends: frozenset[bytes]
+    port: int
+    nodes: frozenset[bytes]
+    tunnel: tuple[int, int]
+    barrier_port: int
 
 
 class Tap:
     """Every frame on one interface, from construction until `read`."""
 
-    def __init__(self, interface: str, ends: tuple[str, str], port: int) -> None:
-        self.ends = {socket.inet_aton(end) for end in ends}
-        self.port = port
+    def __init__(self, interface: str, watched: Watched) -> None:
+        self.watched = watched
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE_ALL))
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         self.socket.bind((interface, ETHERTYPE_ALL))
@@ -42,29 +66,59 @@ class Tap:
     def read(self) -> Seen:
         """Return what has come since, and close the tap."""
         seen = Seen()
-        header = bytearray(HEADER_BYTES)
+        buffer = bytearray(FRAME_BYTES)
         with self.socket:
             while True:
                 try:
-                    length = self.socket.recv_into(header, 0, socket.MSG_TRUNC)
+                    length, address = self.socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
                 except BlockingIOError:
                     break
-                if is_probe(bytes(header), self.ends, self.port):
-                    seen.clear += 1
-                seen.frames += 1
-                seen.bytes += length
-                seen.longest = max(seen.longest, length)
+                sent = address[2] == socket.PACKET_OUTGOING
+                note(seen, bytes(buffer[: min(length, FRAME_BYTES)]), length, sent, self.watched)
             statistics = self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
             seen.lost = struct.unpack("II", statistics)[1]
         return seen
 
 
-def is_probe(frame: bytes, ends: set[bytes], port: int) -> bool:
-    """Whether the first bytes of a frame are the probe's TCP over IPv4, readable as such."""
-    if len(frame) < ETHERNET_BYTES + 20 or struct.unpack_from("!H", frame, 12)[0] != ETHERTYPE_IPV4:
+def watched(ends: tuple[str, str], port: int, nodes: tuple[str, str], tunnel: tuple[int, int], barrier: int) -> Watched:
+    """Return what to tell apart, addresses as they stand in packets."""
+    inner, outer = (frozenset(socket.inet_aton(address) for address in pair) for pair in (ends, nodes))
+    return Watched(inner, port, outer, tunnel, barrier)
+
+
+def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> None:
+    """Count a frame of so many bytes, of which `frame` are the first."""
+    seen.frames += 1
+    seen.bytes += length
+    seen.longest = max(seen.longest, length)
+    probe = is_probe(frame, what.ends, what.port)
+    seen.clear += probe
+    if not sent:
+        return
+    seen.text += CLEAR_TEXT in frame
+    if is_between(frame, what.nodes, *what.tunnel):
+        seen.tunnel += 1
+    elif is_ipv4(frame) and not is_between(frame, what.nodes, UDP, what.barrier_port):
+        seen.stray += 1
+
+
+def is_ipv4(frame: bytes) -> bool:
+    """Whether a frame carries IPv4."""
+    long_enough = len(frame) >= ETHERNET_BYTES + 20
+    return long_enough and bool(struct.unpack_from("!H", frame, 12)[0] == ETHERTYPE_IPV4)
+
+
+def is_between(frame: bytes, nodes: frozenset[bytes], protocol: int, port: int) -> bool:
+    """Whether a frame goes from one of two addresses to the other by a protocol, with a port unless that is 0."""
+    if not protocol or not is_ipv4(frame):
         return False
     packet = frame[ETHERNET_BYTES:]
     words = (packet[0] & 0x0F) * 4
-    if packet[9] != socket.IPPROTO_TCP or {packet[12:16], packet[16:20]} != ends or len(packet) < words + 4:
+    if packet[9] != protocol or {packet[12:16], packet[16:20]} != nodes or len(packet) < words + 4:
         return False
-    return port in struct.unpack_from("!HH", packet, words)
+    return not port or port in struct.unpack_from("!HH", packet, words)
+
+
+def is_probe(frame: bytes, ends: frozenset[bytes], port: int) -> bool:
+    """Whether the first bytes of a frame are the probe's TCP over IPv4, readable as such."""
+    return is_between(frame, ends, socket.IPPROTO_TCP, port)

@@ -42,6 +42,7 @@ from typing import Dict, Mapping, Optional
 from ansible.module_utils import fingerprint_machine as machine
 from ansible.module_utils import fingerprint_network as network
 from ansible.module_utils import fingerprint_settings as settings
+from ansible.module_utils import fingerprint_tunnels as tunnels
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.fingerprint_probe import Commands, Files, now
 
@@ -49,7 +50,7 @@ SCHEMA = "labctl.fingerprint/1"
 
 # What must not change between two rounds of a run, whatever setups are deployed in between. Not in it: `boot`, `memory`
 # (virtual machines grow and shrink), `inventory`, `state`, and what a setup sets, or a module that it loads brings:
-# `link`, `network`, `congestion_control`, `sysctl.setup`.
+# `link`, `network`, `congestion_control`, `tunnels`, `sysctl.setup`.
 IDENTITY = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl")
 
 
@@ -65,7 +66,7 @@ def identity(document: Mapping[str, object]) -> str:
 
 def take(files: Files, commands: Commands, interface: str, address: Optional[str] = None) -> Dict[str, object]:
     """The fingerprint of this node. Commands are started first and run while files are read."""
-    commands.start({**network.commands(interface), **settings.COMMANDS})
+    commands.start({**network.commands(interface), **settings.COMMANDS, **tunnels.COMMANDS})
     kernel = machine.kernel(files)
     if netfilter_is_loaded(files, kernel):
         commands.start({"nft": ("nft", "-json", "--terse", "list", "ruleset")})
@@ -94,6 +95,7 @@ def take(files: Files, commands: Commands, interface: str, address: Optional[str
     document["nic"] = network.nic(files, commands, interface)
     document["network"] = network.network(files, commands)
     document["versions"] = settings.versions(files, commands, platform.python_version())
+    document["tunnels"] = tunnels.tunnels(files, commands)
     document["services"] = settings.services(files, commands)
     document["identity"] = identity(document)
     return document

@@ -50,6 +50,7 @@ def link(outputs: Outputs) -> Optional[Dict[str, object]]:
         "up": "UP" in flags,
         "carrier": "LOWER_UP" in flags,
         "mtu": item.get("mtu"),
+        "max_mtu": item.get("max_mtu"),
         "qdisc": item.get("qdisc"),
         "tx_queue_length": item.get("txqlen"),
         "gso_max_size": item.get("gso_max_size"),

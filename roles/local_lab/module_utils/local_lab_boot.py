@@ -16,6 +16,7 @@ from ansible.module_utils.local_lab_record import LocalFiles, Record
 # leaves behind when it is killed, vanish with it.
 SCRATCH = "/run/systemd/nspawn"
 CGROUP = "/sys/fs/cgroup"
+TUN = "/dev/net/tun"  # for tunnels whose program runs in user space
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
         "--tmpfs=/sys/fs/bpf",
         f"--capability={','.join(options.capabilities)}",
         f"--system-call-filter={' '.join(options.system_calls)}",
+        *([f"--bind={TUN}"] if os.path.exists(TUN) else []),
         *(f"--bind={bind}" for bind in options.binds),
         *options.extra,
     ]

@@ -27,40 +27,21 @@ pid: {description: The process that listens., type: int, returned: when started}
 import contextlib
 import os
 import signal
-import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_sockets import listens
+from ansible.module_utils.datapath_system import Refused, ToolFailed
+from ansible.module_utils.datapath_units import last_words, look, remove_unit, start_unit, stop_unit, unit_exists
 
 BINARY = "/usr/bin/netserver"
-UNITS = "/run/systemd/system"
 POLL_S = 0.01
 STOP_TIMEOUT_S = 5
-
-
-class Unusable(Exception):
-    """netserver does not run as asked; the text says what was seen."""
 
 
 def command(address: str, port: int) -> list[str]:
     """Return netserver's arguments: in the foreground, IPv4, and without its debug file in /tmp."""
     return [BINARY, "-D", "-N", "-4", "-L", address, "-p", str(port)]
-
-
-def systemctl(*arguments: str) -> str:
-    """Return what systemctl prints; raise Unusable with its own words when it fails."""
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False, timeout=60)
-    if done.returncode != 0:
-        raise Unusable(f"`systemctl {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def look(unit: str) -> tuple[int, bool]:
-    """Return the unit's main process (0 when it does not run), and whether systemd knows a unit of this name."""
-    shown = systemctl("show", unit, "--property", "MainPID", "--property", "LoadState")
-    values = dict(line.split("=", 1) for line in shown.splitlines())
-    return int(values.get("MainPID") or 0), values.get("LoadState") == "loaded"
 
 
 def runs_as_wanted(pid: int, argv: list[str], netns: str) -> bool:
@@ -81,13 +62,11 @@ def wait_until_listening(unit: str, address: str, port: int, timeout: float) -> 
     while True:
         pid, _ = look(unit)
         if pid == 0:
-            argv = ["journalctl", "--unit", unit, "--lines", "5", "--output", "cat"]
-            log = subprocess.run(argv, capture_output=True, text=True, check=False)
-            raise Unusable(f"{unit} ended before it listened on {address}:{port}: {log.stdout.strip()}")
+            raise Refused(f"{unit} ended before it listened on {address}:{port}: {last_words(unit)}")
         if listens(pid, address, port):
             return pid
         if time.monotonic() > deadline:
-            raise Unusable(f"{unit} (process {pid}) does not listen on {address}:{port} after {timeout:g} s")
+            raise Refused(f"{unit} (process {pid}) does not listen on {address}:{port} after {timeout:g} s")
         time.sleep(POLL_S)
 
 
@@ -100,30 +79,11 @@ def unit_text(argv: list[str], netns: str) -> str:
     )
 
 
-def start(unit: str, text: str) -> None:
-    """Write the unit below /run, where no boot survives, and start it."""
-    _, known = look(unit)
-    with open(f"{UNITS}/{unit}", "w", encoding="utf-8") as stream:
-        stream.write(text)
-    if known:
-        systemctl("daemon-reload")
-    systemctl("start", unit)
-
-
 def stop(unit: str) -> None:
-    """Stop the unit and remove its file.
-
-    Not a transient unit of systemd-run: on a node whose cgroups are nested in another's, systemd may never see a
-    stopped one's cgroup as empty, keeps it loaded, and refuses the next of that name. For such a node is the reload,
-    and the reset: it would refuse the unit ("Device or resource busy") as long as it remembers that it failed.
-    """
-    systemctl("stop", unit)
-    if systemctl("show", unit, "--property", "ActiveState", "--value") == "failed":
-        systemctl("reset-failed", unit)
+    """Stop the unit and remove its file."""
+    stop_unit(unit)
     end_tests()
-    os.remove(f"{UNITS}/{unit}")
-    if look(unit)[1]:
-        systemctl("daemon-reload")
+    remove_unit(unit)
 
 
 def tests_running() -> list[int]:
@@ -149,7 +109,7 @@ def end_tests() -> None:
         if not running:
             return
         if time.monotonic() > deadline:
-            raise Unusable(f"processes of netserver do not end: {running}")
+            raise Refused(f"processes of netserver do not end: {running}")
         for pid in running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -160,7 +120,7 @@ def act(module: AnsibleModule) -> dict[str, object]:
     """Bring the unit into the wanted state and return the task's result."""
     wanted = module.params
     unit, netns = wanted["unit"], wanted["netns"]
-    there = os.path.exists(f"{UNITS}/{unit}")
+    there = unit_exists(unit)
     if wanted["state"] == "stopped":
         if there and not module.check_mode:
             stop(unit)
@@ -171,10 +131,10 @@ def act(module: AnsibleModule) -> dict[str, object]:
         return {"changed": not fits}
     if not fits:
         if not os.path.exists(BINARY):
-            raise Unusable(f"{BINARY} is not installed on this node: run playbooks/provision.yml first")
+            raise Refused(f"{BINARY} is not installed on this node: run playbooks/provision.yml first")
         if there:
             stop(unit)
-        start(unit, unit_text(argv, netns))
+        start_unit(unit, unit_text(argv, netns))
     pid = wait_until_listening(unit, wanted["address"], wanted["port"], wanted["timeout"])
     return {"changed": not fits, "pid": pid}
 
@@ -194,7 +154,7 @@ def main() -> None:
     )
     try:
         result = act(module)
-    except Unusable as problem:
+    except (Refused, ToolFailed) as problem:
         module.fail_json(msg=str(problem))
     module.exit_json(**result)
 

@@ -1,0 +1,58 @@
+"""What a node can encrypt with: tried in network namespaces that end with the try, so nothing is left."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Dict, Optional, Tuple
+
+from ansible.module_utils.fingerprint_probe import Files, Outputs
+
+TUN = "/dev/net/tun"
+_STATE = (
+    "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1000 mode tunnel "
+    "aead 'rfc4106(gcm(aes))' 0x0000000000000000000000000000000000000001 128"
+)
+
+
+def _try(command: str) -> Tuple[str, ...]:
+    # What cannot be tried at all, for want of unshare or of the right to use it, prints nothing: not known.
+    return ("unshare", "--net", "sh", "-c", f"{command} > /dev/null 2>&1 && echo yes || echo no")
+
+
+COMMANDS = {
+    "wireguard": _try("ip link add labctl-wg0 type wireguard"),
+    "esp": _try(_STATE),
+}
+# The algorithms of WireGuard and of our ESP, and the ciphers below them.
+ALGORITHMS = ("rfc4106(gcm(aes))", "gcm(aes)", "aes", "rfc7539(chacha20,poly1305)", "chacha20", "curve25519")
+
+
+def tunnels(files: Files, outputs: Outputs) -> Dict[str, object]:
+    """Which WireGuard the node has, whether its kernel takes ESP with AES-GCM, and the drivers of their algorithms.
+
+    WireGuard is `kernel`, else `wireguard-go` where a program can make a device. Drivers are those loaded just now.
+    """
+    kernel, esp = (_answer(outputs.output(name)) for name in ("wireguard", "esp"))
+    tun = os.path.exists(files.path(TUN))
+    return {
+        "wireguard": "kernel" if kernel else "wireguard-go" if tun else None,
+        "tun": tun,
+        "esp": esp,
+        "drivers": drivers(files.text("/proc/crypto") or ""),
+    }
+
+
+def _answer(text: Optional[str]) -> Optional[bool]:
+    return {"yes": True, "no": False}.get((text or "").strip())
+
+
+def drivers(text: str) -> Optional[Dict[str, str]]:
+    """The driver of the highest priority by algorithm, in the text of /proc/crypto; None for none of ours."""
+    best: Dict[str, Tuple[int, str]] = {}
+    for entry in text.split("\n\n"):
+        fields = dict(re.findall(r"^(\w+)\s*: (.*)$", entry, re.MULTILINE))
+        name = fields.get("name")
+        if name in ALGORITHMS:
+            best[name] = max(best.get(name, (-1, "")), (int(fields.get("priority", 0)), fields.get("driver", "")))
+    return {name: driver for name, (_, driver) in sorted(best.items())} or None
