@@ -41,7 +41,14 @@ def marks(quick: bool, emulated: bool) -> list[str]:
 def _setups(plan: Plan) -> Table:
     headers = ("setup", "variant", "encryption", "MTU", "ends", "compared with")
     rows = tuple(
-        (setup.id, setup.variant, setup.encryption.value, setup.mtu, f"{setup.endpoint}s", setup.reference)
+        (
+            setup.id,
+            setup.variant,
+            setup.tunnel.label if setup.tunnel else setup.encryption.value,
+            setup.mtu,
+            f"{setup.endpoint}s",
+            setup.reference,
+        )
         for setup in plan.setups
     )
     return Table("Setups", headers, rows)

@@ -9,6 +9,7 @@ from labctl.history import History
 from labctl.plan_tables import marks
 from labctl.ratios import Comparison
 from labctl.sample import Flag, Latency, LatencyRange, Range, Sample, Status
+from labctl.setups import NORMAL_MTU
 from labctl.stats import MIN_ROUNDS
 from labctl.summary import Row, Summary, to_json
 from labctl.tables import Style, Table, Value, as_csv, counted, document, fixed, number, style_of
@@ -44,6 +45,7 @@ def _parts(summary: Summary) -> list[Table | str]:
         _head(summary),
         *measured,
         *_details(summary),
+        *_sizes(summary),
         *_unusable(summary),
         _past(summary.history),
         _legend(summary),
@@ -155,6 +157,30 @@ def _details(summary: Summary) -> list[Table]:
         for row, one in compared
     )
     return [Table("Ratios in detail", headers, rows)]
+
+
+def _sizes(summary: Summary) -> list[Table]:
+    """What fits into a packet, where setups differ in that."""
+    if all(one.tunnel is None and one.link_mtu == NORMAL_MTU for one in summary.sizes):
+        return []
+    workloads = list(dict.fromkeys(row.workload for row in summary.rows))
+    headers = ("setup", "encrypted by", "link MTU", "tunnel", "endpoint MTU", "MSS", *workloads, "softirq %")
+    rows = tuple(
+        (
+            one.setup,
+            "-" if one.tunnel is None else one.tunnel.words,
+            one.link_mtu,
+            one.overhead,
+            one.endpoint_mtu,
+            one.mss,
+            *(fixed(one.bytes_per_packet.get(workload), 0) for workload in workloads),
+            fixed(one.hottest_softirq_pct, 0),
+        )
+        for one in summary.sizes
+    )
+    return [
+        Table("Sizes in bytes: MTUs, MSS, and the mean packet on the cable by workload; busiest CPU", headers, rows)
+    ]
 
 
 def _p(value: float | None) -> str:

@@ -20,6 +20,7 @@ from labctl.plan import Cell, Plan
 from labctl.ratios import Comparison, compare
 from labctl.records import encode, suggestion
 from labctl.sample import CpuCost, Flag, Latency, LatencyRange, Range, Sample, Status
+from labctl.sizes import Sizes, sizes_of
 from labctl.stats import Spread
 
 
@@ -87,6 +88,7 @@ class Summary:
     shared_kernel: bool | None
     reference: str | None
     rows: tuple[Row, ...]
+    sizes: tuple[Sizes, ...]
     unusable: tuple[Unusable, ...]
     history: History
 
@@ -128,6 +130,7 @@ def summarise(
         shared_kernel=next(iter(kernels - {None}), None),
         reference=reference,
         rows=tuple(_row(plan, cell, by_cell[cell.id], lost[cell.id], comparisons.get(cell.id)) for cell in plan.cells),
+        sizes=sizes_of(plan, [sample for ordered in by_cell.values() for sample in ordered]),
         unusable=tuple(one for cell in plan.cells for one in (*_unusable(by_cell[cell.id]), *lost[cell.id])),
         history=history or History(),
     )

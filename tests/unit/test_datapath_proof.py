@@ -248,7 +248,7 @@ def test_frames_that_a_node_sent_are_sorted() -> None:
         (tunnel, False),  # received: not judged by content
         (frame(*outside, (12867, 12867), protocol=17), True),  # the ends waiting for each other
         (frame(*outside, (53, 53), protocol=17), True),
-        (frame(*inside, (33000, 12866)) + b"netperfnetperf", True),
+        (frame(*inside, (33000, 12866)) + tap.CLEAR_TEXT, True),
         (frame(*inside, (33000, 12866)), False),
         (bytes(12) + b"\x08\x06" + bytes(46), True),  # ARP
     ):

@@ -16,7 +16,7 @@ PACKET_STATISTICS = 6
 BUFFER_BYTES = 32 * 1024 * 1024
 FRAME_BYTES = 65536
 # netperf fills what it sends with its own name: so test traffic can be read on a cable that does not hide it.
-CLEAR_TEXT = b"netperfnetperf"
+CLEAR_TEXT = b"netperf\0netperf"
 ESP, UDP = 50, 17
 
 

@@ -13,8 +13,9 @@ from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 TOOL_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 
-# A command that takes longer counts as not readable: a fingerprint is taken between measurements.
-DEADLINE_S = 3.0
+# A command that takes longer counts as not readable: a fingerprint is taken between measurements. Emulated nodes take
+# seconds to load what a command asks for.
+DEADLINE_S = 10.0
 
 
 class Outputs(Protocol):
