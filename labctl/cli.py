@@ -49,6 +49,9 @@ BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask
 LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
 CheckOption = Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")]
 DiffOption = Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")]
+RebootOption = Annotated[
+    bool, typer.Option("--allow-reboot", help="Reboot nodes where the lab's kernel_line or kernel_cmdline takes it.")
+]
 VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Ansible's verbosity.")]
 ResumeOption = Annotated[
     str | None, typer.Option(help="Measure what this run lacks: its id, the beginning of one, a path, or latest.")
@@ -253,6 +256,7 @@ def provision(
     check: CheckOption = False,
     diff: DiffOption = False,
     verbose: VerboseOption = 0,
+    allow_reboot: RebootOption = False,
 ) -> None:
     """Install and set up what the variants need; a second time changes nothing."""
     from labctl import workflow
@@ -260,7 +264,7 @@ def provision(
     options = _options(become, limit, check, diff, verbose)
     with _working(lab, "provision") as (session, inventory, _):
         live = console.Live()
-        outcome = workflow.provision(session, inventory, options, _show_tasks(live)).require()
+        outcome = workflow.provision(session, inventory, options, _show_tasks(live), allow_reboot).require()
         live.clear()
     console.out(f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s")
 

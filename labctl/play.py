@@ -180,7 +180,7 @@ class _Watcher:
             playbook = Path(data.get("playbook", "")).name
             failure = Failure(playbook, data.get("task", ""), data.get("host", ""), message, hint_for(message))
             self.failures.append(failure)
-            self.problems.extend(problems_of(res) or (failure.problem(),))
+            self.problems.extend(problems_of(res, data.get("host", "")) or (failure.problem(),))
         action = str(data.get("task_action", "")).rpartition(".")[2]
         ok, changed = not failed, bool(res.get("changed"))
         item = res.get("item")
@@ -192,11 +192,18 @@ class _Watcher:
         return bool(items) and all(isinstance(item, Mapping) and "ansible_loop_var" in item for item in items)
 
 
-def problems_of(res: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """The problems that a module of ours names one by one (`problems` of its result); none for any other module."""
-    return tuple(
-        Problem(str(one["what"]), one.get("where"), one.get("seen"), one.get("hint")) for one in res.get("problems", ())
-    )
+def problems_of(res: Mapping[str, Any], node: str) -> tuple[Problem, ...]:
+    """The problems that a module of ours names one by one (`problems` of its result); none for any other module.
+
+    Of a module that looks at a node, they say which.
+    """
+    found = []
+    for one in res.get("problems", ()):
+        where = [node if node != "localhost" else None, one.get("where")]
+        found.append(
+            Problem(str(one["what"]), ", ".join(filter(None, where)) or None, one.get("seen"), one.get("hint"))
+        )
+    return tuple(found)
 
 
 def message_of(res: Mapping[str, Any]) -> str:
@@ -319,6 +326,17 @@ class Session:
                 Problem("the lab's inventory cannot be read", str(sources[0]), words, "correct the file named there")
             ) from None
         return listed
+
+    @contextmanager
+    def source(self, content: Mapping[str, object] | None) -> Iterator[tuple[Path, ...]]:
+        """An inventory source of this content for as long as a playbook takes; none for None."""
+        if content is None:
+            yield ()
+            return
+        with _private_dir(self._scratch) as private:
+            path = private / "more.yml"
+            path.write_text(json.dumps(content))
+            yield (path,)
 
     def run_playbook(
         self,

@@ -59,10 +59,16 @@ def look(
 
 
 def provision(
-    session: Session, lab: Inventory, options: AnsibleOptions, listener: Listener = lambda _: None
+    session: Session,
+    lab: Inventory,
+    options: AnsibleOptions,
+    listener: Listener = lambda _: None,
+    allow_reboot: bool = False,
 ) -> Outcome:
     """Bring the nodes to where every setup can be deployed."""
-    return session.run_playbook("provision.yml", [lab.path], options=options, listener=listener)
+    allowed = {"all": {"hosts": {host: {"kernel_allow_reboot": True} for host in lab.hosts}}} if allow_reboot else None
+    with session.source(allowed) as more:
+        return session.run_playbook("provision.yml", [lab.path, *more], options=options, listener=listener)
 
 
 def is_provisioned(seen: Look) -> bool:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.integration.conftest import ProvisionedLab
 VM_NAME = os.environ.get("LABCTL_TEST_VM_NAME", "test-vm")
 VM_PORT = int(os.environ.get("LABCTL_TEST_VM_PORT", "22910"))
 
-SHIPPED = Path(__file__).resolve().parent.parent.parent / "inventories" / "vm"
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SHIPPED = REPOSITORY / "inventories" / "vm"
 # An emulated guest on a busy machine takes its time to answer.
 ANSWER_S = 120.0
 
@@ -36,6 +38,28 @@ def copy_vm_inventory(directory: Path, name: str, port: int, **values: object) -
     text = re.sub(r"(?m)^vm_lab_port: .*$", f"vm_lab_port: {port}", text)
     group_vars.write_text(text + "".join(f"{word}: {value}\n" for word, value in values.items()))
     return directory
+
+
+def labctl(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run labctl as a user does."""
+    argv = [str(Path(sys.executable).with_name("labctl")), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def molecule(scenario: str) -> None:
+    """Run a role's scenario on the lab that all tests share."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shared = {"LABCTL_MOLECULE_VM_NAME": VM_NAME, "LABCTL_MOLECULE_VM_PORT": str(VM_PORT)}
+    done = subprocess.run(
+        ["molecule", "test", "-s", scenario, "--destroy=never"],
+        cwd=REPOSITORY,
+        env={**os.environ, **shared, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def left_behind(name: str) -> list[str]:

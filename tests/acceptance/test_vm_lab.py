@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,12 @@ from labctl import paths
 from labctl.errors import LabctlError
 from labctl.plan_tables import EMULATED
 from labctl.play import Event, Session, TaskResult
-from tests.acceptance.conftest import VM_NAME, VM_PORT, copy_vm_inventory, left_behind
+from tests.acceptance.conftest import VM_NAME, VM_PORT, copy_vm_inventory, labctl, left_behind, molecule
 from tests.integration.conftest import ProvisionedLab, load
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
 
 SECOND = f"{VM_NAME}-2"
-
-
-def labctl(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run labctl as a user does."""
-    argv = [str(Path(sys.executable).with_name("labctl")), *words]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
 def boots(lab: ProvisionedLab) -> list[str]:
@@ -69,15 +62,8 @@ def test_a_guest_with_another_host_key_is_not_trusted(vm_lab: ProvisionedLab, tm
     assert "Host key verification failed" in refused.stderr
 
 
-def test_the_scenario_of_the_role_passes_on_this_lab(vm_lab: ProvisionedLab, repository: Path) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    shared = {"LABCTL_MOLECULE_VM_NAME": VM_NAME, "LABCTL_MOLECULE_VM_PORT": str(VM_PORT)}
-    environment = {**os.environ, **shared, "PATH": path}
-    argv = ["molecule", "test", "-s", "vm_lab", "--destroy=never"]
-    done = subprocess.run(
-        argv, cwd=repository, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_scenario_of_the_role_passes_on_this_lab(vm_lab: ProvisionedLab) -> None:
+    molecule("vm_lab")
 
 
 def test_a_killed_guest_is_started_again_and_the_other_stays(vm_lab: ProvisionedLab) -> None:

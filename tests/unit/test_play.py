@@ -247,10 +247,10 @@ def test_advice_is_given_where_it_is_known() -> None:
 
 def test_a_module_may_name_its_problems_one_by_one() -> None:
     one = {"what": "no room", "where": "/boot", "seen": "3 MB", "hint": "make some"}
-    assert problems_of({"msg": "no room and more", "problems": [one]}) == (
-        Problem("no room", "/boot", "3 MB", "make some"),
-    )
-    assert problems_of({"msg": "no room"}) == ()
+    result = {"msg": "no room and more", "problems": [one]}
+    assert problems_of(result, "localhost") == (Problem("no room", "/boot", "3 MB", "make some"),)
+    assert problems_of(result, "node1") == (Problem("no room", "node1, /boot", "3 MB", "make some"),)
+    assert problems_of({"msg": "no room"}, "node1") == ()
 
 
 def test_an_ansible_that_was_killed_is_no_riddle(play: Run) -> None:
