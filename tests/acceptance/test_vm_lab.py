@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,21 @@ def test_guests_say_how_they_run(vm_lab: ProvisionedLab) -> None:
     wanted = {"tcg": "qemu", "kvm": "kvm"}[vm_of(vm_lab).accelerator]
     assert vm_lab.on_nodes("systemd-detect-virt") == [wanted, wanted]
     assert len(set(vm_lab.on_nodes("cat /etc/machine-id"))) == 2
+
+
+def test_the_clocks_of_the_guests_run_as_fast_as_that_of_the_host(vm_lab: ProvisionedLab) -> None:
+    """One that is emulated, and finds its counter's frequency by itself on a busy host, may be eight times too fast."""
+
+    def uptimes() -> list[float]:
+        return [float(line.split()[0]) for line in vm_lab.on_nodes("cat /proc/uptime")]
+
+    started, first = time.monotonic(), uptimes()
+    vm_lab.on_node("node1", "sleep 5")
+    second, ended = uptimes(), time.monotonic()
+    for before, after in zip(first, second, strict=True):
+        assert 4.5 < after - before < (ended - started) * 1.1
+    if vm_of(vm_lab).accelerator == "tcg":
+        assert vm_lab.on_nodes("grep -o 'tsc_early_khz=[0-9]*' /proc/cmdline | cut -d= -f1") == ["tsc_early_khz"] * 2
 
 
 def test_a_user_lists_the_lab_and_logs_in(vm_lab: ProvisionedLab) -> None:

@@ -27,6 +27,7 @@ plans = importlib.import_module("ansible.module_utils.vm_lab_plan")
 guests = importlib.import_module("ansible.module_utils.vm_lab_guests")
 qemu = importlib.import_module("ansible.module_utils.vm_lab_qemu")
 records = importlib.import_module("ansible.module_utils.vm_lab_record")
+tsc = importlib.import_module("ansible.module_utils.vm_lab_tsc")
 
 NODES = ["node1", "node2"]
 HOSTS = ["127.0.0.1", "127.0.0.1"]
@@ -124,10 +125,16 @@ def test_what_a_host_lacks_is_told_as_packages() -> None:
 
 
 def test_the_second_guest_follows_the_clock_of_the_first() -> None:
-    first, second = (guests.own_files(PLAN, guest) for guest in PLAN.guests)
+    first, second = (guests.own_files(PLAN, guest, "tsc_early_khz=1") for guest in PLAN.guests)
     assert "local stratum 10" in first["etc/chrony/chrony.conf"]
     assert f"server {CABLE[0]} " in second["etc/chrony/chrony.conf"]
     assert f"\nAddress={CABLE[1]}/25\n" in second["etc/systemd/network/10-cable0.network"]
+
+
+def test_the_frequency_of_the_time_stamp_counter_is_measured_alike_twice() -> None:
+    first, second = tsc.frequency_khz(), tsc.frequency_khz()
+    assert 500_000 < first < 10_000_000
+    assert abs(first - second) < first / 1000
 
 
 def test_what_a_terminal_would_not_show_is_no_last_line(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ from ansible.module_utils.lab_host_system import Failed, run
 CONFIGURE = r"""
 cd /build/linux
 case $BASE in
-distribution) xz -dc "/usr/src/linux-config-$LINE/config.${ARCH}_none_${ARCH}.xz" > .config ;;
+distribution) xz -dc "/usr/src/linux-config-$LINE/config.${DEB_ARCH}_none_${DEB_ARCH}.xz" > .config ;;
 guest) make -s defconfig kvm_guest.config ;;
 esac
 scripts/kconfig/merge_config.sh -m -r .config /build/fragment
@@ -136,7 +136,7 @@ def build(params: dict[str, Any], wanted: list[str], folder: str) -> None:
     with open(f"{work}/fragment", "w", encoding="utf-8") as file:
         file.write("\n".join(wanted) + "\n")
     arch = run(["dpkg", "--print-architecture"]).strip()
-    inside(params, work, CONFIGURE, log, BASE=params["base"], LINE=params["line"], ARCH=arch)
+    inside(params, work, CONFIGURE, log, BASE=params["base"], LINE=params["line"], DEB_ARCH=arch)
     with open(f"{work}/linux/.config", encoding="utf-8") as file:
         missing = lost(wanted, parse_config(file.read()))
     if missing:

@@ -34,8 +34,14 @@ GRUB_DISABLE_OS_PROBER=true
 GRUB_DISABLE_RECOVERY=true
 GRUB_TERMINAL=serial
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
-GRUB_CMDLINE_LINUX="console=ttyS0,115200 tsc=reliable"
+GRUB_CMDLINE_LINUX='console=ttyS0,115200 tsc=reliable $labctl_words'
 CONF
+# The host's own word for the kernel: the frequency of the time stamp counter, which an emulated guest may get wrong by itself.
+seed_menu='search --no-floppy --label labctl-seed --set=labctl_seed
+source ($labctl_seed)/host.cfg
+export labctl_words'
+printf '#!/bin/sh\ncat <<"MENU"\n%s\nMENU\n' "$seed_menu" > "$tree/etc/grub.d/01_labctl"
+chmod 755 "$tree/etc/grub.d/01_labctl"
 grub="$tree/boot/grub"
 install -d "$grub"
 cp -r "$tree/usr/lib/grub/i386-pc" "$grub/"
@@ -57,8 +63,9 @@ load_env
 serial --unit=0 --speed=115200
 terminal_output serial
 set timeout=0
+$seed_menu
 menuentry 'Debian GNU/Linux, with Linux $release' {
-	linux /boot/vmlinuz-$release root=LABEL=rootfs ro console=ttyS0,115200 tsc=reliable
+	linux /boot/vmlinuz-$release root=LABEL=rootfs ro console=ttyS0,115200 tsc=reliable \$labctl_words
 	initrd /boot/initrd.img-$release
 }
 CONF

@@ -17,6 +17,7 @@ from ansible.module_utils.lab_host_system import Failed, Process, kill, pids, pr
 from ansible.module_utils.vm_lab_plan import CABLE, CABLE_MTU, CABLE_PREFIX, HOST, Guest, Plan
 from ansible.module_utils.vm_lab_qemu import KVM, QEMU, command
 from ansible.module_utils.vm_lab_record import GuestFiles, Record
+from ansible.module_utils.vm_lab_tsc import frequency_khz
 
 # A guest that listens already, but not to SSH yet, refuses at once: asking costs it more than us.
 ASK_INTERVAL_S = 0.5
@@ -26,8 +27,8 @@ LAST_LINES = 15
 LOST = ("Kernel panic", "No bootable device", "grub rescue>", "Give root password for maintenance")
 
 
-def own_files(plan: Plan, guest: Guest) -> dict[str, str]:
-    """What a guest has of its own beyond what nodes of any lab have, by path."""
+def own_files(plan: Plan, guest: Guest, words: str) -> dict[str, str]:
+    """What a guest has of its own beyond what nodes of any lab have, by path; `words` go on its kernel command line."""
     names = "".join(f"{other.cable_address} {other.name}\n" for other in plan.guests)
     cable = f"""
         [Match]
@@ -45,7 +46,15 @@ def own_files(plan: Plan, guest: Guest) -> dict[str, str]:
         "etc/resolv.conf": "nameserver 10.0.2.3\n",  # QEMU's own, which asks whom the host asks
         "etc/systemd/network/10-cable0.network": re.sub(r"(?m)^\s+", "", cable),
         "etc/chrony/chrony.conf": chrony(plan, guest),
+        # Read by GRUB: see customise_guest.sh.
+        "host.cfg": f'set labctl_words="{words}"\n',
     }
+
+
+def kernel_words(record: Record) -> str:
+    """What this host tells the kernel of a guest, on its command line."""
+    khz = frequency_khz() if record.accelerator == "tcg" else None
+    return f"tsc_early_khz={khz}" if khz else ""
 
 
 def chrony(plan: Plan, guest: Guest) -> str:
@@ -66,11 +75,13 @@ def make_disks(record: Record, files: GuestFiles, guest: Guest) -> None:
     os.makedirs(directory, exist_ok=True)
     if not os.path.exists(files.disk(guest.name)):
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", record.image, files.disk(guest.name)])
-    seed, image = write_seed(files, guest.name, own_files(record.plan, guest)), files.seed_image(guest.name)
+    own = own_files(record.plan, guest, kernel_words(record))
+    seed, image = write_seed(files, guest.name, own), files.seed_image(guest.name)
     if os.path.exists(image):
         os.unlink(image)
     os.close(os.open(image, os.O_CREAT | os.O_EXCL, 0o600))  # it holds the guest's host key
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal,^orphan_file", "-d", seed, image, SEED_SIZE])
+    plain = "^has_journal,^orphan_file,^metadata_csum_seed"  # GRUB reads it too
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "labctl-seed", "-O", plain, "-d", seed, image, SEED_SIZE])
     for path in (directory, files.disk(guest.name), image):
         os.chown(path, record.owner, -1)
 
