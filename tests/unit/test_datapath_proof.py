@@ -160,7 +160,7 @@ ENCRYPTED: dict[str, Any] = {
         "longest": 1514,
         "clear": 0,
         "tunnel": 320,
-        "stray": 0,
+        "stray": {},
         "text": 0,
         "lost": 0,
     },
@@ -192,14 +192,14 @@ def test_an_encrypted_setup_that_shows_what_it_claims_is_proven() -> None:
     ("part", "name", "value", "assertion"),
     [
         ("tap", "tunnel", 19, "encrypted_on_cable"),
-        ("tap", "stray", 1, "stray_on_cable"),
+        ("tap", "stray", {"protocol 1, 198.18.0.139 to 198.18.0.140": 1}, "stray_on_cable"),
         ("tap", "text", 1, "text_on_cable"),
         ("grew", "tunnel_sent", 327679, "tunnel_carried"),
         ("grew", "tunnel_received", 0, "tunnel_carried"),
         ("grew", "tunnel_errors", 1, "tunnel_errors"),
     ],
 )
-def test_each_sight_of_a_tunnel_is_held_against_the_claim(part: str, name: str, value: int, assertion: str) -> None:
+def test_each_sight_of_a_tunnel_is_held_against_the_claim(part: str, name: str, value: object, assertion: str) -> None:
     setup, probe, nodes = encrypted()
     nodes["node2"][part][name] = value
     assert broken(proof.prove(setup, probe, nodes)) == {(assertion, "node2")}
@@ -251,9 +251,14 @@ def test_frames_that_a_node_sent_are_sorted() -> None:
         (frame(*inside, (33000, 12866)) + tap.CLEAR_TEXT, True),
         (frame(*inside, (33000, 12866)), False),
         (bytes(12) + b"\x08\x06" + bytes(46), True),  # ARP
+        (frame(outside[0], "224.0.0.22", (0, 0), protocol=2), True),  # IGMP
     ):
         tap.note(seen, data, len(data), sent, what)
-    assert (seen.frames, seen.tunnel, seen.stray, seen.text, seen.clear) == (7, 1, 2, 1, 2)
+    assert (seen.frames, seen.tunnel, seen.text, seen.clear) == (8, 1, 1, 2)
+    assert seen.stray == {
+        "protocol 17, 198.18.0.139 to 198.18.0.140": 1,
+        "protocol 6, 198.19.0.2 to 198.19.0.130": 1,
+    }
     esp = tap.watched(inside, 12866, outside, (tap.ESP, 0), 12867)
     assert tap.is_between(frame(*outside, (1, 1), protocol=50), esp.nodes, *esp.tunnel)
     assert not tap.is_between(tunnel, esp.nodes, *esp.tunnel)

@@ -50,6 +50,7 @@ from ansible.module_utils.datapath_links import (
     build_pod,
     forwarding,
     host_end_exists,
+    link_of,
     mtu_of,
     namespace_exists,
     observe_links,
@@ -110,9 +111,10 @@ class Wanted:
     programs: str | None
 
 
-def way_out(wanted: Wanted) -> str:
-    """Return the interface by which test traffic leaves the node's stack: the tunnel's, or else the cable."""
-    return device_of(wanted.tunnel) if wanted.tunnel else wanted.cable.interface
+def hooked(wanted: Wanted) -> list[str]:
+    """Return those of the interfaces on which programs may hang that are there: the cable, and the tunnel's own."""
+    devices = {wanted.cable.interface} | ({device_of(wanted.tunnel)} if wanted.tunnel else set())
+    return sorted(device for device in devices if link_of(device))
 
 
 def observe(wanted: Wanted) -> str:
@@ -122,9 +124,7 @@ def observe(wanted: Wanted) -> str:
             "links": observe_links(wanted.cable, wanted.pod is not None),
             "tunnel": observe_tunnel(wanted.tunnel) if wanted.tunnel else None,
             "rules": observe_rules(),
-            "programs": [
-                observe_programs(interface) for interface in sorted({wanted.cable.interface, way_out(wanted)})
-            ],
+            "programs": [observe_programs(interface) for interface in hooked(wanted)],
         }
     )
 

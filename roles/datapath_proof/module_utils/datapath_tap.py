@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ETHERTYPE_ALL = 0x0003
 ETHERTYPE_IPV4 = 0x0800
@@ -18,15 +18,17 @@ FRAME_BYTES = 65536
 # netperf fills what it sends with its own name: so test traffic can be read on a cable that does not hide it.
 CLEAR_TEXT = b"netperf\0netperf"
 ESP, UDP = 50, 17
+FIRST_MULTICAST = 224
 
 
 @dataclass
 class Seen:
     """What the tap saw. `clear` counts frames with the probe's TCP in clear; bytes include the Ethernet header.
 
-    Of the frames that this node sent: `tunnel` those of the tunnel between the nodes, `stray` other IPv4 frames, `text`
-    those in which what netperf sends can be read. What it received is not judged by content: a packet that XFRM
-    decrypted comes by the interface once more. The datagrams by which the ends wait for each other do not count.
+    Of the frames that this node sent: `tunnel` those of the tunnel between the nodes, `stray` other unicast IPv4 frames
+    by protocol and addresses, `text` those in which what netperf sends can be read. What it received is not judged by
+    content: a packet that XFRM decrypted comes by the interface once more. The datagrams by which the ends wait for
+    each other do not count.
     """
 
     frames: int = 0
@@ -34,7 +36,7 @@ class Seen:
     longest: int = 0
     clear: int = 0
     tunnel: int = 0
-    stray: int = 0
+    stray: dict[str, int] = field(default_factory=dict)
     text: int = 0
     lost: int = 0
 
@@ -98,14 +100,27 @@ def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> No
     seen.text += CLEAR_TEXT in frame
     if is_between(frame, what.nodes, *what.tunnel):
         seen.tunnel += 1
-    elif is_ipv4(frame) and not is_between(frame, what.nodes, UDP, what.barrier_port):
-        seen.stray += 1
+    elif is_unicast(frame) and not is_between(frame, what.nodes, UDP, what.barrier_port):
+        name = named(frame)
+        seen.stray[name] = seen.stray.get(name, 0) + 1
 
 
 def is_ipv4(frame: bytes) -> bool:
     """Whether a frame carries IPv4."""
     long_enough = len(frame) >= ETHERNET_BYTES + 20
     return long_enough and bool(struct.unpack_from("!H", frame, 12)[0] == ETHERTYPE_IPV4)
+
+
+def is_unicast(frame: bytes) -> bool:
+    """Whether a frame carries IPv4 to one host: what a link says to all who listen is no traffic of ours."""
+    return is_ipv4(frame) and frame[ETHERNET_BYTES + 16] < FIRST_MULTICAST
+
+
+def named(frame: bytes) -> str:
+    """Return an IPv4 frame's protocol and addresses, as in `protocol 17, 198.18.0.139 to 198.18.0.140`."""
+    packet = frame[ETHERNET_BYTES:]
+    source, target = (socket.inet_ntoa(packet[at : at + 4]) for at in (12, 16))
+    return f"protocol {packet[9]}, {source} to {target}"
 
 
 def is_between(frame: bytes, nodes: frozenset[bytes], protocol: int, port: int) -> bool:
