@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +16,7 @@ from labctl.catalog import Encryption, load
 from labctl.fingerprint import parse
 from labctl.play import TaskResult
 from labctl.tunnels import TunnelFacts
-from tests.integration.conftest import ProvisionedLab
+from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import (
     CLIENT,
     NODES,
@@ -155,3 +158,20 @@ def test_esp_is_refused_by_a_kernel_that_has_none(bench: Bench, facts: TunnelFac
         refused, _ = bench.play("deploy.yml", "baseline-clean", **encrypted("baseline-clean", facts, Encryption.IPSEC))
     assert {failure.node for failure in refused.failures} == set(NODES)
     assert "takes no ESP state with rfc4106(gcm(aes)) (CONFIG_INET_ESP" in refused.failures[0].message
+
+
+def test_a_finished_run_holds_no_key(lab: ProvisionedLab, bench: Bench, tmp_path: Path) -> None:
+    what = ("--variant", "baseline-clean", "--encryption", "wireguard", "--no-reference", "--workload", "tcp_rr")
+    window = ("--processes", "1", "--rounds", "1", "--duration", "1", "--warmup", "0")
+    argv = [sys.executable, "-m", "labctl", "matrix", "-i", str(lab.inventory.path), *what, *window]
+    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    there = "test -s /run/labctl/tunnel.key && echo yes || echo no"
+    wait_until(lambda: lab.on_nodes(there) == ["yes", "yes"], 60, process)
+    secrets = secrets_of(bench)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert lab.on_nodes(there) == ["no", "no"]
+    found = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert len(found) > 10
+    for text in (out, err, *(path.read_text() for path in found)):
+        assert not any(secret in text for secret in secrets)

@@ -1,0 +1,64 @@
+"""Both encryptions on kernels that have them: proven, measured, and an ESP that lost its state seen to fail."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from labctl.catalog import Encryption
+from labctl.tunnels import Tunnel, TunnelFacts
+from tests.acceptance.test_vm_lab import labctl
+from tests.integration.conftest import ProvisionedLab, load
+from tests.integration.test_datapaths import CLIENT, SERVER, Bench
+from tests.integration.test_tunnels import encrypted
+
+pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
+
+# What a key of ESP looks like in a command, and one of WireGuard in a configuration.
+KEY = re.compile(rb"0x[0-9a-f]{40}\b|PrivateKey")
+
+
+@pytest.mark.parametrize(("variant", "mtu"), [("veth-ebpf", 1500), ("baseline", 9000)])
+def test_both_encryptions_of_the_kernel_are_proven_and_measured(
+    vm_lab: ProvisionedLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, mtu: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    what = ("--variant", variant, "--encryption", "wireguard,ipsec", "--mtu", str(mtu), "--no-reference")
+    window = ("--workload", "tcp_stream", "--processes", "1", "--rounds", "1", "--duration", "3", "--warmup", "1")
+    done = labctl("matrix", "-i", str(vm_lab.inventory.path), *what, *window)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    summary = load(run / "summary.json")
+    jumbo = "" if mtu == 1500 else f".mtu{mtu}"
+    sizes = {one["setup"]: one for one in summary["sizes"]}
+    assert set(sizes) == {f"{variant}+wireguard{jumbo}", f"{variant}+ipsec{jumbo}"}
+    for one in sizes.values():
+        tunnel = Tunnel(one["tunnel"])
+        assert tunnel is not Tunnel.WIREGUARD_GO
+        assert one["endpoint_mtu"] == tunnel.inner_mtu(mtu)
+        assert one["mss"] == one["endpoint_mtu"] - 52  # IP, TCP and its timestamps
+        assert load(run / "setups" / one["setup"] / "1" / "proof.json")["holds"] is True
+        assert f"{tunnel.words}" in " ".join(done.stdout.split())
+    assert all((row["valid"], row["planned"]) == (1, 1) for row in summary["rows"])
+    for path in run.rglob("*"):
+        assert not path.is_file() or not KEY.search(path.read_bytes()), path
+
+
+def test_esp_that_lost_its_state_is_found_and_replaced(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
+    bench = Bench(vm_lab, tmp_path)
+    changes = encrypted("baseline", TunnelFacts(), Encryption.IPSEC)
+    left = "ip xfrm state; ip xfrm policy list nosock; ls /run/labctl 2>/dev/null || true; ip -4 route show dev cable0"
+    before = bench.shell(SERVER, left)
+    outcome, _ = bench.play("deploy.yml", "baseline", **changes)
+    try:
+        assert outcome.ok, outcome.failures
+        bench.shell(SERVER, "ip xfrm state deleteall reqid 18517")
+        proof, _ = bench.prove("baseline", **changes, datapath_proof_wait=2)
+        failed = {(entry["name"], entry["node"]) for entry in proof["assertions"] if not entry["holds"]}
+        assert {("endpoint_answers", CLIENT), ("test_traffic", CLIENT)} <= failed
+    finally:
+        gone, _ = bench.play("undeploy.yml", "baseline", **changes)
+    assert gone.ok, gone.failures
+    assert bench.shell(SERVER, left) == before
