@@ -9,7 +9,7 @@ import pytest
 
 from labctl.catalog import Encryption
 from labctl.tunnels import Tunnel, TunnelFacts
-from tests.acceptance.test_vm_lab import labctl
+from tests.acceptance.conftest import labctl
 from tests.integration.conftest import ProvisionedLab, load
 from tests.integration.test_datapaths import CLIENT, SERVER, Bench
 from tests.integration.test_tunnels import encrypted

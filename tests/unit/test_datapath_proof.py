@@ -247,6 +247,7 @@ def test_frames_that_a_node_sent_are_sorted() -> None:
         (tunnel, True),
         (tunnel, False),  # received: not judged by content
         (frame(*outside, (12867, 12867), protocol=17), True),  # the ends waiting for each other
+        (frame(*outside, (123, 123), protocol=17), True),  # clocks
         (frame(*outside, (53, 53), protocol=17), True),
         (frame(*inside, (33000, 12866)) + tap.CLEAR_TEXT, True),
         (frame(*inside, (33000, 12866)), False),
@@ -254,7 +255,7 @@ def test_frames_that_a_node_sent_are_sorted() -> None:
         (frame(outside[0], "224.0.0.22", (0, 0), protocol=2), True),  # IGMP
     ):
         tap.note(seen, data, len(data), sent, what)
-    assert (seen.frames, seen.tunnel, seen.text, seen.clear) == (8, 1, 1, 2)
+    assert (seen.frames, seen.tunnel, seen.text, seen.clear) == (9, 1, 1, 2)
     assert seen.stray == {
         "protocol 17, 198.18.0.139 to 198.18.0.140": 1,
         "protocol 6, 198.19.0.2 to 198.19.0.130": 1,
