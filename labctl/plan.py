@@ -31,7 +31,8 @@ class LabFacts:
     """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
 
     `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
-    `tunnels` is what the nodes can encrypt with.
+    `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
+    where they do not say.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LabFacts:
     threads: int
     emulated: bool = False
     tunnels: TunnelFacts = field(default_factory=TunnelFacts)
+    largest_mtu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
     selection = select(options, catalog, lab.tunnels)
     setups = selection.setups
     processes, notes, too_many = _processes(options.processes, lab)
-    if selection.refusals or too_many:
-        raise UsageError(*selection.refusals, *too_many)
+    too_large = _too_large(options, lab)
+    if selection.refusals or too_many or too_large:
+        raise UsageError(*selection.refusals, *too_large, *too_many)
     cells = tuple(
         Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
         for setup in setups
@@ -184,6 +187,20 @@ def from_json(data: object, where: str) -> Plan:
     """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
     require_schema(data, SCHEMA, where)
     return decode(Plan, data, where)
+
+
+def _too_large(options: MatrixOptions, lab: LabFacts) -> list[Problem]:
+    """MTUs that an end of the cable cannot carry."""
+    return [
+        Problem(
+            f"an MTU of {mtu} is beyond what the cable of {lab.name} carries",
+            "--mtu",
+            f"at most {lab.largest_mtu} bytes",
+            "give a smaller one, or another card",
+        )
+        for mtu in options.mtus
+        if lab.largest_mtu is not None and mtu > lab.largest_mtu
+    ]
 
 
 def _processes(labels: Iterable[str], lab: LabFacts) -> tuple[list[tuple[str, int]], tuple[str, ...], list[Problem]]:

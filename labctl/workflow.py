@@ -85,7 +85,8 @@ def facts(lab: Inventory, seen: Look) -> LabFacts:
         raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
     emulated = any(fingerprint.emulated for fingerprint in seen.fingerprints.values())
     can = tunnels.facts(tuple(seen.fingerprints.values()))
-    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known), emulated, can)
+    limits = [limit for one in seen.fingerprints.values() if (limit := one.whole("link", "max_mtu"))]
+    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known), emulated, can, min(limits, default=None))
 
 
 def plan(options: MatrixOptions, lab: LabFacts) -> Plan:

@@ -163,6 +163,16 @@ def test_an_mtu_too_small_for_a_tunnel_is_refused(small_catalog: Catalog) -> Non
     ]
 
 
+def test_an_mtu_beyond_the_cable_is_refused(small_catalog: Catalog) -> None:
+    lab = replace(LAB, largest_mtu=3498)
+    assert plan_of(small_catalog, lab, variant="base", mtu="1500,3498").cells
+    with pytest.raises(UsageError) as raised:
+        plan_of(small_catalog, lab, variant="base", mtu="3498,9000")
+    (problem,) = raised.value.problems
+    assert (problem.where, problem.seen) == ("--mtu", "at most 3498 bytes")
+    assert problem.what == "an MTU of 9000 is beyond what the cable of local carries"
+
+
 def test_too_many_processes_are_refused(small_catalog: Catalog) -> None:
     assert plan_of(small_catalog, processes="8").cells[0].processes == 8
     with pytest.raises(UsageError) as raised:
