@@ -168,7 +168,7 @@ def _sizes(summary: Summary) -> list[Table]:
     rows = tuple(
         (
             one.setup,
-            "-" if one.tunnel is None else one.tunnel.words,
+            None if one.tunnel is None else one.tunnel.label,
             one.link_mtu,
             one.overhead,
             one.endpoint_mtu,
