@@ -9,8 +9,8 @@ export PYTHON
 # Ansible refuses to start in a locale that the machine does not have, as after ssh from a machine that does.
 export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# Scenarios whose nodes are guests of the vm lab, not hosts of the local one.
-VM_SCENARIOS := kernel vm_lab
+# Scenarios that `make acceptance` runs: their nodes are guests of the vm lab, or they need a bundle.
+VM_SCENARIOS := container_runtime kernel kubernetes vm_lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo lint format test molecule acceptance destroy clean

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from labctl import matrix as matrix_module
+    from labctl.bundle import Bundle
     from labctl.lock import LabLock
     from labctl.options import RawOptions
     from labctl.plan import Plan
     from labctl.play import AnsibleOptions, Inventory, Listener, Session
-    from labctl.workflow import Look, RunResult
+    from labctl.workflow import Cluster, Look, RunResult
 
 app = typer.Typer(
     name="labctl",
@@ -35,7 +36,9 @@ app = typer.Typer(
 lab_app = typer.Typer(help="The embedded labs: hosts on this machine.", no_args_is_help=True)
 runs_app = typer.Typer(help="What was measured.", no_args_is_help=True)
 app.add_typer(lab_app, name="lab")
+bundle_app = typer.Typer(help="All that a lab without internet needs, in one directory.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+app.add_typer(bundle_app, name="bundle")
 
 EMULATION = (
     "warning: the guests are emulated, without KVM: they are slow, and nothing measured on them is a performance result"
@@ -65,6 +68,8 @@ FailFastOption = Annotated[
 OtherLabOption = Annotated[
     str | None, typer.Option("--lab", "-i", help="The lab, as elsewhere [default: local; the run's with --resume].")
 ]
+EditionOption = Annotated[str | None, typer.Option(help="Edition of the cluster: 2021, current.")]
+BundleOption = Annotated[str | None, typer.Option(help="Install the cluster out of this bundle, and nothing else.")]
 FormatOption = Annotated[str, typer.Option("--format", help="table, github, csv or json.")]
 
 
@@ -257,16 +262,52 @@ def provision(
     diff: DiffOption = False,
     verbose: VerboseOption = 0,
     allow_reboot: RebootOption = False,
+    edition: EditionOption = None,
+    bundle: BundleOption = None,
 ) -> None:
-    """Install and set up what the variants need; a second time changes nothing."""
+    """Install and set up what the variants need; a second time changes nothing.
+
+    With --bundle, or --edition alone, the nodes become a Kubernetes cluster.
+    """
     from labctl import workflow
 
     options = _options(become, limit, check, diff, verbose)
+    wanted = _cluster(edition, bundle)
     with _working(lab, "provision") as (session, inventory, _):
         live = console.Live()
-        outcome = workflow.provision(session, inventory, options, _show_tasks(live), allow_reboot).require()
+        tell = _show_tasks(live)
+        outcome = workflow.provision(session, inventory, options, tell, allow_reboot, wanted).require()
         live.clear()
     console.out(f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s")
+
+
+def _cluster(edition: str | None, directory: str | None) -> Cluster | None:
+    """The cluster that `provision` is asked for."""
+    from pathlib import Path
+
+    from labctl import workflow
+
+    if directory is None:
+        if edition is None:
+            return None
+        hint = "make one with `labctl bundle create`, on a machine with internet, and give it with --bundle"
+        raise UsageError(Problem("a cluster is installed out of a bundle", "--edition", edition, hint))
+    return workflow.open_bundle(Path(directory), edition)
+
+
+@app.command()
+def reset(
+    lab: LabOption = "local", become: BecomeOption = False, limit: LimitOption = None, verbose: VerboseOption = 0
+) -> None:
+    """Take the Kubernetes cluster off the nodes, and prove that nothing of it is left."""
+    from labctl import workflow
+
+    options = _options(become, limit, verbose=verbose)
+    with _working(lab, "reset") as (session, inventory, _):
+        live = console.Live()
+        outcome = workflow.reset(session, inventory, options, _show_tasks(live)).require()
+        live.clear()
+    console.out(f"lab {inventory.name}: nothing of a cluster is left, {outcome.seconds:.1f} s")
 
 
 @app.command()
@@ -454,6 +495,53 @@ def report(
 ) -> None:
     """Print the summary of a run, rebuilt from its samples."""
     _print_report(run, style, reference)
+
+
+@bundle_app.command("create")
+def bundle_create(
+    directory: Annotated[str, typer.Argument(help="Where the bundle is made; what is there and right is kept.")],
+    edition: Annotated[str, typer.Option(help="Editions, separated by commas.")] = "current",
+    variant: Annotated[str | None, typer.Option(help="Variants whose own files are wanted, too.")] = None,
+    architecture: Annotated[str, typer.Option(help="Architecture of the nodes: amd64, arm64.")] = "amd64",
+    overrides: Annotated[str | None, typer.Option(help="A file with other locations, versions, checksums.")] = None,
+) -> None:
+    """Fetch all that clusters of some editions need, check it, and write an index of it."""
+    from pathlib import Path
+
+    from labctl import bundle_create as creating
+    from labctl import catalog
+    from labctl.options import parse_names
+
+    known = catalog.load()
+    editions = catalog.editions(None if overrides is None else Path(overrides))
+    wanted = parse_names("--edition", edition, editions)
+    variants = parse_names("--variant", variant, known.variants)
+    live = console.Live()
+    made = creating.create(
+        Path(directory),
+        [editions[name] for name in wanted],
+        variants,
+        architecture,
+        lambda origin: live.line(f"{live.elapsed}  {origin}"),
+    )
+    live.clear()
+    console.out(f"bundle {directory}: {_bundle_words(made)}")
+
+
+@bundle_app.command("verify")
+def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")]) -> None:
+    """Read every file of a bundle and name each that is missing, altered or not in the index."""
+    from pathlib import Path
+
+    from labctl import bundle
+
+    console.out(f"bundle {directory}: {_bundle_words(bundle.verify(Path(directory)))}")
+
+
+def _bundle_words(found: Bundle) -> str:
+    editions = ", ".join(f"{name} (Kubernetes {edition.kubernetes})" for name, edition in found.editions.items())
+    size = sum(file.bytes for file in found.files) / 1e6
+    return f"{editions}, {found.architecture}, {len(found.files)} files, {size:.0f} MB, all as they should be"
 
 
 @runs_app.command("list")

@@ -139,6 +139,15 @@ def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
     return options
 
 
+def parse_names(option: str, text: str | None, known: Iterable[str]) -> tuple[str, ...]:
+    """Words of a closed list, separated by commas. Raises UsageError with everything that is wrong with them."""
+    read = _Reader()
+    names = read.names(option, text, known)
+    if read.problems:
+        raise UsageError(*read.problems)
+    return names
+
+
 def _endpoint_problems(variants: Iterable[str], endpoint: str | None, catalog: Catalog) -> list[Problem]:
     """Variants that were asked for by name and have their ends elsewhere than `endpoint`."""
     return [

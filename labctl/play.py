@@ -46,7 +46,10 @@ class AnsibleOptions:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A lab as Ansible reads it. Values of `hosts` are host variables, templates in them unrendered."""
+    """A lab as Ansible reads it. Values of `hosts` are host variables, templates in them unrendered.
+
+    `groups` are the hosts of the groups that say what a node is in a cluster.
+    """
 
     path: Path
     name: str
@@ -54,6 +57,7 @@ class Inventory:
     client: str
     server: str
     hosts: Mapping[str, Mapping[str, object]]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -461,4 +465,12 @@ def load_inventory(session: Session, lab: Path) -> Inventory:
         facts[name] = next(iter(values), "")
     if problems:
         raise UsageError(*problems)
-    return Inventory(lab, facts["lab_name"], facts["lab_kind"], ends["client"], ends["server"], hostvars)
+    groups = {name: _members(listed, name) for name in ("control_plane", "worker")}
+    return Inventory(lab, facts["lab_name"], facts["lab_kind"], ends["client"], ends["server"], hostvars, groups)
+
+
+def _members(listed: Mapping[str, Any], group: str) -> tuple[str, ...]:
+    """The hosts of a group and of the groups below it, each once."""
+    entry = listed.get(group, {})
+    below = (host for child in entry.get("children", ()) for host in _members(listed, child))
+    return tuple(dict.fromkeys([*entry.get("hosts", ()), *below]))

@@ -11,12 +11,14 @@ from pathlib import Path
 from types import FrameType
 
 from labctl import attempt as attempts
-from labctl import catalog, lock, matrix, paths, tunnels
+from labctl import bundle as bundles
+from labctl import catalog, cluster, lock, matrix, paths, tunnels
 from labctl import lab as labs
 from labctl import plan as planning
 from labctl import resume as resuming
 from labctl import status as statuses
 from labctl.attempt import Attempt, Change
+from labctl.bundle import Bundle
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.fingerprint import Fingerprint, parse
 from labctl.lock import LabLock
@@ -58,17 +60,43 @@ def look(
     return Look(fingerprints, outcome)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster to provision: an edition out of the bundle in `directory`, all of whose files are as they should be."""
+
+    bundle: Bundle
+    directory: Path
+    edition: str
+
+
 def provision(
     session: Session,
     lab: Inventory,
     options: AnsibleOptions,
     listener: Listener = lambda _: None,
     allow_reboot: bool = False,
+    wanted: Cluster | None = None,
 ) -> Outcome:
-    """Bring the nodes to where every setup can be deployed."""
+    """Bring the nodes to where every setup can be deployed; with `wanted`, make them a cluster."""
     allowed = {"all": {"hosts": {host: {"kernel_allow_reboot": True} for host in lab.hosts}}} if allow_reboot else None
-    with session.source(allowed) as more:
-        return session.run_playbook("provision.yml", [lab.path, *more], options=options, listener=listener)
+    content = None
+    if wanted is not None:
+        cluster.require_groups(lab.groups, str(lab.path))
+        content = cluster.inventory(wanted.bundle, wanted.directory, wanted.edition)
+    with session.source(allowed) as more, session.source(content) as members:
+        sources = [lab.path, *more, *members]
+        return session.run_playbook("provision.yml", sources, options=options, listener=listener)
+
+
+def open_bundle(directory: Path, edition: str | None) -> Cluster:
+    """The bundle in `directory`, every file of it verified, and the edition that is meant."""
+    found = bundles.verify(directory)
+    return Cluster(found, directory, bundles.choose(found, edition, directory))
+
+
+def reset(session: Session, lab: Inventory, options: AnsibleOptions, listener: Listener = lambda _: None) -> Outcome:
+    """Take the cluster off the nodes; fails with every trace of it that is left."""
+    return session.run_playbook("reset.yml", [lab.path], options=options, listener=listener)
 
 
 def is_provisioned(seen: Look) -> bool:

@@ -129,6 +129,11 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
     return Catalog(variants, workloads, editions)
 
 
+def editions(overrides: Path | None = None, directory: Path = CATALOG_DIR) -> Mapping[str, Edition]:
+    """The editions, with those of a file of the user laid over them. Raises LabctlError as `load` does."""
+    return _editions.load_editions(directory / _editions.FILE, overrides)
+
+
 def _named(cls: type[T], path: Path, problems: list[Problem]) -> dict[str, T]:
     """The entries of a file that maps names to records; what is wrong is added to `problems`."""
     try:

@@ -18,6 +18,7 @@ FILE = "editions.yml"
 # Set per file rather than under `locations`.
 OWN_WORDS = ("version", "architecture")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NULLABLE = ("below", "digest")  # null is a value of these, not the absence of an entry
 
 
 class Use(StrEnum):
@@ -38,20 +39,30 @@ class KernelRange:
 
 @dataclass(frozen=True)
 class EditionFile:
-    """A release file. `origin` is a template of its URL, `sha256` the published checksum by architecture."""
+    """A release file. `origin` is a template of its URL, `sha256` the published checksum by architecture.
+
+    `variants` are those that need it; empty where every cluster does.
+    """
 
     version: str
     use: Use
     origin: str
     sha256: Mapping[str, str]
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class EditionImage:
-    """A container image. `origin` is a template of its reference, `digest` (sha256:...) pins it where it is known."""
+    """A container image. `reference` is its name on the nodes, `origin` a template of where it comes from.
 
+    The origin is a reference in a registry, or the URL (http, https) of an image archive. `digest` (sha256:...) pins
+    what the registry gives where that is known. `variants` as with files.
+    """
+
+    reference: str
     origin: str
     digest: str | None
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,8 @@ class Edition:
         file = self.files[name]
         return file.origin.format_map({**self.locations, "version": file.version, "architecture": architecture})
 
-    def reference(self, name: str) -> str:
-        """What the image `name` is called, as in registry.k8s.io/pause:3.2."""
+    def image_origin(self, name: str) -> str:
+        """Where the image `name` comes from."""
         return self.images[name].origin.format_map(self.locations)
 
 
@@ -102,7 +113,10 @@ def load_editions(path: Path, overrides: Path | None = None) -> dict[str, Editio
 
 
 def _overlaid(below: object, above: object, where: str, key: str = "") -> object:
-    """`above` laid over `below`: mappings are merged, anything else is replaced. An unknown edition is refused."""
+    """`above` laid over `below`: mappings are merged, null takes an entry away, anything else replaces.
+
+    An unknown edition is refused.
+    """
     if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
         return above
     if not key and (unknown := [name for name in above if name not in below]):
@@ -111,7 +125,7 @@ def _overlaid(below: object, above: object, where: str, key: str = "") -> object
     merged = {**below}
     for name, value in above.items():
         merged[name] = _overlaid(below[name], value, where, f"{key}.{name}") if name in below else value
-    return merged
+    return {name: value for name, value in merged.items() if value is not None or name in _NULLABLE}
 
 
 def _edition_problems(where: str, edition: Edition) -> Iterator[Problem]:

@@ -52,7 +52,7 @@ EDITION = """
   cgroups: [1]
   locations: {site: "http://site"}
   files: {tool: {version: "1.0", use: program, origin: "{site}/{version}/{architecture}/tool", sha256: {}}}
-  images: {pause: {origin: "{site}/pause:3.2", digest: null}}
+  images: {pause: {reference: "r.k8s.io/pause:3", origin: "{site}/pause:3", digest: null}}
 """
 EDITIONS = f"""\
 "2021":

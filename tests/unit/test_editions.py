@@ -40,14 +40,15 @@ def test_the_shipped_editions_hold_all_that_a_cluster_takes() -> None:
         for name in ("kubeadm", "kubelet", "kubectl"):
             assert edition.files[name].version == edition.kubernetes
         for name in IMAGES - {"etcd", "pause"}:
-            assert edition.reference(name).endswith(f"/{name}:v{edition.kubernetes}")
+            assert edition.images[name].reference == f"registry.k8s.io/{name}:v{edition.kubernetes}"
+            assert edition.image_origin(name) == edition.images[name].reference
 
 
 def test_origins_are_the_projects_own() -> None:
     edition = load_editions(SHIPPED)["2021"]
     assert edition.url("kubelet", "amd64") == "https://dl.k8s.io/release/v1.20.2/bin/linux/amd64/kubelet"
     assert edition.url("cni-plugins", "arm64").endswith("/v0.9.1/cni-plugins-linux-arm64-v0.9.1.tgz")
-    assert edition.reference("pause") == "registry.k8s.io/pause:3.2"
+    assert edition.image_origin("pause") == "registry.k8s.io/pause:3.2"
     assert edition.files["containerd"].use is Use.ARCHIVE
 
 

@@ -180,3 +180,13 @@ def test_the_script_of_a_node_shows_how_it_is_started(tmp_path: Path) -> None:
     last = script.splitlines()[-1]
     for words in ("exec systemd-nspawn", "--bind=/srv/data:/data", "--hostname=node1", "--capability=CAP_BPF"):
         assert words in last
+
+
+def test_a_node_is_open_for_kubernetes_only_where_that_is_asked_for() -> None:
+    lab = plans.plan("one", 3, ["node1", "node2"])
+    tight = boot.nspawn_command(lab, lab.nodes[0], boot.Options((), (), (), ()))
+    wide = boot.nspawn_command(lab, lab.nodes[0], boot.Options((), (), (), (), kubernetes=True))
+    assert "--capability=all" not in tight
+    assert not any("/dev/kmsg" in word or "/var/lib/containerd" in word for word in tight)
+    assert set(boot.KUBERNETES_OPTIONS) <= set(wide)
+    assert any(word.startswith("--system-call-filter=") and "@keyring" in word for word in wide)

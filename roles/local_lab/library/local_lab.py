@@ -30,6 +30,7 @@ options:
   system_calls: {type: list, elements: str, default: [], description: System calls admitted beyond its own.}
   binds: {type: list, elements: str, default: [], description: Paths of the host shown in the nodes.}
   extra_options: {type: list, elements: str, default: [], description: Further options of systemd-nspawn.}
+  kubernetes: {type: bool, default: false, description: Whether the nodes get what containers and a kubelet need.}
   timeout_s: {type: int, default: 60, description: How long a boot may take.}
 author: labctl
 """
@@ -141,6 +142,7 @@ def main() -> None:
             "system_calls": strings,
             "binds": strings,
             "extra_options": strings,
+            "kubernetes": {"type": "bool", "default": False},
             "timeout_s": {"type": "int", "default": 60},
         },
         required_if=[("state", "present", ("index", "nodes", "inventory", "owner", "tree", "release"))],

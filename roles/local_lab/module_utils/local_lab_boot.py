@@ -17,6 +17,17 @@ from ansible.module_utils.local_lab_record import LocalFiles, Record
 SCRATCH = "/run/systemd/nspawn"
 CGROUP = "/sys/fs/cgroup"
 TUN = "/dev/net/tun"  # for tunnels whose program runs in user space
+# What containers and a kubelet take beyond a plain node: every capability and what the containers' own system-call
+# filters then narrow down, the kernel's log, and directories that can carry overlays and be watched as file systems of
+# their own, which the node's overlay can not. They are in memory and end with the node.
+KUBERNETES_CALLS = ("@keyring", "@mount", "bpf", "perf_event_open")
+KUBERNETES_OPTIONS = (
+    "--capability=all",
+    "--bind=/dev/kmsg",
+    "--tmpfs=/var/lib/containerd:mode=0711,size=50%",
+    "--tmpfs=/var/lib/etcd:mode=0700,size=10%",
+    "--tmpfs=/var/lib/kubelet:mode=0700,size=10%",
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,7 @@ class Options:
     system_calls: tuple[str, ...]
     binds: tuple[str, ...]
     extra: tuple[str, ...]
+    kubernetes: bool = False
 
 
 def systemd_runs_host() -> bool:
@@ -39,14 +51,29 @@ def unified() -> bool:
     return os.path.exists(f"{CGROUP}/cgroup.controllers")
 
 
-def control_groups(lab: Plan, node: Node) -> list[str]:
+def control_groups(lab: Plan, node: Node, controllers: bool = True) -> list[str]:
     """The control groups of a node on a host without systemd: one per hierarchy that systemd-nspawn manages.
 
     Without one of its own a node would share /payload with all others, and the systemd of one would
-    end the services of another.
+    end the services of another. With `controllers`, those of the version 1 hierarchies of controllers too: only a node
+    that runs Kubernetes has any, because the kubelets of two nodes would otherwise remove each other's pods.
     """
     roots = [CGROUP] if unified() else [f"{CGROUP}/systemd", f"{CGROUP}/unified"]
-    return [f"{root}/{lab.control_group(node)}" for root in roots if os.path.isdir(root)]
+    if controllers and not unified():
+        roots += sorted(entry.path for entry in os.scandir(CGROUP) if entry.is_dir(follow_symlinks=False))
+    return [f"{root}/{lab.control_group(node)}" for root in dict.fromkeys(roots) if os.path.isdir(root)]
+
+
+def make_control_group(group: str) -> None:
+    """Create a control group that processes can join: one of cpuset takes none before it has CPUs and memory."""
+    os.makedirs(group, exist_ok=True)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        path = os.path.join(group, name)
+        if not unified() and os.path.exists(path):
+            with open(os.path.join(os.path.dirname(group), name), encoding="utf-8") as parent:
+                value = parent.read()
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(value)
 
 
 def resolv_conf() -> str:
@@ -96,8 +123,9 @@ def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
         "--timezone=off",
         "--tmpfs=/sys/fs/bpf",
         f"--capability={','.join(options.capabilities)}",
-        f"--system-call-filter={' '.join(options.system_calls)}",
         *([f"--bind={TUN}"] if os.path.exists(TUN) else []),
+        f"--system-call-filter={' '.join((*options.system_calls, *(KUBERNETES_CALLS if options.kubernetes else ())))}",
+        *(KUBERNETES_OPTIONS if options.kubernetes else ()),
         *(f"--bind={bind}" for bind in options.binds),
         *options.extra,
     ]
@@ -121,7 +149,7 @@ def start_script(record: Record, files: LocalFiles, node: Node, options: Options
         ["export", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network"],
         ["exec", *nspawn_command(lab, node, options)],
     ]
-    groups = [] if systemd_runs_host() else control_groups(lab, node)
+    groups = [] if systemd_runs_host() else control_groups(lab, node, options.kubernetes)
     join = [f"echo $$ > {shlex.quote(f'{group}/cgroup.procs')}\n" for group in groups]
     lines = "".join(shlex.join(step) + "\n" for step in steps)
     return f"#!/bin/sh\n# Starts {node.name} of the lab {lab.name}; written by labctl.\nset -eu\n{''.join(join)}{lines}"
@@ -148,4 +176,7 @@ def members(lab: Plan, node: Node) -> list[int]:
 
 def described(options: dict[str, Any]) -> Options:
     """The options of a module call."""
-    return Options(*(tuple(options[key]) for key in ("capabilities", "system_calls", "binds", "extra_options")))
+    capabilities, calls, binds, extra = (
+        tuple(options[key]) for key in ("capabilities", "system_calls", "binds", "extra_options")
+    )
+    return Options(capabilities, calls, binds, extra, options["kubernetes"])

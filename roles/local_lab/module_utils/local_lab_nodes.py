@@ -24,6 +24,7 @@ from ansible.module_utils.lab_host_system import (
 from ansible.module_utils.local_lab_boot import (
     Options,
     control_groups,
+    make_control_group,
     members,
     own_files,
     remove_control_groups,
@@ -87,10 +88,11 @@ def start(record: Record, files: LocalFiles, node: Node, options: Options) -> St
     ready.bind(f"\0{unit}")
     environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": f"@{unit}"}
     argv = [*NEW_MOUNTS, "sh", script]
+    groups = control_groups(record.plan, node, options.kubernetes)
     supervisor = (
         start_unit(unit, argv, environment, files.log(node.name))
         if systemd_runs_host()
-        else start_process(control_groups(record.plan, node), argv, environment, files.log(node.name))
+        else start_process(groups, argv, environment, files.log(node.name))
     )
     write_json(files.pidfile(node.name), asdict(supervisor))
     return Starting(node, supervisor, ready)
@@ -99,7 +101,7 @@ def start(record: Record, files: LocalFiles, node: Node, options: Options) -> St
 def start_process(groups: list[str], argv: list[str], environment: dict[str, str], log: str) -> Process:
     """Start the supervisor in a session and in control groups of its own."""
     for group in groups:
-        os.makedirs(group, exist_ok=True)
+        make_control_group(group)
     with open(log, "wb") as output:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True

@@ -1,0 +1,65 @@
+"""A cluster out of a bundle: what Ansible is told to install. Pure but for reading the bundle's index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labctl.bundle import Bundle, BundleFile
+from labctl.catalog.editions import Use
+from labctl.errors import Problem, UsageError
+from labctl.records import encode
+
+GROUPS = ("control_plane", "worker")
+RUNTIME = ("containerd", "runc", "crictl", "cni-plugins")
+CONTROL_PLANE = ("kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+# Where a file goes on a node; any other program goes to the first of these.
+PROGRAMS = "/usr/local/bin"
+DESTINATIONS = {"containerd": "/usr/local", "cni-plugins": "/opt/cni/bin", "runc": "/usr/local/sbin"}
+
+
+def require_groups(groups: Mapping[str, Any], lab: str) -> None:
+    """Raise UsageError where the inventory does not say which node is what in a cluster."""
+    lacking = [group for group in GROUPS if not groups.get(group)]
+    if lacking:
+        hint = "make client a child of control_plane and server one of worker, as hosts.yml of the local lab does"
+        raise UsageError(*(Problem(f"the lab has no host in the group {group}", lab, hint=hint) for group in lacking))
+
+
+def inventory(bundle: Bundle, directory: Path, edition: str) -> dict[str, Any]:
+    """The inventory that makes playbooks/cluster.yml install `edition` out of the bundle in `directory`.
+
+    What a lab may set otherwise stands in `all`, where its own group variables win.
+    """
+    files = [file for file in bundle.of(edition) if not file.variants]
+    images = {file.name: file.reference for file in files if file.use is Use.IMAGE}
+    described = bundle.editions[edition]
+    fixed = {
+        "kubernetes_bundle": str(directory.absolute()),
+        "kubernetes_edition": edition,
+        "kubernetes_version": described.kubernetes,
+        "kubernetes_architecture": bundle.architecture,
+        "kubernetes_runtime_files": [_entry(file) for file in files if file.name in RUNTIME],
+        "kubernetes_control_plane_files": [_entry(file) for file in files if file.name in CONTROL_PLANE],
+        "kubernetes_files": [_entry(file) for file in files if file.name not in (*RUNTIME, *CONTROL_PLANE)],
+        "kubernetes_etcd_image": images["etcd"],
+        "kubernetes_pause_image": images["pause"],
+        "kubernetes_image_repository": str(images["kube-apiserver"]).rpartition("/")[0],
+    }
+    adjustable = {
+        "kubernetes_kernel_low": described.kernel_low,
+        "kubernetes_kernel_below": described.kernel_below or "",
+        "kubernetes_cgroups": list(described.cgroups),
+    }
+    members = {"children": dict.fromkeys(GROUPS), "vars": fixed}
+    return {"all": {"vars": adjustable, "children": {"cluster": members}}}
+
+
+def _entry(file: BundleFile) -> dict[str, Any]:
+    """A file of the index with its place on a node."""
+    target = "" if file.use is Use.IMAGE else DESTINATIONS.get(file.name, PROGRAMS)
+    return {
+        **{name: encode(getattr(file, name)) for name in ("name", "use", "path", "sha256", "version", "reference")},
+        "dest": target,
+    }

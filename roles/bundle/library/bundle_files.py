@@ -1,0 +1,204 @@
+#!/usr/bin/python
+"""Files of a bundle on a node: programs installed, archives unpacked, images imported into containerd."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bundle_files
+short_description: Files of a bundle are installed on a node, or gone
+description:
+  - Wanted, says which of the files the node does not have as they are in the bundle; changes nothing.
+  - Present, installs those that lie in the staging directory under their names, and removes them there.
+  - Absent, removes everything that was ever installed by this module, images apart (they go with containerd's data).
+options:
+  state: {type: str, choices: [wanted, present, absent], required: true, description: What is asked for.}
+  files:
+    type: list
+    elements: dict
+    default: []
+    description: Entries of a bundle's index (name, use, sha256, reference), each with dest, a directory of the node.
+  staged: {type: path, default: /var/lib/labctl/bundle/staged, description: Where files arrive.}
+  records: {type: path, default: /var/lib/labctl/bundle, description: Where it is kept what was installed.}
+author: labctl
+"""
+
+RETURN = r"""
+wanted: {type: list, description: The files that the node lacks.}
+done: {type: list, description: Names of the files that were installed, or paths that were removed.}
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from typing import IO, Any, cast
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lab_host_system import Failed, run
+
+CTR = ("ctr", "--namespace", "k8s.io")
+BLOCK = 1 << 20
+
+
+def record_path(records: str, file: dict[str, Any]) -> str:
+    return os.path.join(records, f"{file['use']}-{file['name']}.json")
+
+
+def recorded(path: str) -> dict[str, Any]:
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as source:
+        content: dict[str, Any] = json.load(source)
+    return content
+
+
+def sha256_of(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as source:
+        for block in iter(lambda: source.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def images() -> set[str]:
+    """References of the images that containerd has."""
+    return set(run([*CTR, "images", "list", "--quiet"]).split())
+
+
+def wanted(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """The files that are not installed, or not from this content."""
+    there = images() if any(file["use"] == "image" for file in params["files"]) else set()
+    lacking = []
+    for file in params["files"]:
+        record = recorded(record_path(params["records"], file))
+        whole = all(os.path.lexists(path) for path in record.get("paths", []))
+        if file["use"] == "image":
+            whole = file["reference"] in there
+        if record.get("sha256") != file["sha256"] or not whole:
+            lacking.append(file)
+    return lacking
+
+
+def install_program(staged: str, file: dict[str, Any]) -> list[str]:
+    target = os.path.join(file["dest"], file["name"])
+    os.makedirs(file["dest"], exist_ok=True)
+    shutil.copyfile(staged, f"{target}.new")
+    os.chmod(f"{target}.new", 0o755)  # noqa: S103 - a program for all
+    os.replace(f"{target}.new", target)  # a program that runs cannot be written, but replaced
+    return [target]
+
+
+def unpack(staged: str, file: dict[str, Any]) -> list[str]:
+    """Unpack the regular files of an archive; anything else, or a way out of the directory, is refused."""
+    paths = []
+    with tarfile.open(staged) as archive:
+        for member in archive:
+            name = os.path.normpath(member.name)
+            if member.isdir():
+                continue
+            if not member.isfile() or name.startswith(("/", "..")):
+                raise Failed(
+                    {"what": "An archive holds what it should not.", "where": file["name"], "seen": member.name}
+                )
+            target = os.path.join(file["dest"], name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(f"{target}.new", "wb") as out:
+                shutil.copyfileobj(cast("IO[bytes]", archive.extractfile(member)), out, BLOCK)
+                os.fchmod(out.fileno(), 0o755 if member.mode & 0o111 else 0o644)
+            os.replace(f"{target}.new", target)
+            paths.append(target)
+    return paths
+
+
+def import_image(staged: str, file: dict[str, Any]) -> list[str]:
+    run([*CTR, "images", "import", staged])
+    if file["reference"] not in images():
+        raise Failed(
+            {
+                "what": f"The archive of the image {file['name']} holds another image.",
+                "where": file["name"],
+                "seen": f"{file['reference']} is not there after its import",
+                "hint": "Make the bundle again: `labctl bundle create`.",
+            }
+        )
+    return []
+
+
+INSTALL = {"program": install_program, "archive": unpack, "image": import_image}
+
+
+def present(params: dict[str, Any]) -> list[str]:
+    """Install what is wanted, each file checked once more: it came over a network."""
+    done = []
+    for file in wanted(params):
+        staged = os.path.join(params["staged"], file["name"])
+        seen = sha256_of(staged) if os.path.exists(staged) else "nothing"
+        if seen != file["sha256"]:
+            raise Failed(
+                {
+                    "what": f"{file['name']} did not arrive on the node as it is in the bundle.",
+                    "where": staged,
+                    "seen": f"SHA-256 {seen}, in the bundle {file['sha256']}",
+                    "hint": "Is there room on the node? `labctl bundle verify` checks the bundle.",
+                }
+            )
+        paths = INSTALL[file["use"]](staged, file)
+        record = {"name": file["name"], "sha256": file["sha256"], "version": file["version"], "paths": paths}
+        with open(record_path(params["records"], file), "w", encoding="utf-8") as out:
+            json.dump(record, out)
+        os.unlink(staged)
+        done.append(file["name"])
+    return done
+
+
+def absent(params: dict[str, Any], check_mode: bool) -> list[str]:
+    """Remove what the records name, the records, and directories that are empty then."""
+    records = params["records"]
+    names = sorted(os.listdir(records)) if os.path.isdir(records) else []
+    paths = [
+        path
+        for name in names
+        if name.endswith(".json")
+        for path in recorded(os.path.join(records, name))["paths"]
+        if os.path.lexists(path)
+    ]
+    if check_mode:
+        return paths
+    for path in paths:
+        os.unlink(path)
+        with contextlib.suppress(OSError):  # others have files there
+            os.rmdir(os.path.dirname(path))
+    if os.path.isdir(records):
+        shutil.rmtree(records)
+    return paths
+
+
+def answer(module: AnsibleModule) -> dict[str, Any]:
+    params, state = module.params, module.params["state"]
+    if state == "wanted" or (state == "present" and module.check_mode):
+        lacking = wanted(params)
+        return {"changed": state == "present" and bool(lacking), "wanted": lacking}
+    done = present(params) if state == "present" else absent(params, module.check_mode)
+    return {"changed": bool(done), "done": done}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["wanted", "present", "absent"], "required": True},
+            "files": {"type": "list", "elements": "dict", "default": []},
+            "staged": {"type": "path", "default": "/var/lib/labctl/bundle/staged"},
+            "records": {"type": "path", "default": "/var/lib/labctl/bundle"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**answer(module))
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+#!/usr/bin/python
+"""Takes a cluster of labctl's off the node: processes, mounts, links, rules and files that it brought."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_gone
+short_description: The cluster is off the node
+description:
+  - Goes by the record that kubernetes_traces made before there was a cluster. Everything of its kinds that is not in
+    the record was brought by the cluster, or by a CNI on it, and is removed. Without a record nothing is touched.
+author: labctl
+"""
+
+RETURN = r"""
+done: {type: list, description: What was removed.}
+"""
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import signal
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kubernetes_traces import BEFORE, CNI_DIRECTORIES, Traces, read, restore_settings
+from ansible.module_utils.lab_host_system import Failed, run, wait_until
+
+UNITS = ("kubelet.service", "containerd.service", "labctl-kubelet-settings.service", "labctl-control-groups.service")
+UNIT_DIRECTORY = "/etc/systemd/system"
+DATA = (
+    "/etc/kubernetes",
+    "/etc/containerd",
+    "/run/containerd",
+    "/run/labctl/kubelet-settings",
+    "/var/lib/containerd",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+)
+SHIM = "containerd-shim"
+END_S = 15
+
+
+def parents() -> dict[int, tuple[int, str]]:
+    """Parent and name of every process."""
+    found = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(path, encoding="utf-8") as file:
+                before, _, after = file.read().rpartition(")")
+            pid, _, name = before.partition(" (")
+            found[int(pid)] = (int(after.split()[1]), name)
+    return found
+
+
+def container_processes() -> list[int]:
+    """The shims of containerd and everything that runs below them."""
+    tree = parents()
+    found = {pid for pid, (_, name) in tree.items() if name.startswith(SHIM)}
+    while more := {pid for pid, (parent, _) in tree.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
+
+
+def end_containers() -> bool:
+    """Kill shims and containers until none is left; a container that forks meanwhile is met in the next round."""
+
+    def none_left() -> bool:
+        for pid in container_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not container_processes()
+
+    there = bool(container_processes())
+    if not wait_until(none_left, END_S, 0.1):
+        raise Failed({"what": "Containers do not end.", "seen": f"processes {container_processes()}"})
+    return there
+
+
+def stop_units() -> list[str]:
+    """Stop what labctl installed, and remove the units. The kubelet goes first: it would start containers again."""
+    there = [unit for unit in UNITS if os.path.exists(os.path.join(UNIT_DIRECTORY, unit))]
+    for unit in there:
+        run(["systemctl", "--quiet", "disable", "--now", unit])
+    for unit in there:
+        os.unlink(os.path.join(UNIT_DIRECTORY, unit))
+    if there:
+        run(["systemctl", "daemon-reload"])
+    return there
+
+
+def extra(before: Traces, after: Traces, kind: str) -> list[str]:
+    """Traces of a kind that were not there, each once."""
+    return sorted(set(after[kind]) - set(before[kind]))
+
+
+def unmount(before: Traces) -> list[str]:
+    """Unmount what was mounted since, the deepest and latest first, until nothing is left or nothing can be done."""
+    done: list[str] = []
+    for _ in range(100):
+        left = list(read()["mounts"])
+        for entry in before["mounts"]:
+            if entry in left:
+                left.remove(entry)
+        if not left:
+            break
+        for entry in sorted(left, key=len, reverse=True):
+            run(["umount", "--lazy", entry.rpartition(" ")[0]])
+            done.append(f"mount {entry}")
+    return done
+
+
+def remove(path: str) -> None:
+    """Remove a file, or a directory with all below it; what went with another is no longer there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+def remove_files(before: Traces) -> list[str]:
+    """Data of the cluster, and what is new in the places that others share."""
+    done = []
+    for path in DATA:
+        if os.path.ismount(path):  # a file system of its own stays, empty
+            for entry in os.scandir(path):
+                remove(entry.path)
+                done.append(entry.path)
+        elif os.path.lexists(path):
+            shutil.rmtree(path)
+            done.append(path)
+    after = read()
+    for kind in ("CNI files", "BPF pins", "network namespaces"):
+        for path in reversed(extra(before, after, kind)):
+            remove(path)
+            done.append(path)
+    for top in CNI_DIRECTORIES:
+        if os.path.isdir(top) and not any(entry.startswith(top) for entry in before["CNI files"]):
+            shutil.rmtree(top)
+    return done
+
+
+def remove_network(before: Traces) -> list[str]:
+    """Links, rules, routes, XFRM and netfilter tables that are new."""
+    done = []
+    for name in extra(before, read(), "links"):
+        if os.path.exists(f"/sys/class/net/{name}"):  # the other end of a pair goes with the first
+            run(["ip", "link", "delete", name])
+            done.append(f"link {name}")
+    after = read()
+    for entry in extra(before, after, "rules"):
+        family, _, text = entry.partition(" ")
+        run(["ip", family, "rule", "delete", "priority", str(json.loads(text)["priority"])])
+        done.append(f"rule {entry}")
+    for entry in extra(before, after, "routes"):
+        route = json.loads(entry)
+        where = ["table", route["table"]] if "table" in route else []
+        run(["ip", "route", "delete", route["dst"], *where])
+        done.append(f"route {entry}")
+    if extra(before, after, "XFRM"):
+        run(["ip", "xfrm", "state", "flush"])
+        run(["ip", "xfrm", "policy", "flush"])
+        done.append("XFRM")
+    if extra(before, after, "IPVS"):
+        run(["ipvsadm", "--clear"])
+        done.append("IPVS")
+    return done + remove_netfilter(before, after) + restore_settings(before)
+
+
+def remove_netfilter(before: Traces, after: Traces) -> list[str]:
+    """Tables that are new go whole; one that was there before goes back to what it held, if that was nothing."""
+    done = []
+    old = {entry for entry in before["netfilter"] if entry.startswith("table ")}
+    for entry in after["netfilter"]:
+        if entry.startswith("table ") and entry not in old:
+            table = json.loads(entry.partition(" ")[2])
+            run(["nft", "delete", "table", table["family"], table["name"]])
+            done.append(f"table {table['family']} {table['name']}")
+    return done
+
+
+def remove_control_groups() -> list[str]:
+    """Groups of pods and containers, which no process is in any more."""
+    done = []
+    for pattern in ("/sys/fs/cgroup/*/kubepods*", "/sys/fs/cgroup/kubepods*", "/sys/fs/cgroup/*/k8s.io"):
+        for top in glob.glob(pattern):
+            for directory, _, _ in os.walk(top, topdown=False):
+                wait_until(lambda group=directory: not members(group), END_S)
+                os.rmdir(directory)
+            done.append(top)
+    return done
+
+
+def members(group: str) -> str:
+    with open(os.path.join(group, "cgroup.procs"), encoding="utf-8") as file:
+        return file.read()
+
+
+def gone(check_mode: bool) -> dict[str, object]:
+    if not os.path.exists(BEFORE):
+        return {"changed": False, "done": []}
+    if check_mode:
+        return {"changed": True, "done": ["the cluster"]}
+    with open(BEFORE, encoding="utf-8") as file:
+        before: Traces = json.load(file)
+    started = time.monotonic()
+    # The mounts that make control groups and settings what they are on a shared kernel are undone by their units.
+    done = stop_units()
+    done += ["containers"] if end_containers() else []
+    done += remove_control_groups() + unmount(before) + remove_files(before) + remove_network(before)
+    return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        module.exit_json(**gone(module.check_mode))
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()

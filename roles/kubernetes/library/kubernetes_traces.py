@@ -1,0 +1,70 @@
+#!/usr/bin/python
+"""What a cluster could leave on the node: recorded before there is one, compared after it is gone."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_traces
+short_description: What a cluster could leave on the node, recorded and compared
+description:
+  - Reads netfilter and IPVS rules, CNI files, BPF pins, links, network namespaces, XFRM state, routing rules, routes
+    and mounts. Recorded, writes them to a file unless it exists. Compared, reads them again, fails with every
+    difference, and removes the record when there is none. Without a record there is nothing to compare with.
+options:
+  state: {type: str, choices: [recorded, compared], required: true, description: Which of the two.}
+author: labctl
+"""
+
+RETURN = r"""
+counts: {type: dict, description: How many traces of each kind were read.}
+"""
+
+import json
+import os
+import shutil
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORY, differences, read
+from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.lab_host_system import Failed
+
+
+def record(check_mode: bool) -> dict[str, Any]:
+    if os.path.exists(BEFORE):
+        return {"changed": False}
+    traces = read()
+    if not check_mode:
+        os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
+        write_json(BEFORE, traces)
+    return {"changed": True, "counts": {kind: len(values) for kind, values in traces.items()}}
+
+
+def compare(check_mode: bool) -> dict[str, Any]:
+    if not os.path.exists(BEFORE):
+        return {"changed": False, "counts": {}}
+    with open(BEFORE, encoding="utf-8") as file:
+        before = json.load(file)
+    after = read()
+    problems = list(differences(before, after))
+    if problems:
+        raise Failed(*problems)
+    if not check_mode:
+        shutil.rmtree(DIRECTORY)
+    return {"changed": True, "counts": {kind: len(values) for kind, values in after.items()}}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"state": {"type": "str", "choices": ["recorded", "compared"], "required": True}},
+        supports_check_mode=True,
+    )
+    action = record if module.params["state"] == "recorded" else compare
+    try:
+        module.exit_json(**action(module.check_mode))
+    except Failed as failed:
+        module.fail_json(**failed.result())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""What a cluster leaves on a node, read from the node: recorded before there is one, compared after it is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.module_utils.lab_host_system import run
+
+DIRECTORY = "/var/lib/labctl/kubernetes"
+BEFORE = f"{DIRECTORY}/before.json"  # how the node was
+RECORD = f"{DIRECTORY}/cluster.json"  # that it is a member, and of what
+CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni")
+BPF_FS = "/sys/fs/bpf"
+NETNS = "/run/netns"
+# Sessions of users and credentials of units come and go by themselves.
+VOLATILE_MOUNTS = ("/run/user/", "/run/credentials/")
+# Said by nft of an object without being part of it.
+NFT_VOLATILE = ("handle", "index", "packets", "bytes")
+# Of the node's own network namespace; kube-proxy and CNIs set them.
+SETTINGS = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/forwarding",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/conf/all/rp_filter",
+    "net/ipv6/conf/all/forwarding",
+)
+Traces = dict[str, list[str]]
+
+
+def files_below(*directories: str) -> Iterator[str]:
+    """Every file and link below some directories, and the directories that are there."""
+    for top in directories:
+        for directory, _, names in os.walk(top):
+            yield directory
+            yield from (os.path.join(directory, name) for name in names)
+
+
+def _plain(value: Any) -> Any:
+    """An object of nft without what changes while the rules stay the same."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if key not in NFT_VOLATILE}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def netfilter() -> Iterator[str]:
+    """Tables, chains and rules, those of iptables through nf_tables included; and the tables of the old iptables."""
+    for item in json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]:
+        ((kind, content),) = item.items()
+        if kind != "metainfo":
+            yield f"{kind} {json.dumps(_plain(content), sort_keys=True)}"
+    for family in ("ip", "ip6"):
+        path = f"/proc/net/{family}_tables_names"
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                yield from (f"legacy {family} table {name}" for name in file.read().split())
+
+
+def ipvs() -> Iterator[str]:
+    """Services and servers of IPVS."""
+    if os.path.exists("/proc/net/ip_vs"):
+        with open("/proc/net/ip_vs", encoding="utf-8") as file:
+            yield from (" ".join(line.split()[:3]) for line in file.read().splitlines()[3:])
+
+
+def _ip(*argv: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run(["ip", "-json", *argv]) or "[]")
+    return found
+
+
+def rules() -> Iterator[str]:
+    """Routing rules of both families."""
+    for family in ("-4", "-6"):
+        for rule in _ip(family, "rule", "show"):
+            yield f"{family} {json.dumps(rule, sort_keys=True)}"
+
+
+def routes() -> Iterator[str]:
+    """Routes that somebody set, in any table."""
+    for route in _ip("-4", "route", "show", "table", "all"):
+        if route.get("protocol") != "kernel":
+            kept = {key: route.get(key) for key in ("dst", "gateway", "dev", "table", "protocol", "type")}
+            yield json.dumps({key: value for key, value in kept.items() if value is not None}, sort_keys=True)
+
+
+def xfrm() -> Iterator[str]:
+    """Security associations, without their keys, and policies."""
+    for kind, argv in (("state", ("state", "list", "nokeys")), ("policy", ("policy", "list"))):
+        lines = run(["ip", "xfrm", *argv]).splitlines()
+        heads = [number for number, line in enumerate(lines) if line and not line[0].isspace()]
+        for number in heads:
+            yield f"{kind} " + " ".join(" ".join(lines[number : number + 2]).split())
+
+
+def mounts() -> Iterator[str]:
+    """Mount points with their file systems."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        for line in file:
+            left, _, right = line.partition(" - ")
+            point = left.split()[4]
+            if not point.startswith(VOLATILE_MOUNTS):
+                yield f"{point} {right.split()[0]}"
+
+
+def settings() -> Iterator[str]:
+    """Settings of the network namespace, as KEY VALUE."""
+    for key in SETTINGS:
+        if os.path.exists(f"/proc/sys/{key}"):
+            with open(f"/proc/sys/{key}", encoding="utf-8") as file:
+                yield f"{key} {file.read().strip()}"
+
+
+def restore_settings(before: Traces) -> list[str]:
+    """Write back the settings that are not what they were; returns those."""
+    differing = sorted(set(before["settings"]) - set(settings()))
+    for entry in differing:
+        key, _, value = entry.partition(" ")
+        with open(f"/proc/sys/{key}", "w", encoding="utf-8") as file:
+            file.write(value)
+    return [f"setting {entry}" for entry in differing]
+
+
+def read() -> Traces:
+    """All traces by kind, sorted."""
+    found = {
+        "netfilter": netfilter(),
+        "IPVS": ipvs(),
+        "CNI files": files_below(*CNI_DIRECTORIES),
+        "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
+        "links": (link["ifname"] for link in _ip("link", "show")),
+        "network namespaces": (path for path in files_below(NETNS) if path != NETNS),
+        "XFRM": xfrm(),
+        "rules": rules(),
+        "routes": routes(),
+        "mounts": mounts(),
+        "settings": settings(),
+    }
+    return {kind: sorted(values) for kind, values in found.items()}
+
+
+def differences(before: Traces, after: Traces) -> Iterator[dict[str, str]]:
+    """What is there that was not, and what was there and is not."""
+    for kind, old in before.items():
+        new = after[kind]
+        left, gone = list(new), []
+        for entry in old:
+            if entry in left:
+                left.remove(entry)
+            else:
+                gone.append(entry)
+        for word, entries in (("left behind", left), ("missing now", gone)):
+            if entries:
+                yield {
+                    "what": f"The cluster is not taken away without a trace: {kind} {word}.",
+                    "where": kind,
+                    "seen": "\n".join(entries[:12]) + (f"\n... {len(entries)} in all" if len(entries) > 12 else ""),
+                    "hint": "Reboot the node, then `labctl reset` again; a local lab can be destroyed and created.",
+                }
