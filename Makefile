@@ -9,7 +9,7 @@ export PYTHON
 # Ansible refuses to start in a locale that the machine does not have, as after ssh from a machine that does.
 export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# Scenarios that `make acceptance` runs: their nodes are guests of the vm lab, or they need a bundle.
+# Scenarios left out of `make molecule`: their nodes are guests of the vm lab (`make acceptance`), or they need a bundle (by hand).
 VM_SCENARIOS := container_runtime kernel kubernetes vm_lab
 
 .DEFAULT_GOAL := help

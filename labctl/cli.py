@@ -267,7 +267,7 @@ def provision(
 ) -> None:
     """Install and set up what the variants need; a second time changes nothing.
 
-    With --bundle, or --edition alone, the nodes become a Kubernetes cluster.
+    With --bundle the nodes become a Kubernetes cluster.
     """
     from labctl import workflow
 
