@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,18 +148,6 @@ def test_a_file_of_another_schema_is_refused() -> None:
     data = sample.to_json(sample.derive(FIXTURES / CRR)) | {"schema": "labctl.sample/2"}
     with pytest.raises(LabctlError, match=r"sample\.json:schema\n  seen:  'labctl\.sample/2'"):
         sample.from_json(data)
-
-
-def test_deriving_takes_less_than_20_ms() -> None:
-    """The matrix derives every sample before it measures the next."""
-    sample.derive(FIXTURES / CRR)
-
-    def once() -> float:
-        start = time.perf_counter()
-        sample.derive(FIXTURES / CRR)
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(20)) < 0.02
 
 
 # CPU
