@@ -166,9 +166,9 @@ def test_a_finished_run_holds_no_key(lab: ProvisionedLab, bench: Bench, tmp_path
     argv = [sys.executable, "-m", "labctl", "matrix", "-i", str(lab.inventory.path), *what, *window]
     process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     there = "test -s /run/labctl/tunnel.key && echo yes || echo no"
-    wait_until(lambda: lab.on_nodes(there) == ["yes", "yes"], 60, process)
+    wait_until(lambda: lab.on_nodes(there) == ["yes", "yes"], 300, process)
     secrets = secrets_of(bench)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert lab.on_nodes(there) == ["no", "no"]
     found = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
