@@ -27,12 +27,12 @@ from labctl.runfolder import RunFolder, read_json, require_schema, write_json
 SCHEMA = "labctl.attempt/1"
 
 # What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
-STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl")
+STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl", "cluster")
 OF_A_SETUP = "sysctl.setup."
 
 # Host variables that reach nothing but labctl's own roles, and where a node is. The rest of a user's inventory may
 # hold secrets, and changes no number.
-VARIABLES = ("ansible_host", "ansible_port", "lab_", "local_lab_index", "cable_", "pod_", "endpoint_")
+VARIABLES = ("ansible_host", "ansible_port", "lab_", "local_lab_index", "cable_", "pod_", "endpoint_", "netperf_pods_")
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,17 @@ OtherLabOption = Annotated[
 ]
 EditionOption = Annotated[str | None, typer.Option(help="Edition of the cluster: 2021, current.")]
 BundleOption = Annotated[str | None, typer.Option(help="Install the cluster out of this bundle, and nothing else.")]
+KubeconfigOption = Annotated[
+    str | None, typer.Option(help="Measure on a cluster you have, as it is: its kubeconfig. Needs no SSH and no root.")
+]
+ContextOption = Annotated[
+    str | None, typer.Option(help="With --kubeconfig: a context of it [default: its current one].")
+]
+ClientOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the node that netperf runs on.")]
+ServerOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the node that netserver runs on.")]
+ImageOption = Annotated[
+    str | None, typer.Option(help="With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md).")
+]
 FormatOption = Annotated[str, typer.Option("--format", help="table, github, csv or json.")]
 
 
@@ -314,7 +325,12 @@ def reset(
 @_takes_matrix_options
 def plan(
     raw: RawOptions,
-    lab: LabOption = "local",
+    lab: OtherLabOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    client: ClientOption = None,
+    server: ServerOption = None,
+    image: ImageOption = None,
     become: BecomeOption = False,
     style: FormatOption = "table",
 ) -> None:
@@ -323,9 +339,11 @@ def plan(
     from labctl.options import parse_options
     from labctl.play import Session
 
-    options = parse_options(raw, catalog.load())
+    parse_options(raw, catalog.load())
     with Session() as session:
-        inventory = workflow.open_lab(session, lab)
+        named = _named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
+        inventory = workflow.open_lab(session, named or "local")
+        options = parse_options(raw, catalog.load(), inventory.kind)
         seen = workflow.look(session, inventory, _options(become))
     console.out(plan_tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
 
@@ -338,11 +356,17 @@ def matrix(
     accept_drift: DriftOption = False,
     fail_fast: FailFastOption = False,
     lab: OtherLabOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    client: ClientOption = None,
+    server: ServerOption = None,
+    image: ImageOption = None,
     become: BecomeOption = False,
     style: FormatOption = "table",
 ) -> None:
     """Deploy, prove and measure every setup, round by round, and print the summary."""
     _refuse_beside_resume(raw, resume, accept_drift)
+    lab = _named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
     if resume is None:
         result = _measure(raw, lab or "local", _options(become), fail_fast)
     else:
@@ -353,6 +377,17 @@ def matrix(
         raise result.broken
     if not result.complete:
         raise typer.Exit(1)
+
+
+def _named_lab(lab: str | None, **cluster: str | None) -> str | None:
+    """The lab that the options name, an inventory or a cluster behind a kubeconfig; None where they name none."""
+    if not any(cluster.values()):
+        return lab
+    from labctl import kubeconfig as clusters
+
+    if lab is not None:
+        raise UsageError(Problem("two labs are named", "--lab, --kubeconfig", hint="name one of them"))
+    return str(clusters.lab(clusters.ClusterOptions(**cluster)))
 
 
 def _refuse_beside_resume(raw: RawOptions, resume: str | None, accept_drift: bool) -> None:
@@ -389,8 +424,9 @@ def _measure(raw: RawOptions, lab: str, options: AnsibleOptions, fail_fast: bool
     from labctl import catalog, workflow
     from labctl.options import parse_options
 
-    wanted = parse_options(raw, catalog.load())
+    parse_options(raw, catalog.load())
     with _working(lab, "matrix") as (session, inventory, held):
+        wanted = parse_options(raw, catalog.load(), inventory.kind)
         seen = _ready(session, inventory, options)
         planned = workflow.plan(wanted, workflow.facts(inventory, seen))
         held.tell(workflow.folder_of(planned).path)
@@ -437,6 +473,7 @@ def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> L
     """The lab as it is with nothing deployed; one of this machine that is missing or bare is made and provisioned."""
     from labctl import lab as labs
     from labctl import workflow
+    from labctl.catalog import CLUSTER
 
     live = console.Live()
     if inventory.kind in labs.KINDS and not labs.is_up(inventory.name):
@@ -446,7 +483,7 @@ def _ready(session: Session, inventory: Inventory, options: AnsibleOptions) -> L
             live.line(EMULATION)
     seen = workflow.look(session, inventory, options, _show_tasks(live, LEFTOVER), playbook="clear.yml")
     seen.outcome.require()
-    if not workflow.is_provisioned(seen):
+    if inventory.kind != CLUSTER and not workflow.is_provisioned(seen):
         if inventory.kind not in labs.KINDS:
             problem = Problem("the lab is not provisioned", str(inventory.path), hint="labctl provision")
             raise LabctlError(problem)

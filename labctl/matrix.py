@@ -21,7 +21,19 @@ from labctl import sample as samples
 from labctl import status as statuses
 from labctl.errors import LabctlError, Problem
 from labctl.plan import Plan, Visit
-from labctl.play import AnsibleOptions, Ending, Event, Failure, Inventory, Outcome, Session, TaskResult, TaskStart
+from labctl.play import (
+    FINGERPRINTERS,
+    PROVERS,
+    AnsibleOptions,
+    Ending,
+    Event,
+    Failure,
+    Inventory,
+    Outcome,
+    Session,
+    TaskResult,
+    TaskStart,
+)
 from labctl.runfolder import RunFolder, make_directory, write_json, write_yaml
 from labctl.status import RunState, Status, VisitRecord
 from labctl.visit import samples_for, setup_inventory
@@ -122,10 +134,10 @@ class _VisitLog:
             self.result(event)
 
     def result(self, event: TaskResult) -> None:
-        if event.action == "fingerprint" and event.ok:
+        if event.action in FINGERPRINTERS and event.ok:
             self.fingerprints[event.node] = event.data["fingerprint"]
             write_json(self.folder / "fingerprint.json", self.fingerprints)
-        elif event.action == "datapath_proof" and "assertions" in event.data:
+        elif event.action in PROVERS and "assertions" in event.data:
             write_json(self.folder / "proof.json", proof_of(self.visit, event.data))
         elif event.action == "netperf_sample" and event.data.get("status") in ("ok", "failed"):
             self.run.measured(Path(event.data["folder"]))
@@ -275,7 +287,7 @@ class Execution:
     def play(self, name: str, folder: Path, log: _VisitLog, cancelled: Callable[[], bool]) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
         return self.session.run_playbook(
-            name,
+            self.inventory.playbook(name),
             [self.inventory.path, folder / "setup.yml"],
             options=self.options,
             listener=log,

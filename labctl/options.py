@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from labctl.catalog import Catalog, Encryption, Endpoint
+from labctl.catalog import CLUSTER, Catalog, Encryption, Endpoint
 from labctl.errors import Problem, UsageError
 from labctl.records import suggestion
 
@@ -96,8 +96,11 @@ class RawOptions:
     quick: bool = False
 
 
-def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
-    """`raw` as a matrix. Raises UsageError with everything that is wrong with it, each naming its option."""
+def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) -> MatrixOptions:
+    """`raw` as a matrix on a lab of this kind; None while nobody has looked at the lab.
+
+    Raises UsageError with everything that is wrong with it, each naming its option.
+    """
     read = _Reader()
     defaults = QUICK if raw.quick else FULL
     endpoint = read.one("--endpoint", raw.endpoint, list(Endpoint))
@@ -106,7 +109,9 @@ def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
     fitting = [
         name
         for name, variant in catalog.variants.items()
-        if endpoint in (None, variant.endpoint) and (not variant.editions or set(variant.editions) & set(editions))
+        if endpoint in (None, variant.endpoint)
+        and (not variant.editions or set(variant.editions) & set(editions))
+        and variant.exists_on(kind or "local")
     ]
     variants = read.names("--variant", raw.variant, catalog.variants)
     encryptions = read.names("--encryption", raw.encryption, list(Encryption)) or (Encryption.NONE,)
@@ -132,6 +137,7 @@ def parse_options(raw: RawOptions, catalog: Catalog) -> MatrixOptions:
     problems = [
         *read.problems,
         *_endpoint_problems(variants, endpoint, catalog),
+        *_kind_problems(variants, raw.mtu, kind, catalog),
         *_edition_problems(variants, editions, raw.edition, catalog),
     ]
     if problems:
@@ -160,6 +166,21 @@ def _endpoint_problems(variants: Iterable[str], endpoint: str | None, catalog: C
         for name in variants
         if endpoint is not None and catalog.variants[name].endpoint != endpoint
     ]
+
+
+def _kind_problems(variants: Iterable[str], mtu: str | None, kind: str | None, catalog: Catalog) -> list[Problem]:
+    """Variants that were asked for by name and that a lab of this kind cannot have; an MTU that is not ours to set."""
+    if kind is None:
+        return []
+    here = ", ".join(name for name, variant in catalog.variants.items() if variant.exists_on(kind))
+    problems = [
+        Problem(f"{name} does not exist on a lab of kind {kind}", "--variant", hint=f"it can have: {here}")
+        for name in variants
+        if not catalog.variants[name].exists_on(kind)
+    ]
+    if mtu is not None and kind == CLUSTER:
+        problems.append(Problem("the MTU of a cluster one already has is its own", "--mtu", mtu, "leave it out"))
+    return problems
 
 
 def _edition_problems(

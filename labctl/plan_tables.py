@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from labctl.catalog import CLUSTER
 from labctl.plan import Plan, to_json
 from labctl.tables import Style, Table, as_csv, counted, document, duration, style_of
 
@@ -74,7 +75,9 @@ def _order(plan: Plan) -> Table:
 def _foot(plan: Plan) -> list[str]:
     nodes = f"{plan.lab.client} and {plan.lab.server}"
     disrupted = (
-        f"Disrupted meanwhile: the addresses of the cable on {nodes}. Every visit deploys its setup there "
+        f"Made meanwhile: pods on {nodes}, in a namespace that every visit removes again. netperf loads both nodes."
+        if plan.lab.kind == CLUSTER
+        else f"Disrupted meanwhile: the addresses of the cable on {nodes}. Every visit deploys its setup there "
         "and removes it again."
     )
     return [*plan.notes, disrupted]

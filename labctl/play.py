@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from labctl import paths
+from labctl.catalog import CLUSTER
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.scratch import Scratch, sweep
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 CANCEL_POLL_S = 0.5
 Ending = Literal["ok", "failed", "interrupted"]
+FINGERPRINTERS = ("fingerprint", "cluster_fingerprint")  # the modules that return a fingerprint
+PROVERS = ("datapath_proof", "cluster_proof")  # and those that return a proof
 CALLBACKS = Path(__file__).parent / "callbacks"
 
 
@@ -58,6 +61,10 @@ class Inventory:
     server: str
     hosts: Mapping[str, Mapping[str, object]]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def playbook(self, name: str) -> str:
+        """The playbook that does on this kind of lab what `name` says: a cluster one already has needs its own."""
+        return f"existing_{name}" if self.kind == CLUSTER else name
 
 
 @dataclass(frozen=True)
@@ -456,7 +463,7 @@ def load_inventory(session: Session, lab: Path) -> Inventory:
     if len(set(ends.values())) == 1 and len(ends) == 2:
         problems.append(Problem("client and server are the same host", str(lab), ends["client"], "name two hosts"))
     facts = {}
-    for name, example in (("lab_name", "local"), ("lab_kind", "local, vm or metal")):
+    for name, example in (("lab_name", "local"), ("lab_kind", "local, vm, metal or cluster")):
         values = {str(hostvars.get(host, {}).get(name, "")) for host in ends.values()}
         if len(values) != 1 or "" in values:
             problems.append(

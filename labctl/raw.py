@@ -20,6 +20,7 @@ from labctl.tunnels import Tunnel
 
 T = TypeVar("T")
 Counters = Mapping[str, int | None]
+CableUse = Literal["own", "shared", "unknown"]
 
 
 class RawError(LabctlError):
@@ -122,11 +123,16 @@ class _Measurement:
     clock_offset_s: float | None = None
     clock_uncertainty_s: float | None = None
     shared_kernel: bool | None = None
+    cable: CableUse = "own"
 
 
 @dataclass(frozen=True)
 class RawSample:
-    """A raw folder. An end is None when it was not recorded, which only a failed measurement may leave."""
+    """A raw folder. An end is None when it was not recorded, which only a failed measurement may leave.
+
+    `cable` says whose traffic the cable's counters count: `own` the test's alone, `shared` others' as well, as on a
+    cluster in use; `unknown` where nobody could look at it.
+    """
 
     folder: Path
     item: Item
@@ -138,6 +144,7 @@ class RawSample:
     client: End | None
     server: End | None
     processes: tuple[Process, ...]
+    cable: CableUse = "own"
 
     def text(self, process: Process) -> str:
         """What a process printed. Raises RawError."""
@@ -166,6 +173,7 @@ def read(folder: Path) -> RawSample:
         client=client,
         server=server,
         processes=processes,
+        cable=measurement.cable,
     )
 
 

@@ -246,7 +246,8 @@ def _measured(base: Sample, sample: RawSample, results: Sequence[NetperfResult],
     if sample.client is None or sample.server is None:  # raw.read lets only failed measurements lack an end
         raise SampleError(Problem("a measured sample lacks an end", str(sample.folder)))
     ends = (sample.client, sample.server)
-    wire, reasons = checks.wire(sample.client, results, workload, Link(sample.item.tunnel, sample.item.mtu))
+    link = Link(sample.item.tunnel, sample.item.mtu)
+    wire, reasons = checks.wire(sample.client, results, workload, link, sample.cable)
     reasons += checks.settings(results, sample.item.options, workload.test)
     reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.carrier(ends)
     reasons += checks.tracking(ends, workload.test)

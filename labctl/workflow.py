@@ -19,12 +19,23 @@ from labctl import resume as resuming
 from labctl import status as statuses
 from labctl.attempt import Attempt, Change
 from labctl.bundle import Bundle
+from labctl.catalog import CLUSTER
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.fingerprint import Fingerprint, parse
 from labctl.lock import LabLock
 from labctl.options import MatrixOptions
 from labctl.plan import LabFacts, Plan
-from labctl.play import AnsibleOptions, Event, Inventory, Listener, Outcome, Session, TaskResult, load_inventory
+from labctl.play import (
+    FINGERPRINTERS,
+    AnsibleOptions,
+    Event,
+    Inventory,
+    Listener,
+    Outcome,
+    Session,
+    TaskResult,
+    load_inventory,
+)
 from labctl.resume import Earlier, Kept
 from labctl.runfolder import RunFolder, write_json
 from labctl.status import RunState
@@ -52,11 +63,11 @@ def look(
     fingerprints: dict[str, Fingerprint] = {}
 
     def collect(event: Event) -> None:
-        if isinstance(event, TaskResult) and event.action == "fingerprint" and event.ok:
+        if isinstance(event, TaskResult) and event.action in FINGERPRINTERS and event.ok:
             fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
         listener(event)
 
-    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
+    outcome = session.run_playbook(lab.playbook(playbook), [lab.path], options=options, listener=collect)
     return Look(fingerprints, outcome)
 
 
@@ -77,7 +88,13 @@ def provision(
     allow_reboot: bool = False,
     wanted: Cluster | None = None,
 ) -> Outcome:
-    """Bring the nodes to where every setup can be deployed; with `wanted`, make them a cluster."""
+    """Bring the nodes to where every setup can be deployed; with `wanted`, make them a cluster.
+
+    UsageError for nodes that are not labctl's to change.
+    """
+    if lab.kind == CLUSTER:
+        what = "a cluster one already has is measured as it is: there is nothing to provision"
+        raise UsageError(Problem(what, str(lab.path), hint="labctl matrix"))
     allowed = {"all": {"hosts": {host: {"kernel_allow_reboot": True} for host in lab.hosts}}} if allow_reboot else None
     content = None
     if wanted is not None:

@@ -20,6 +20,7 @@ from labctl.netperf import Selector, Test
 from labctl.records import decode, load_yaml, suggestion
 
 CATALOG_DIR = Path(__file__).parent
+CLUSTER = "cluster"  # kind of a lab whose nodes are reached through the API of their cluster alone
 T = TypeVar("T")
 
 
@@ -53,7 +54,8 @@ class Variant:
     `role` is the Ansible role that deploys it with `vars`; `encryptions` says for each encryption either true
     or why the pair does not exist; `reference` is the variant it is compared with; `expected` is the datapath
     that the proof wants to see, in the vocabulary of the role `datapath_proof`. `editions` are those that it comes in;
-    empty where it needs no cluster. `encrypted` is what differs in `expected` with an encryption.
+    empty where it needs no cluster. `encrypted` is what differs in `expected` with an encryption. `labs` are the kinds
+    of lab that can have it; empty for every kind whose nodes labctl reaches.
     """
 
     name: str
@@ -66,10 +68,15 @@ class Variant:
     reference: str | None = None
     editions: tuple[str, ...] = ()
     encrypted: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
+    labs: tuple[str, ...] = ()
 
     def expected_with(self, encryption: Encryption) -> Mapping[str, object]:
         """The datapath that the proof wants to see with `encryption`."""
         return {**self.expected, **self.encrypted.get(encryption, {})}
+
+    def exists_on(self, kind: str) -> bool:
+        """Whether a lab of this kind can have it."""
+        return kind in self.labs if self.labs else kind != CLUSTER
 
     def refusal(self, encryption: Encryption) -> str | None:
         """Why the variant does not exist with `encryption`; None when it does."""

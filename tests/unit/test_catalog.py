@@ -41,12 +41,22 @@ def problems(tmp_path: Path, variants: str = VARIANT, workloads: str = WORKLOAD)
 
 def test_the_shipped_catalog_has_the_variants_of_the_local_lab(repository: Path) -> None:
     shipped = catalog.load()
-    assert list(shipped.variants) == ["baseline", "baseline-notrack", "baseline-clean", "veth-iptables", "veth-ebpf"]
+    without_cluster = ["baseline", "baseline-notrack", "baseline-clean", "veth-iptables", "veth-ebpf"]
+    assert list(shipped.variants) == [*without_cluster, "k8s-ptp", "cluster-host", "cluster-pod"]
     assert list(shipped.workloads) == ["tcp_stream", "tcp_rr", "tcp_crr"]
     for variant in shipped.variants.values():
         assert (repository / "roles" / variant.role).is_dir(), f"{variant.name} has no role"
-        assert variant.reference == (None if variant.name == "baseline" else "baseline")
-        assert (variant.endpoint is Endpoint.POD) == variant.name.startswith("veth-")
+        baseline = "cluster-host" if variant.labs else "baseline"
+        assert variant.reference == (None if variant.name == baseline else baseline)
+        assert (variant.endpoint is Endpoint.POD) == variant.name.startswith(("veth-", "k8s-", "cluster-pod"))
+
+
+def test_a_variant_exists_on_the_labs_that_it_names_else_where_labctl_reaches_the_nodes() -> None:
+    variants = catalog.load().variants
+    assert variants["cluster-pod"].exists_on("cluster")
+    assert not variants["cluster-pod"].exists_on("local")
+    assert variants["k8s-ptp"].exists_on("metal")
+    assert not variants["k8s-ptp"].exists_on("cluster")
 
 
 def test_every_shipped_refusal_has_a_reason() -> None:

@@ -290,3 +290,28 @@ def test_the_ends_of_a_proof_wait_for_each_other() -> None:
 def test_a_server_whose_client_does_not_come_gives_up() -> None:
     with barrier.Barrier("127.0.0.2", "127.0.0.3", 12867) as end:
         assert not end.attend(0.05)
+
+
+def kube_proxy(**expected: object) -> Any:
+    wanted = {**catalog.load().variants["k8s-ptp"].expected, "conntrack_hooked": False, "tracked": False}
+    return setup_of(expected={**wanted, "programs": NODE["programs"], "forwarded_by_stack": False, **expected})
+
+
+@pytest.mark.parametrize(
+    ("tables", "services", "broken_words"),
+    [
+        (["ip filter", "ip mangle", "ip nat"], 4, set()),
+        (["ip filter", "ip nat", "ip6 filter", "ip6 nat"], 1, set()),
+        (["ip filter", "ip mangle"], 4, {"netfilter_tables"}),
+        (["ip filter", "ip nat", "inet filter"], 4, {"netfilter_tables"}),
+        (["ip filter", "ip nat"], 0, {"kube_services"}),
+    ],
+)
+def test_tables_and_services_of_kube_proxy_are_expected_without_their_number(
+    tables: list[str], services: int, broken_words: set[str]
+) -> None:
+    probe, nodes = evidence()
+    for node in nodes.values():
+        node["netfilter_tables"], node["kube_services"] = tables, services
+    seen = broken(proof.prove(kube_proxy(), probe, nodes))
+    assert seen == {(word, node) for word in broken_words for node in ("node1", "node2")}

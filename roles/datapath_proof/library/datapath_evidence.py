@@ -21,6 +21,7 @@ options:
     suboptions:
       cable: {type: str, required: true, description: Interface towards the other node.}
       netns: {type: str, default: "", description: Network namespace of this node's endpoint; empty for the node's own.}
+      pod_interface: {type: str, default: "", description: The node's end of the link to a pod that is the endpoint.}
       own_address: {type: str, required: true, description: Address of this node's endpoint.}
       node_address: {type: str, required: true, description: Address of this node on the cable.}
       peer_address: {type: str, required: true, description: Address of the other node on the cable.}
@@ -80,7 +81,7 @@ def counters(wanted: dict[str, Any]) -> dict[str, Any]:
         "cable_bytes": received["bytes"] + sent["bytes"],
         "received_bytes": received["bytes"],
         "received_packets": received["packets"],
-        "hits": program_hits(programs_on(cable, present)),
+        "hits": program_hits(programs_on(cable, wanted["pod_interface"], present)),
     }
     if wanted["tunnel"]:
         counted = tunnel_counters(wanted["tunnel"], wanted["node_address"], present)
@@ -192,7 +193,7 @@ def evidence(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     own = wanted["own_address"]
     grew = grown(counters(wanted), then)
     present = links()
-    attached = programs_on(cable, present)
+    attached = programs_on(cable, wanted["pod_interface"], present)
     services = sum(name.startswith("KUBE-SVC-") for name in chains())
     return {
         "tracked": wanted["client"] in conntrack("-L", *flow_of(wanted)),
@@ -217,8 +218,7 @@ def main() -> None:
     path = {
         **dict.fromkeys(("cable", "own_address", "node_address", "peer_address", "client", "server"), text),
         **dict.fromkeys((*ports, "mtu", "transactions", "size", "wait"), number),
-        "netns": {"type": "str", "default": ""},
-        "tunnel": {"type": "str", "default": ""},
+        **{name: {"type": "str", "default": ""} for name in ("netns", "pod_interface", "tunnel")},
         "tunnel_port": {"type": "int", "default": 0},
     }
     module = AnsibleModule(

@@ -7,7 +7,6 @@ from typing import Any
 
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
-from ansible.module_utils.datapath_links import HOST_END
 from ansible.module_utils.datapath_programs import COUNTERS, observe_programs, read_counters
 from ansible.module_utils.datapath_sockets import listening_in
 from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
@@ -35,13 +34,13 @@ def links() -> dict[str, dict[str, Any]]:
     return {link["ifname"]: link for link in run_json(["ip", "-json", "-details", "-stats", "link", "show"])}
 
 
-def programs_on(cable: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def programs_on(cable: str, pod: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return the programs by the place they are attached to; empty places left out.
 
     Places are `cable`, `pod` (its host end) and `tunnel` (WireGuard's device).
     """
     found = {}
-    for place, interface in (("cable", cable), ("pod", HOST_END), ("tunnel", wireguard.DEVICE)):
+    for place, interface in (("cable", cable), ("pod", pod), ("tunnel", wireguard.DEVICE)):
         if interface not in present:
             continue
         programs = observe_programs(interface)

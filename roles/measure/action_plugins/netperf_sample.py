@@ -116,21 +116,28 @@ class Channel:
         return ChannelDied(f"{self.node}: {seen}" + (f" ({words[-1]})" if words else ""))
 
 
+def cable_kind(named: list[str], watched: list[bool]) -> str:
+    """Whose the bytes on the cable are: `own` test traffic alone, `shared` with others', or `unknown`."""
+    return "unknown" if not all(watched) else "own" if all(named) else "shared"
+
+
 class Session:
     """Both ends of the measurement, ready for samples."""
 
     def __init__(
-        self, client: Channel, server: Channel, endpoint: dict[str, str], cables: tuple[str, str], again: bool
+        self, client: Channel, server: Channel, endpoint: dict[str, str], sides: dict[str, dict[str, Any]], again: bool
     ) -> None:
         self.client, self.server, self.endpoint = client, server, endpoint
-        client.send("hello", netns=endpoint["client_netns"], cable=cables[0], again=again)
-        server.send("hello", netns=endpoint["server_netns"], cable=cables[1], again=again)
+        for end, channel in (("client", client), ("server", server)):
+            where = {name: endpoint[f"{end}_{name}"] for name in ("netns", "pod")}
+            channel.send("hello", **where, **sides[end], again=again)
         self.facts = {
-            "client": {"node": client.node, "cable": cables[0], **client.receive()},
-            "server": {"node": server.node, "cable": cables[1], **server.receive()},
+            "client": {"node": client.node, **client.receive()},
+            "server": {"node": server.node, **server.receive()},
         }
         self.boots = {facts["node"]: facts.pop("boot") for facts in self.facts.values()}
         self.shared_kernel = self.kernel_is_shared()
+        self.cable = cable_kind([side["cable"] for side in sides.values()], [side["watch"] for side in sides.values()])
 
     def close(self) -> None:
         for channel in (self.client, self.server):
@@ -187,7 +194,12 @@ class Session:
         reasons += [server.pop("reason"), client.pop("reason")]
         head = {"clock_offset_s": offset, "clock_uncertainty_s": uncertainty, "shared_kernel": self.shared_kernel}
         return {
-            "measurement": {**head, "endpoint": endpoint, "reason": "; ".join(filter(None, reasons)) or None},
+            "measurement": {
+                **head,
+                "cable": self.cable,
+                "endpoint": endpoint,
+                "reason": "; ".join(filter(None, reasons)) or None,
+            },
             "client": self.facts["client"] | client,
             "server": self.facts["server"] | server,
         }
@@ -291,12 +303,14 @@ class ActionModule(ActionBase):
                     if f"endpoint_{name}" not in hostvars[node]:
                         raise SetupGone(f"{node} has no deployed endpoint (endpoint_{name}): run deploy.yml first")
                     endpoint[f"{end}_{name}"] = str(hostvars[node][f"endpoint_{name}"])
+                endpoint[f"{end}_pod"] = str(hostvars[node].get("endpoint_pod", ""))
             channels: list[Channel] = []
-            cables = (str(hostvars[client]["cable_interface"]), str(hostvars[server]["cable_interface"]))
+            peers = {"client": server, "server": client}
+            sides = {end: self.side(hostvars[node], hostvars[peers[end]]) for end, node in ends.items()}
             try:
                 for node in ends.values():
                     channels.append(self.channel(node, hostvars[node], source))
-                session = Session(channels[0], channels[1], endpoint, cables, again=bool(_boots))
+                session = Session(channels[0], channels[1], endpoint, sides, again=bool(_boots))
             except (ChannelDied, Refused) as error:
                 for channel in channels:
                     channel.close()
@@ -310,8 +324,23 @@ class ActionModule(ActionBase):
             _sessions[""] = session
         return _sessions[""]
 
+    def side(self, node: Any, peer: Any) -> dict[str, Any]:
+        """What a helper is told of its node: the cable, else by which address the other node is reached over it.
+
+        Without SSH it lives in a pod, which sees its node only where the cluster let it.
+        """
+        watch = bool(node.get("endpoint_agent_watches", True))
+        return {
+            "cable": str(node.get("cable_interface", "")),
+            "peer": str(peer.get("cable_address", "")),
+            "watch": watch,
+        }
+
     def channel(self, node: str, variables: dict[str, Any], source: bytes) -> Channel:
-        """Start the helper on `node` through the connection that Ansible would use for it."""
+        """Start the helper on `node` through the connection that Ansible would use for it, or in a pod there."""
+        if "endpoint_agent" in variables:
+            argv = [*map(str, variables["endpoint_agent"]), "python3", "-IS", "-c", BOOTSTRAP]
+            return Channel(node, argv, None, source)
         connection = connection_loader.get(
             variables.get("ansible_connection", "ssh"),
             self._play_context,

@@ -12,6 +12,7 @@ request carries `error`. Times are seconds since the epoch by this node's clock,
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -29,10 +30,16 @@ from typing import Any, Callable, Dict, Iterable, Optional
 PREFIX = "labctl:"
 NETSERVER_UNIT = "labctl-netserver.service"
 CLONE_NEWNET = 0x40000000
+CLONE_NEWPID = 0x20000000
+# A process that enters a pod takes all of these, the mount namespace last: /proc is another's from then on.
+POD_NAMESPACES = ("cgroup", "ipc", "uts", "net", "mnt")
+POD_MARK = "LABCTL_POD_UID"  # the variable by which role netperf_pods marks the container of netserver
 PR_SET_PDEATHSIG = 1
+PF_EXITING = 0x4
 NEVER = 3600.0
 SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
 LISTENING_S = 10.0
+KUBELET_S = 30.0  # kubelet starts a container that ended at once, then after 10 s, 20 s, ...
 LISTEN = "0A"
 # Columns of an interface in /proc/net/dev.
 CABLE_COLUMNS = {
@@ -45,7 +52,8 @@ CABLE_COLUMNS = {
     "tx_errors": 10,
     "tx_dropped": 11,
 }
-# linux/rtnetlink.h, linux/if_link.h
+# linux/sockios.h, linux/rtnetlink.h, linux/if_link.h
+SIOCGIFADDR = 0x8915
 RTM_NEWLINK, RTM_GETLINK, NLM_F_REQUEST, IFLA_CARRIER_CHANGES = 16, 18, 1, 35
 Counters = Dict[str, Optional[int]]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -60,14 +68,19 @@ def read(path: str) -> Optional[str]:
         return None
 
 
-def enter_netns(name: str) -> None:
-    """Move the calling thread into the network namespace `name` (as `ip netns` names it)."""
-    fd = os.open("/run/netns/" + name, os.O_RDONLY | os.O_CLOEXEC)
+def set_namespace(path: str, kind: int = 0) -> None:
+    """Move the calling thread into the namespace that `path` shows."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if libc.setns(fd, CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns " + name)
+        if libc.setns(fd, kind) != 0:
+            raise OSError(ctypes.get_errno(), "setns " + path)
     finally:
         os.close(fd)
+
+
+def same_namespace(one: str, other: str) -> bool:
+    """Whether two files of /proc/<pid>/ns show one namespace."""
+    return os.path.samestat(os.stat(one), os.stat(other))
 
 
 def protocol_counters(path: str, protocols: tuple[str, ...]) -> dict[str, int]:
@@ -181,9 +194,37 @@ def is_stopped(pid: int) -> bool:
     return process_stat(pid)[:1] in (["T"], ["t"])
 
 
-def boot() -> str:
-    """What tells one boot of this node from the next; a container may show its host's boot id."""
-    return "%s %s" % ((read("/proc/sys/kernel/random/boot_id") or "").strip(), "".join(process_stat(1)[19:20]))
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or on its way: the first one of a pod waits in the kernel for all others to end."""
+    stat = process_stat(pid)
+    return not stat or stat[0] in "ZX" or bool(int(stat[6]) & PF_EXITING)
+
+
+def boot(node: bool) -> str:
+    """What tells one boot of this node from the next; a container that is a node may show its host's boot id.
+
+    In a container of a pod process 1 is no node's: it may be started again without harm.
+    """
+    started = "".join(process_stat(1)[19:20]) if node else ""
+    return "%s %s" % ((read("/proc/sys/kernel/random/boot_id") or "").strip(), started)
+
+
+def interface_towards(address: str) -> str:
+    """The interface by which this namespace reaches an IPv4 address; empty when that cannot be told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))  # nothing is sent
+        except OSError:
+            return ""
+        own = socket.inet_aton(probe.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            request = struct.pack("16s240x", name.encode())
+            try:
+                if fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24] == own:
+                    return name
+            except OSError:
+                continue  # it has no IPv4 address
+    return ""
 
 
 def systemctl(*arguments: str) -> str:
@@ -218,25 +259,162 @@ def flush_conntrack(addresses: list[str]) -> int | None:
     return int(deleted.group(1)) if deleted else None
 
 
-def netserver_pid() -> int:
-    """The process that listens, 0 when it does not run."""
-    return int(systemctl("show", "--property=MainPID", "--value", NETSERVER_UNIT) or 0)
+def cgroup_files(pid: int) -> list[str]:
+    """The files into which this process writes 0 to join the control groups of process `pid` in which it is not yet.
+
+    Those that process 1 of the node sees: the helper may be in a pod itself, which sees its own control groups only.
+    """
+    if not same_namespace("/proc/1/ns/cgroup", "/proc/self/ns/cgroup"):
+        set_namespace("/proc/1/ns/cgroup")
+    own = (read("/proc/self/cgroup") or "").splitlines()
+    mounts = []
+    for line in (read("/proc/1/mountinfo") or "").splitlines():
+        left, _, right = line.partition(" - ")
+        root, point = left.split()[3:5]
+        kind, _, words = right.split()
+        if kind in ("cgroup", "cgroup2"):
+            mounts.append((kind, root, point, words.split(",")))
+    files = []
+    for line in (line for line in (read("/proc/%d/cgroup" % pid) or "").splitlines() if line not in own):
+        _, controllers, path = line.split(":", 2)
+        for kind, root, point, options in mounts:
+            fits = kind == "cgroup2" if not controllers else set(controllers.split(",")) <= set(options)
+            if fits:
+                files.append(os.path.normpath("/proc/1/root/%s/%s/cgroup.procs" % (point, os.path.relpath(path, root))))
+                break
+    return files
 
 
-def start_netserver(port: int) -> int:
-    """Replace whatever is left of netserver, however it hangs, and return the new one once it listens."""
-    if netserver_pid():
-        systemctl("kill", "--kill-who=all", "--signal=KILL", NETSERVER_UNIT)
-    systemctl("reset-failed", NETSERVER_UNIT)
-    systemctl("restart", NETSERVER_UNIT)
-    deadline = time.monotonic() + LISTENING_S
+class Pod:
+    """The container in which netserver is process 1: found by the pod's uid in its environment, whatever the runtime.
+
+    netperf is started in all of its namespaces and in its control groups. Where the helper lives in one of them
+    itself, there is nothing to enter.
+    """
+
+    limit_s = KUBELET_S
+    when_ended = ": its pod was evicted or deleted, or its container ended"
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self.name = "netserver of the pod with uid " + uid
+        self.first = 0
+        self.started = ""
+
+    def pid(self) -> int:
+        """The container's first process, 0 when there is none: kubelet may be about to start it again."""
+        if self.first and process_stat(self.first)[19:20] == [self.started] and not has_ended(self.first):
+            return self.first
+        self.first = self.find()
+        self.started = "".join(process_stat(self.first)[19:20]) if self.first else ""
+        return self.first
+
+    def find(self) -> int:
+        mark = ("%s=%s" % (POD_MARK, self.uid)).encode()
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                with open("/proc/%s/environ" % entry, "rb") as file:
+                    marked = mark in file.read().split(b"\0")
+            except OSError:
+                continue  # it ended while we looked, or belongs to somebody whose environment is not ours to see
+            numbers = re.search(r"^NSpid:.*\t(\d+)$", read("/proc/%s/status" % entry) or "", re.MULTILINE)
+            if marked and numbers and numbers.group(1) == "1" and not has_ended(int(entry)):
+                return int(entry)
+        return 0
+
+    def require(self) -> int:
+        pid = self.pid()
+        if not pid:
+            raise RuntimeError("the pod (uid %s) has no running netserver here: it ended, or was evicted" % self.uid)
+        return pid
+
+    def restart(self) -> None:
+        """End the tests that are left; and netserver where it hangs itself, whereupon kubelet starts it again."""
+        first = self.require()
+        for pid in (*children(first), *([first] if is_stopped(first) else ())):
+            os.kill(pid, signal.SIGKILL)
+
+    def fork(self) -> int:
+        """Fork; the child is born into the container's process namespace."""
+        path = "/proc/%d/ns/pid" % self.require()
+        if same_namespace(path, "/proc/self/ns/pid"):
+            return os.fork()
+        set_namespace(path, CLONE_NEWPID)
+        child = -1
+        try:
+            child = os.fork()
+        finally:
+            if child != 0:
+                set_namespace("/proc/self/ns/pid", CLONE_NEWPID)
+        return child
+
+    def enter_network(self) -> None:
+        """Move the calling thread into the pod's network namespace."""
+        path = "/proc/%d/ns/net" % self.require()
+        if not same_namespace(path, "/proc/thread-self/ns/net"):
+            set_namespace(path, CLONE_NEWNET)
+
+    def enter(self) -> None:
+        """Become a process of the container: its control groups, then its other namespaces."""
+        spaces = {name: "/proc/%d/ns/%s" % (self.first, name) for name in POD_NAMESPACES}
+        if not same_namespace(spaces["mnt"], "/proc/self/ns/mnt"):
+            for file in cgroup_files(self.first):
+                with open(file, "w", encoding="ascii") as procs:
+                    procs.write("0")
+        foreign = {name: path for name, path in spaces.items() if not same_namespace(path, "/proc/self/ns/" + name)}
+        opened = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in foreign.values()]
+        for fd, name in zip(opened, foreign):
+            if libc.setns(fd, 0) != 0:
+                raise OSError(ctypes.get_errno(), "setns to the pod's " + name)
+
+
+class Netns:
+    """The node itself, or a named network namespace on it, with netserver as a unit of systemd."""
+
+    name = NETSERVER_UNIT
+    limit_s = LISTENING_S
+    when_ended = ""
+
+    def __init__(self, netns: str = "") -> None:
+        self.netns = netns
+        if netns and not os.path.exists("/run/netns/" + netns):
+            raise RuntimeError("there is no network namespace " + netns)
+
+    def fork(self) -> int:
+        return os.fork()
+
+    def enter(self) -> None:
+        self.enter_network()
+
+    def enter_network(self) -> None:
+        if self.netns:
+            set_namespace("/run/netns/" + self.netns, CLONE_NEWNET)
+
+    def pid(self) -> int:
+        """The process of netserver, 0 when it does not run."""
+        return int(systemctl("show", "--property=MainPID", "--value", NETSERVER_UNIT) or 0)
+
+    def restart(self) -> None:
+        """Replace whatever is left of netserver, however it hangs."""
+        if self.pid():
+            systemctl("kill", "--kill-who=all", "--signal=KILL", NETSERVER_UNIT)
+        systemctl("reset-failed", NETSERVER_UNIT)
+        systemctl("restart", NETSERVER_UNIT)
+
+
+def start_netserver(place: Netns | Pod, port: int) -> int:
+    """Start netserver anew and return its process once it listens."""
+    place.restart()
+    deadline = time.monotonic() + place.limit_s
     while time.monotonic() < deadline:
-        pid = netserver_pid()
+        pid = place.pid()
         rows = [row.split() for row in (read("/proc/%d/net/tcp" % pid) or "").splitlines()[1:]]
         if pid and any(row[1].endswith(":%04X" % port) and row[3] == LISTEN for row in rows):
             return pid
         time.sleep(0.01)
-    raise RuntimeError("%s was started again and does not listen on port %d" % (NETSERVER_UNIT, port))
+    raise RuntimeError("%s was started again and does not listen on port %d" % (place.name, port))
 
 
 class Place:
@@ -262,10 +440,11 @@ class Place:
 class Sampler:
     """Takes a CPU tick every `interval` seconds, and notes which CPUs the watched processes run on."""
 
-    def __init__(self, interval: float, watched: Callable[[], Iterable[int]]) -> None:
+    def __init__(self, interval: float, watched: Callable[[], Iterable[int]], cpu: bool) -> None:
         self.interval = interval
         self.watched = watched
-        self.ticks = [cpu_tick()]
+        self.take: Callable[[], dict[str, Any]] = cpu_tick if cpu else (lambda: dict(both_clocks(), stat={}))
+        self.ticks = [self.take()]
         self.cpus: dict[int, set[int]] = {}
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.loop, daemon=True)
@@ -275,7 +454,7 @@ class Sampler:
             self.tick()
 
     def tick(self) -> None:
-        self.ticks.append(cpu_tick())
+        self.ticks.append(self.take())
         for pid in self.watched():
             cpu = last_cpu(pid)
             if cpu is not None:
@@ -290,7 +469,7 @@ class Sampler:
 class Process:
     """One netperf, held at the barrier until released."""
 
-    def __init__(self, argv: list[str], netns: str, cpu: int | None, barrier: int, ready: int) -> None:
+    def __init__(self, argv: list[str], place: Netns | Pod, cpu: int | None, barrier: int, ready: int) -> None:
         self.argv = argv
         self.stdout = os.memfd_create("stdout")  # a file in memory: netperf never waits for a reader
         self.stderr = os.memfd_create("stderr")
@@ -298,21 +477,20 @@ class Process:
         self.ended: float | None = None
         self.exit: int | None = None
         self.signal: int | None = None
-        self.pid = os.fork()
+        self.pid = place.fork()
         if self.pid == 0:
-            self.child(netns, cpu, barrier, ready)
+            self.child(place, cpu, barrier, ready)
 
-    def child(self, netns: str, cpu: int | None, barrier: int, ready: int) -> None:
+    def child(self, place: Netns | Pod, cpu: int | None, barrier: int, ready: int) -> None:
         try:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            if netns:
-                enter_netns(netns)
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(self.stdout, 1)
             os.dup2(self.stderr, 2)
+            place.enter()
             os.write(ready, b".")
             os.read(barrier, 1)
             os.execvp(self.argv[0], self.argv)  # noqa: S606  (netperf's own argv, no shell wanted)
@@ -350,8 +528,9 @@ class Agent:
     """Answers the requests. State lives from `begin` to `end` of one sample."""
 
     def __init__(self) -> None:
-        self.netns = ""
+        self.where: Netns | Pod = Netns()
         self.cable = ""
+        self.watch = True
         self.endpoint: ThreadPoolExecutor | None = None  # a thread that lives in the endpoint's namespace
         self.sampler: Sampler
         self.before: Counters = {}
@@ -363,16 +542,20 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup_write)
 
-    def hello(self, netns: str, cable: str, again: bool) -> dict[str, Any]:
+    def hello(self, netns: str, pod: str, cable: str, peer: str, watch: bool, again: bool) -> dict[str, Any]:
+        """Where netperf runs: in the pod with this uid, else in this network namespace, else on the node.
+
+        Without the name of a cable it is the interface by which `peer` is reached. `watch` is false for a helper that
+        sees no more than its pod: what a node counts and its CPU times stay unknown then.
+        """
         self.place.take()
         self.suspect = again
-        if netns and not os.path.exists("/run/netns/" + netns):
-            raise RuntimeError("there is no network namespace " + netns)
-        self.netns, self.cable = netns, cable
-        initializer = (lambda: enter_netns(netns)) if netns else (lambda: None)
-        self.endpoint = ThreadPoolExecutor(max_workers=1, initializer=initializer)
+        self.where, self.watch = Pod(pod) if pod else Netns(netns), watch
+        self.cable = (cable or interface_towards(peer)) if watch else ""
+        self.endpoint = ThreadPoolExecutor(max_workers=1, initializer=self.where.enter_network)
         self.counters()
-        return {"threads": os.sysconf("SC_NPROCESSORS_ONLN"), "hz": os.sysconf("SC_CLK_TCK"), "boot": boot()}
+        numbers = {"threads": os.sysconf("SC_NPROCESSORS_ONLN"), "hz": os.sysconf("SC_CLK_TCK")}
+        return dict(numbers, boot=boot(watch), cable=self.cable or None)
 
     def stat(self) -> dict[str, Any]:
         return {"t": time.time(), "kernel": kernel_counters()}
@@ -380,7 +563,8 @@ class Agent:
     def counters(self) -> Counters:
         if self.endpoint is None:
             raise RuntimeError("no endpoint: hello comes first")
-        return dict(self.endpoint.submit(endpoint_counters).result(), **node_counters(self.cable))
+        node = node_counters(self.cable)
+        return dict(self.endpoint.submit(endpoint_counters).result(), **(node if self.watch else dict.fromkeys(node)))
 
     def watched(self) -> list[int]:
         if self.netserver:
@@ -393,12 +577,12 @@ class Agent:
         self.netserver, self.processes = None, []
         server = port is not None
         if port is not None:
-            running = 0 if self.suspect else netserver_pid()
-            self.netserver = running or start_netserver(port)
+            running = 0 if self.suspect else self.where.pid()
+            self.netserver = running or start_netserver(self.where, port)
             self.suspect = False
         flushed = flush_conntrack(addresses)
         self.before = self.counters()
-        self.sampler = Sampler(interval, self.watched)
+        self.sampler = Sampler(interval, self.watched, self.watch)
         if server:
             self.sampler.thread.start()
         return {"hygiene": {"conntrack_flushed": flushed, "time_wait": self.before["sockets.tcp_tw"]}}
@@ -408,7 +592,7 @@ class Agent:
         ready_read, ready = os.pipe2(os.O_CLOEXEC)
         try:
             for argv, cpu in zip(argvs, cpus):
-                self.processes.append(Process(argv, self.netns, cpu, barrier, ready))
+                self.processes.append(Process(argv, self.where, cpu, barrier, ready))
             waiting = len(argvs)
             while waiting:
                 waiting -= len(os.read(ready_read, waiting))
@@ -460,8 +644,8 @@ class Agent:
         """What is wrong with netserver after a sample that failed."""
         if self.netserver is None:
             return None
-        if not process_stat(self.netserver) or process_stat(self.netserver)[0] == "Z":
-            return "netserver (process %d) ended during the sample" % self.netserver
+        if has_ended(self.netserver):
+            return "netserver (process %d) ended during the sample%s" % (self.netserver, self.where.when_ended)
         stopped = [pid for pid in (self.netserver, *children(self.netserver)) if is_stopped(pid)]
         return "netserver (process %d) was stopped" % stopped[0] if stopped else None
 

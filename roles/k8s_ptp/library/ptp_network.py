@@ -1,0 +1,182 @@
+#!/usr/bin/python
+"""Ansible module: the plain ptp plugin as the network of a node's pods, and the way to those of the other node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: ptp_network
+short_description: Configure the ptp CNI plugin on a node and route the other node's pods
+description:
+  - Writes one CNI configuration - ptp with host-local addresses out of the node's own pod network - and one route.
+  - All of it is known again by its name or its routing protocol; only the switch of forwarding needs a record.
+  - Removing is refused while a pod still holds an address.
+  - Refuses a node that has the configuration of another network.
+options:
+  state: {type: str, choices: [present, absent], default: present, description: Whether it is there.}
+  pod_network: {type: str, description: Network of this node's pods, in CIDR form. Required when present.}
+  peer_network: {type: str, description: Network of the other node's pods. Required when present.}
+  peer_address: {type: str, description: Address through which they are reached. Required when present.}
+  cable: {type: str, description: Interface towards the other node. Required when present.}
+  mtu: {type: int, description: MTU in bytes of the pods' links. Required when present.}
+author: labctl
+"""
+
+RETURN = r"""
+path: {description: The CNI configuration., type: str, returned: always}
+"""
+
+import json
+import os
+import shutil
+import time
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json, write_setting
+
+NAME = "labctl-ptp"
+DIRECTORY = "/etc/cni/net.d"
+PATH = f"{DIRECTORY}/10-{NAME}.conflist"
+ADDRESSES = f"/var/lib/cni/networks/{NAME}"
+RESULTS = ("/var/lib/cni/cache/results", "/var/lib/cni/results")  # of plugins and runtimes from 2020 on, and before
+# Marks our route: rtnetlink(7) leaves the numbers from 5 on to users.
+PROTOCOL = "198"
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+FORWARDED = "/run/labctl/ptp_forwarding"
+RELEASE_S = 20.0
+POLL_S = 0.05
+
+
+def configuration(wanted: Dict[str, Any]) -> str:
+    """Return the CNI configuration. Nothing is masqueraded: that would be a rule of its own to be measured along."""
+    ipam = {
+        "type": "host-local",
+        "ranges": [[{"subnet": wanted["pod_network"]}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    plugin = {"type": "ptp", "mtu": wanted["mtu"], "ipMasq": False, "ipam": ipam}
+    return json.dumps({"cniVersion": "0.3.1", "name": NAME, "plugins": [plugin]}, indent=2) + "\n"
+
+
+def route_of(wanted: Dict[str, Any]) -> List[str]:
+    """Return the route to the other node's pods in ip's words."""
+    return [wanted["peer_network"], "via", wanted["peer_address"], "dev", wanted["cable"], "proto", PROTOCOL]
+
+
+def routes() -> List[Dict[str, Any]]:
+    """Return the routes of ours."""
+    found: List[Dict[str, Any]] = run_json(["ip", "-json", "route", "show", "proto", PROTOCOL])
+    return found
+
+
+def refuse_foreign() -> None:
+    """Refuse a node on which another network is configured."""
+    names = os.listdir(DIRECTORY) if os.path.isdir(DIRECTORY) else []
+    foreign = sorted(name for name in names if name.endswith((".conf", ".conflist", ".json")))
+    if foreign:
+        raise Refused(
+            f"{DIRECTORY} has the configuration of another network, which the runtime might take: "
+            f"{', '.join(foreign)}. Remove what put it there, or the file"
+        )
+
+
+def forward() -> None:
+    """Let the node forward packets, as the plugin itself would; what was set before is written down first."""
+    before = read_text(FORWARDING)
+    if before != "1":
+        os.makedirs(os.path.dirname(FORWARDED), exist_ok=True)
+        with open(FORWARDED, "w", encoding="ascii") as stream:
+            stream.write(str(before))
+        write_setting(FORWARDING, "1")
+
+
+def stop_forwarding() -> None:
+    """Put the setting back that was there before."""
+    before = read_text(FORWARDED)
+    if before is not None:
+        write_setting(FORWARDING, before)
+        os.remove(FORWARDED)
+
+
+def present(wanted: Dict[str, Any], check_mode: bool) -> bool:
+    """Bring the network about; whether that took a change."""
+    text = configuration(wanted)
+    if read_text(PATH) == text.strip() and run_json(["ip", "-json", "route", "show", *route_of(wanted)]):
+        return False
+    if check_mode:
+        return True
+    absent(check_mode)
+    refuse_foreign()
+    forward()
+    run(["ip", "route", "add", *route_of(wanted)])
+    os.makedirs(DIRECTORY, exist_ok=True)
+    draft = f"{DIRECTORY}/.{NAME}"  # without an ending that the runtime looks for
+    with open(draft, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(draft, PATH)
+    return True
+
+
+def held() -> List[str]:
+    """Return the addresses that pods of this network hold."""
+    names = os.listdir(ADDRESSES) if os.path.isdir(ADDRESSES) else []
+    return sorted(name for name in names if name[0].isdigit())
+
+
+def leftovers() -> List[str]:
+    """Return what there is of the network on this node."""
+    found = [path for path in (PATH, ADDRESSES, FORWARDED, *results()) if os.path.exists(path)]
+    return found + [f"route to {route['dst']}" for route in routes()]
+
+
+def results() -> List[str]:
+    """Return what the runtime remembers of pods of this network."""
+    directories = [directory for directory in RESULTS if os.path.isdir(directory)]
+    names = [os.path.join(directory, name) for directory in directories for name in os.listdir(directory)]
+    return [name for name in names if os.path.basename(name).startswith(f"{NAME}-")]
+
+
+def absent(check_mode: bool) -> bool:
+    """Remove the network; whether there was one. Addresses that kubelet is about to release are waited for."""
+    if not leftovers() or check_mode:
+        return bool(leftovers())
+    deadline = time.monotonic() + RELEASE_S
+    while held():
+        if time.monotonic() > deadline:
+            raise Refused(f"pods of this node still hold addresses of {NAME}, delete them first: {', '.join(held())}")
+        time.sleep(POLL_S)
+    for path in (PATH, *results()):
+        if os.path.exists(path):
+            os.remove(path)
+    if os.path.isdir(ADDRESSES):
+        shutil.rmtree(ADDRESSES)
+    for route in routes():
+        run(["ip", "route", "delete", route["dst"], "dev", route["dev"], "proto", PROTOCOL])
+    stop_forwarding()
+    return True
+
+
+def main() -> None:
+    names = ("pod_network", "peer_network", "peer_address", "cable")
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            **{name: {"type": "str"} for name in names},
+            "mtu": {"type": "int"},
+        },
+        required_if=[("state", "present", (*names, "mtu"))],
+        supports_check_mode=True,
+    )
+    try:
+        if module.params["state"] == "absent":
+            changed = absent(module.check_mode)
+        else:
+            changed = present(module.params, module.check_mode)
+    except (Refused, ToolFailed) as problem:
+        module.fail_json(msg=str(problem))
+    module.exit_json(changed=changed, path=PATH)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Talking to a cluster through kubectl, which knows every way to log in that a kubeconfig can name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any, Dict, List, Optional
+
+TIMEOUT_S = 60
+
+
+class Refused(Exception):
+    """What was asked for cannot be had from this cluster; the text says what was seen and what to do."""
+
+
+class KubectlFailed(Refused):
+    """kubectl ended with an error."""
+
+
+class Kubectl:
+    """kubectl with one kubeconfig and one of its contexts."""
+
+    def __init__(self, program: str, kubeconfig: str, context: str = "") -> None:
+        self.prefix = [program, f"--kubeconfig={kubeconfig}", *([f"--context={context}"] if context else [])]
+
+    def run(self, *arguments: str, stdin: Optional[str] = None, timeout: float = TIMEOUT_S) -> str:
+        """Return what kubectl prints. Raise KubectlFailed with its words when it fails."""
+        argv = [*self.prefix, f"--request-timeout={timeout:.0f}s", *arguments]
+        try:
+            # Never an open standard input: kubectl would ask for a password there.
+            done = subprocess.run(
+                argv, input=stdin or "", capture_output=True, text=True, check=False, timeout=timeout + 5
+            )
+        except FileNotFoundError as absent:
+            raise Refused(
+                f"there is no {argv[0]} here: install kubectl, or name it with netperf_pods_kubectl"
+            ) from absent
+        except subprocess.TimeoutExpired as late:
+            raise KubectlFailed(f"`kubectl {' '.join(arguments)}` did not end within {timeout:.0f} s") from late
+        if done.returncode != 0:
+            words = (done.stderr or done.stdout).strip()
+            raise KubectlFailed(f"`kubectl {' '.join(arguments)}` ended with {done.returncode}: {words}")
+        return done.stdout
+
+    def get(self, *arguments: str) -> Dict[str, Any]:
+        """Return an object, or a list of objects, of the API."""
+        found: Dict[str, Any] = json.loads(self.run("get", *arguments, "--output=json"))
+        return found
+
+    def items(self, *arguments: str) -> List[Dict[str, Any]]:
+        """Return the objects of a list."""
+        items: List[Dict[str, Any]] = self.get(*arguments)["items"]
+        return items
+
+    def create(self, *objects: Dict[str, Any]) -> List[Dict[str, Any]]:
+        """Create objects and return them as the API has them."""
+        if len(objects) == 1:
+            text = json.dumps(objects[0])
+        else:
+            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        return documents(self.run("create", "--filename=-", "--output=json", stdin=text))
+
+
+def documents(text: str) -> List[Dict[str, Any]]:
+    """Return the objects in what kubectl prints: one after the other, whatever it was given."""
+    found: List[Dict[str, Any]] = []
+    decoder = json.JSONDecoder()
+    while text.strip():
+        document, end = decoder.raw_decode(text.lstrip())
+        found += document["items"] if document["kind"] == "List" else [document]
+        text = text.lstrip()[end:]
+    return found
