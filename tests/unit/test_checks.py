@@ -38,6 +38,21 @@ def end(octets: int, packets: int) -> End:
     return End("client.json", "node1", 2, 100, zero, dict(zip(names, after, strict=True)), ())
 
 
+@pytest.mark.parametrize(("share", "complaints"), [(0.5, 1), (1.0, 0), (3.0, 0)])
+def test_a_cable_shared_with_others_bounds_the_bytes_from_below_only(share: float, complaints: int) -> None:
+    received = maerts().number(Selector.LOCAL_BYTES_RECVD)
+    assert isinstance(received, int)
+    packets = received // 1448
+    carried = end(int(share * (received + 66 * packets)), int(share * packets))
+    wire, reasons = checks.wire(carried, [maerts()], workload(), cable="shared")
+    assert len(reasons) == complaints
+    assert wire is not None
+
+
+def test_of_a_cable_that_nobody_could_look_at_nothing_is_asked() -> None:
+    assert checks.wire(end(0, 0), [maerts()], workload(), cable="unknown") == (None, ())
+
+
 def test_settings_of_the_reverse_direction_are_confirmed_by_the_other_ends_fields() -> None:
     assert checks.settings([maerts()], MAERTS_OPTIONS, Test.TCP_MAERTS) == ()
     assert checks.settings([maerts()], ("-m", ",4096", "-M", "4096,"), Test.TCP_MAERTS) == (
