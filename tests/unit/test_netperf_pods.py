@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,10 @@ def test_the_daemons_and_settings_of_a_network_are_found_among_all() -> None:
     config = {"metadata": {"namespace": "kube-system", "name": "cilium-config"}, "data": {"tunnel": "disabled"}}
     assert fingerprint.settings([config]) == {"kube-system/cilium-config": {"tunnel": "disabled"}}
     assert fingerprint.daemons(None) is None
+
+
+def test_a_fingerprint_by_the_api_has_the_sections_of_one_by_the_node() -> None:
+    source = (REPOSITORY / "roles/fingerprint/library/fingerprint.py").read_text()
+    named = set(re.findall(r'document\["(\w+)"\] =|^        "(\w+)": ', source, re.MULTILINE))
+    sections = {word for pair in named for word in pair if word}
+    assert sections == {*fingerprint.SECTIONS, "schema", "identity"}

@@ -39,6 +39,7 @@ NETWORKS = re.compile(
 SECTIONS = (
     "inventory", "kernel", "boot", "cpu", "memory", "sysctl", "congestion_control", "state", "machine", "link", "nic",
     "network", "versions", "services",
+    "tunnels",
 )  # fmt: skip
 IDENTITY = ("machine", "kernel", "cpu", "cluster")
 
