@@ -151,6 +151,8 @@ def test_a_panic_on_the_console_is_the_end(tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\n")
     assert guests.lost(files, guest) == "Kernel panic"
+    log.write_text(f"{log.read_text()}SeaBIOS (version 1.16.2)\nGRUB loading...\nLinux version 6.1\n")
+    assert guests.lost(files, guest) is None, "it was reset since"
 
 
 class TestAccelerator:

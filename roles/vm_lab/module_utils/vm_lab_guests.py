@@ -23,6 +23,7 @@ from ansible.module_utils.vm_lab_tsc import frequency_khz
 ASK_INTERVAL_S = 0.5
 SEED_SIZE = "8M"
 LAST_LINES = 15
+FIRMWARE = "SeaBIOS (version"  # the first words on the console after every reset
 # After these words on its console a guest will not come up any more, however long one waits.
 LOST = ("Kernel panic", "No bootable device", "grub rescue>", "Give root password for maintenance")
 
@@ -194,10 +195,13 @@ def await_answer(files: GuestFiles, guest: Guest, deadline: float, timeout_s: in
 
 
 def lost(files: GuestFiles, guest: Guest) -> str | None:
-    """The words on a guest's console that say that it will not come up; None where there are none."""
+    """The words on a guest's console that say that it will not come up; None where there are none.
+
+    What it said before its last reset does not count: it may have booted another kernel since.
+    """
     try:
         with open(files.log(guest.name), encoding="utf-8", errors="replace") as file:
-            said = file.read()
+            said = file.read().rpartition(FIRMWARE)[2]
     except FileNotFoundError:
         return None
     return next((words for words in LOST if words in said), None)
