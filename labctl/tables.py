@@ -1,6 +1,7 @@
-"""Tables as text: aligned within 100 columns, Markdown, CSV or JSON. Knows nothing of what stands in them.
+"""Tables as text: aligned within 100 columns where their words allow it, Markdown, CSV or JSON.
 
-A value that is not known is "-" in a table for people, empty in CSV and null in JSON: never 0.
+Nothing here knows what stands in them. A value that is not known is "-" in a table for people, empty in CSV and null in
+JSON: never 0.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ WIDTH = 100
 GAP = 2  # columns between two columns
 PADDING = 2  # tabulate makes a column this much wider than its header
 NARROWEST = 8  # a column is wrapped to this, not below
+LONGEST = 24  # a longer word is no word, and broken where it has to be
 Value = str | int | float | bool | None
 
 
@@ -161,9 +163,19 @@ def _looks_numeric(cell: Value) -> bool:
 
 
 def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Column widths that keep a table within WIDTH: the widest column gives way first, down to NARROWEST."""
+    """Column widths that keep a table within WIDTH: the widest column gives way first, down to NARROWEST.
+
+    Words stay whole, though a table gets wider than WIDTH for it; longer ones than LONGEST, such as paths, only do
+    in the first column, which names what the row is about.
+    """
     columns = zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True)
     widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
-    while sum(widths) + GAP * (len(widths) - 1) > WIDTH and max(widths) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+    words = ([word for cell in column for word in cell.split()] for column in zip(headers, *rows, strict=True))
+    longest = [max(map(len, found), default=0) for found in words]
+    least = [max(longest[0], NARROWEST), *(max(min(word, LONGEST), NARROWEST) for word in longest[1:])]
+    while sum(widths) + GAP * (len(widths) - 1) > WIDTH:
+        giving = [column for column, width in enumerate(widths) if width > least[column]]
+        if not giving:
+            break
+        widths[max(giving, key=widths.__getitem__)] -= 1
     return widths

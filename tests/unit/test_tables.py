@@ -119,3 +119,10 @@ def test_titles_stand_above_their_tables() -> None:
 
 def test_csv_quotes_what_needs_it() -> None:
     assert as_csv(("a", "b"), [('x,"y"', None)]) == 'a,b\n"x,""y""",'
+
+
+def test_names_in_the_first_column_stay_whole_though_the_table_gets_wider() -> None:
+    name = "veth-iptables+wireguard-go.mtu9000"
+    text = plain([{"setup": name, **{f"a header of number {number}": 12345.6 for number in range(12)}}])
+    assert name in text
+    assert max(len(line) for line in text.splitlines()) > WIDTH
