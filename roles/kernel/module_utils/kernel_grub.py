@@ -44,8 +44,9 @@ def set_default(release: str, cmdline: list[str], update: bool = True) -> bool:
 
 def boot_once(release: str) -> None:
     """Let the next boot, and only that one, take a release."""
-    run(["grub-reboot", choice_of(release)])
-    if "next_entry=" not in run(["grub-editenv", "list"]):
+    choice = choice_of(release)
+    run(["grub-reboot", choice])
+    if f"next_entry={choice}" not in run(["grub-editenv", "list"]).splitlines():
         what = "GRUB cannot keep a choice for one boot: its environment block is not written."
         raise Failed(
             {"what": what, "where": "/boot/grub/grubenv", "hint": "Is /boot on LVM, RAID or btrfs? Boot by hand."}
