@@ -130,6 +130,7 @@ def test_the_scenario_of_the_role_finishes_the_work(vm_lab: ProvisionedLab) -> N
     assert [one.split(".")[:2] for one in release(vm_lab)] == [["5", "10"], ["5", "10"]]
 
 
+@pytest.mark.unseen
 def test_a_lab_goes_back_to_the_kernel_of_its_distribution(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
     lab = wanted(tmp_path, kernel_line="distribution", kernel_cmdline="[]")
     done = labctl("provision", "-i", lab, "--allow-reboot")
