@@ -1,9 +1,14 @@
-"""What every test shares: the repository's root, and the rule for tests that need the real lab."""
+"""What every test shares: the repository's root, a site on the loopback, the rule for tests that need the real lab."""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +20,27 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """Return the root of the checkout that the tests belong to."""
     return REPOSITORY
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """Serve a directory on the loopback; the URL of it."""
+    handler = functools.partial(_Quiet, directory=str(directory))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

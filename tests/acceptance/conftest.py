@@ -46,10 +46,10 @@ def labctl(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def molecule(scenario: str) -> None:
-    """Run a role's scenario on the lab that all tests share."""
+def molecule(scenario: str, **lab: str) -> None:
+    """Run a role's scenario on the lab that variables of the environment name, else on the vm lab of all tests."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    shared = {"LABCTL_MOLECULE_VM_NAME": VM_NAME, "LABCTL_MOLECULE_VM_PORT": str(VM_PORT)}
+    shared = lab or {"LABCTL_MOLECULE_VM_NAME": VM_NAME, "LABCTL_MOLECULE_VM_PORT": str(VM_PORT)}
     done = subprocess.run(
         ["molecule", "test", "-s", scenario, "--destroy=never"],
         cwd=REPOSITORY,

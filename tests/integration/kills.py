@@ -6,6 +6,7 @@ it is resumed to its end. test_kills.py does so with a few kills, benchmarks/kil
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -72,6 +74,7 @@ VICTIMS = {
     Stage.UNDEPLOY: (Victim.LABCTL, Victim.ANSIBLE, Victim.NODE),
 }
 LONGEST_DELAY_S = 1.0
+HANGS_AFTER_S = 180.0
 VALID_RUN = ("--variant", "baseline,veth-ebpf", "--workload", "tcp_rr", "--processes", "1", "--rounds", "2")
 SHORT = ("--duration", "2", "--warmup", "0")
 
@@ -117,14 +120,15 @@ class Attempt:
     def __init__(self, directory: Path, arguments: tuple[str, ...]) -> None:
         self._terminal, slave = pty.openpty()
         command = [sys.executable, "-m", "labctl", "matrix", *arguments]
-        environment = {**os.environ, "COLUMNS": "200"}
+        # With PYTHONFAULTHANDLER a labctl that hangs says where, when it is aborted.
+        environment = {**os.environ, "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(
             command, cwd=directory, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=environment
         )
         os.close(slave)
         self.shown = ""
         self._seen = 0
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -154,7 +158,10 @@ class Attempt:
             found.extend(re.compile(SHOWN[stage]).finditer(self.shown, self._seen))
             return bool(found) or self.ended
 
-        wait_until(look, 300.0)
+        try:
+            wait_until(look, HANGS_AFTER_S)
+        except AssertionError:
+            self.hangs(stage)
         if not found:
             return False
         self._seen = found[-1].end()
@@ -162,10 +169,30 @@ class Attempt:
 
     def end(self) -> int:
         """Wait for labctl, and return its exit code."""
-        code = self.process.wait(timeout=300)
-        self._reader.join()
-        os.close(self._terminal)
+        try:
+            code = self.process.wait(timeout=HANGS_AFTER_S)
+        except subprocess.TimeoutExpired:
+            self.hangs("end")
+        self.close()
         return code
+
+    def hangs(self, where: str) -> NoReturn:
+        """Fail, with where labctl and what it started stand."""
+        tree = ["ps", "-eo", "pid,ppid,stat,etimes,wchan,args", "--forest"]
+        processes = subprocess.run(tree, capture_output=True, text=True, check=True, timeout=30).stdout
+        self.process.send_signal(signal.SIGABRT)
+        self.close()
+        pytest.fail(f"labctl hangs before the stage {where}\n{self.shown}\n{processes}")
+
+    def close(self) -> None:
+        """Kill labctl if it lives, and read what it said last."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=5)
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(timeout=5)  # what labctl started may hold its terminal for longer
+        with contextlib.suppress(OSError):
+            os.close(self._terminal)
 
 
 @dataclass
@@ -189,7 +216,14 @@ class Ordeal:
         return found[-1] if len(found) > self.finished else None
 
     def suffer(self, kills: tuple[Kill, ...]) -> None:
-        """Let all kills happen, then bring the last run to its end."""
+        """Let all kills happen, then bring the last run to its end. No labctl outlives a failure."""
+        try:
+            self._suffer(kills)
+        finally:
+            if self.attempt is not None:
+                self.attempt.close()
+
+    def _suffer(self, kills: tuple[Kill, ...]) -> None:
         for number, kill in enumerate(kills, 1):
             hit = self.strike(kill)
             self.hits[kill.stage, kill.victim] += hit

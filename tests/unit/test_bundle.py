@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,16 +14,10 @@ from labctl import bundle, bundle_create, catalog, cluster
 from labctl.bundle import Bundle
 from labctl.catalog.editions import Edition
 from labctl.errors import LabctlError, Problem, UsageError
+from tests.conftest import served
 
 FILES = ("kubeadm", "kubelet", "kubectl", "runc", "containerd", "cni-plugins")
 IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "pause")
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -36,13 +27,8 @@ def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     root.mkdir()
     for name in (*FILES, *IMAGES):
         (root / name).write_text(f"{name}\n")
-    handler = functools.partial(Quiet, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield root, f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with served(root) as url:
+        yield root, url
 
 
 @pytest.fixture

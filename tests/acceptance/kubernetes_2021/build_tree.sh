@@ -19,14 +19,14 @@ apt-get update --quiet=2
 apt-get source --quiet=2 --download-only --tar-only kubernetes
 tar --extract --file "$(ls kubernetes_*.orig.tar.*)" --directory "$work" --strip-components 1
 cd "$work"
-nice -n 19 make gen_openapi
+make gen_openapi
 version=1.20.2
 flags='-s -w'
 for package in k8s.io/client-go/pkg/version k8s.io/component-base/version; do
 	flags="$flags -X $package.gitVersion=v$version -X $package.gitMajor=1 -X $package.gitMinor=20 -X $package.gitTreeState=archive"
 done
 export CGO_ENABLED=0 GOFLAGS='-mod=vendor -trimpath' GOPROXY=off
-nice -n 19 go build -ldflags "$flags" -o /opt/kubernetes/ ./cmd/kubeadm ./cmd/kubelet ./cmd/kubectl \
+go build -ldflags "$flags" -o /opt/kubernetes/ ./cmd/kubeadm ./cmd/kubelet ./cmd/kubectl \
 	./cmd/kube-apiserver ./cmd/kube-controller-manager ./cmd/kube-scheduler ./cmd/kube-proxy
 gcc -Os -Wall -static -DVERSION="v3.2-$version" -o /opt/kubernetes/pause build/pause/linux/pause.c
 SCRIPT

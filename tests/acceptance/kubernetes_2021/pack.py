@@ -1,9 +1,10 @@
 """What Debian trees hold of a Kubernetes 1.20 cluster, packed as the projects publish theirs.
 
-`python -m tests.acceptance.kubernetes_2021.pack TREE RUNTIME SITE` fills SITE with release files where `overrides.yml`,
-written beside them, says that they are, and with an archive per image under SITE/images. TREE is the Debian 11 tree of
-build_tree.sh, RUNTIME one of Debian 12 with the container runtime: containerd before 1.5 grants a privileged container
-capabilities that it may not have itself, and so cannot start kube-proxy on a host without CAP_SYS_RESOURCE.
+`python -m tests.acceptance.kubernetes_2021.pack TREE RUNTIME SITE`, run by site.yml, fills SITE with release files
+where `overrides.yml`, written last, says that they are, and with an archive per image under SITE/images. TREE is the
+Debian 11 tree of build_tree.sh, RUNTIME one of Debian 12 with the container runtime: containerd before 1.5 grants a
+privileged container capabilities that it may not have itself, and so cannot start kube-proxy on a host without
+CAP_SYS_RESOURCE.
 """
 
 from __future__ import annotations

@@ -1,0 +1,262 @@
+"""A real Kubernetes cluster on the nodes of a local lab, out of a bundle. Runs in the order it is written in.
+
+Kubernetes 1.20 is compiled from Debian 11's own source package (kubernetes_2021/), once per machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from labctl import bundle as bundles
+from labctl import cluster as clusters
+from labctl import lab as labs
+from labctl.play import Session, load_inventory
+from tests.acceptance.conftest import REPOSITORY, labctl, molecule
+from tests.conftest import served
+from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
+
+NAME, INDEX = f"{LAB_NAME}-k8s", LAB_INDEX + 2
+EDITION = "2021"
+READY_S = 120.0
+# What a kubelet writes where it can: settings of the machine that all of its containers share.
+SETTINGS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/netfilter/nf_conntrack_max")
+SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duration", "3", "--warmup", "1")
+
+
+def ansible(*words: str) -> None:
+    """Run a playbook as one does by hand."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        ["ansible-playbook", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def host_settings() -> dict[str, str]:
+    """Settings of this machine, where it has them."""
+    paths = [Path("/proc/sys") / name for name in SETTINGS]
+    return {str(path): path.read_text() for path in paths if path.exists()}
+
+
+@dataclass(frozen=True)
+class ClusterLab(ProvisionedLab):
+    """A lab that can carry Kubernetes, and the bundle that its cluster is made of."""
+
+    bundle: Path = Path()
+
+    @property
+    def path(self) -> str:
+        return str(self.inventory.path)
+
+    def kubectl(self, *words: str) -> str:
+        """Return what kubectl says on the control plane."""
+        return self.on_node("node1", "kubectl --kubeconfig /etc/kubernetes/admin.conf", *words)
+
+    def scenario(self, name: str, tmp_path: Path) -> None:
+        """Run the scenario of a role on this lab."""
+        wanted = clusters.inventory(bundles.read(self.bundle), self.bundle, EDITION)
+        (tmp_path / "cluster.json").write_text(json.dumps(wanted))
+        molecule(
+            name,
+            LABCTL_MOLECULE_CLUSTER_LAB=self.path,
+            LABCTL_MOLECULE_CLUSTER=str(tmp_path / "cluster.json"),
+        )
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterLab]:
+    """Create the lab, and the bundle from what Debian has; no cluster is on it yet."""
+    top = tmp_path_factory.mktemp("cluster")
+    directory = copy_inventory(top / NAME, NAME, INDEX)
+    with (directory / "group_vars" / "all.yml").open("a") as file:
+        file.write("local_lab_kubernetes: true\n")
+    before = host_settings()
+    with Session() as session:
+        if NAME in labs.names():  # of tests that were killed
+            labs.destroy(session, NAME)
+        try:
+            record = labs.create(session, str(directory))
+            ansible(
+                "-i", "localhost,", str(REPOSITORY / "tests/acceptance/kubernetes_2021/site.yml"),
+                "-e", f"site_link={top / 'site'}",
+            )  # fmt: skip
+            with served(top / "site") as url:
+                told = (top / "site" / "overrides.yml").read_text().replace("{site}", url)
+                (top / "overrides.yml").write_text(told)
+                words = ("--edition", EDITION, "--overrides", str(top / "overrides.yml"))
+                made = labctl("bundle", "create", *words, str(top / "bundle"))
+            assert made.returncode == 0, made.stdout + made.stderr
+            yield ClusterLab(load_inventory(session, directory), record, session, bundle=top / "bundle")
+        finally:
+            labs.destroy(session, str(directory))
+    assert host_settings() == before, "the machine's settings are its own"
+
+
+@pytest.fixture(scope="module")
+def provisioned(lab: ClusterLab) -> ClusterLab:
+    """Make the cluster."""
+    done = labctl("provision", "-i", lab.path, "--bundle", str(lab.bundle))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return lab
+
+
+def test_a_bundle_that_is_not_whole_is_refused_before_anything_changes(lab: ClusterLab, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(lab.bundle, tmp_path / "bundle", copy_function=os.link))
+    (broken / "2021" / "images" / "etcd.tar").unlink()
+    (broken / "2021" / "programs" / "kubelet").unlink()
+    (broken / "2021" / "programs" / "kubelet").write_text("not what it was\n")
+    done = labctl("provision", "-i", lab.path, "--bundle", str(broken))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2021/images/etcd.tar" in done.stderr
+    assert "2021/programs/kubelet" in done.stderr
+    assert lab.on_nodes("ls /var/lib/labctl 2>/dev/null || true") == []
+
+
+@pytest.mark.parametrize("role", ["container_runtime", "kubernetes"])
+def test_the_scenario_of_a_role_that_makes_clusters(lab: ClusterLab, tmp_path: Path, role: str) -> None:
+    lab.scenario(role, tmp_path)
+
+
+def test_a_second_provision_changes_nothing(provisioned: ClusterLab) -> None:
+    again = labctl("provision", "-i", provisioned.path, "--bundle", str(provisioned.bundle))
+    assert f"lab {NAME} is provisioned: 0 changed" in again.stdout, again.stdout + again.stderr
+    listed = json.loads(provisioned.kubectl("get nodes --output=json"))["items"]
+    assert [one["metadata"]["name"] for one in listed] == ["node1", "node2"]
+
+
+@pytest.mark.parametrize("role", ["netperf_pods", "k8s_ptp", "existing_cluster"])
+def test_the_scenario_of_a_role_that_uses_clusters(provisioned: ClusterLab, tmp_path: Path, role: str) -> None:
+    provisioned.scenario(role, tmp_path)
+
+
+def test_pods_are_measured_beside_their_nodes(
+    provisioned: ClusterLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = labctl("matrix", "-i", provisioned.path, "--variant", "baseline,k8s-ptp", *SHORT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    rows = {row["setup"]: row for row in load(run / "summary.json")["rows"]}
+    assert set(rows) == {"baseline", "k8s-ptp.2021"}
+    assert all((row["valid"], row["planned"]) == (2, 2) for row in rows.values())
+    for proof in run.glob("setups/*/*/proof.json"):
+        assert load(proof)["holds"] is True, proof
+
+
+@dataclass(frozen=True)
+class Networked:
+    """The cluster with a network, as somebody else's would be, and a kubeconfig for it on this machine."""
+
+    lab: ClusterLab
+    kubeconfig: Path
+
+    def options(self) -> tuple[str, ...]:
+        return ("--kubeconfig", str(self.kubeconfig), "--client", "node1", "--server", "node2")
+
+
+@pytest.fixture(scope="module")
+def networked(provisioned: ClusterLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networked]:
+    """Give the cluster the network of k8s-ptp and a kubeconfig that leads to it over the management addresses."""
+    top = tmp_path_factory.mktemp("kubeconfig")
+    document = yaml.safe_load(provisioned.on_node("node1", "cat /etc/kubernetes/admin.conf"))
+    document["clusters"][0]["cluster"]["server"] = f"https://{provisioned.record.nodes[0].address}:6443"
+    kubeconfig = top / "config"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(yaml.safe_dump(document))
+    network = REPOSITORY / "molecule" / "k8s_ptp"
+    ansible("-i", provisioned.path, str(network / "converge.yml"))
+    with pytest.MonkeyPatch.context() as patch:
+        (top / "bin").mkdir()
+        (top / "bin" / "kubectl").symlink_to(provisioned.bundle / "2021" / "programs" / "kubectl")
+        (provisioned.bundle / "2021" / "programs" / "kubectl").chmod(0o755)
+        patch.setenv("PATH", f"{top / 'bin'}:{os.environ['PATH']}")
+        try:
+            yield Networked(provisioned, kubeconfig)
+        finally:
+            ansible("-i", provisioned.path, str(network / "cleanup.yml"))
+
+
+def test_a_cluster_one_has_is_measured_through_its_kubeconfig(
+    networked: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = labctl("matrix", *networked.options(), *SHORT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    rows = {row["setup"]: row for row in load(run / "summary.json")["rows"]}
+    assert set(rows) == {"cluster-host", "cluster-pod"}
+    assert all((row["valid"], row["planned"]) == (2, 2) for row in rows.values())
+    assert "labctl-" not in networked.lab.kubectl("get namespaces --field-selector status.phase=Active")
+
+
+def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
+    networked: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = [str(Path(sys.executable).with_name("labctl")), "matrix", *networked.options(), "--variant", "cluster-pod"]
+    argv += ["--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "20", "--warmup", "1"]
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until(lambda: networked.lab.measuring(), READY_S, process)
+        named = "get pods --all-namespaces --selector app.kubernetes.io/managed-by=labctl --output=json"
+        pods = json.loads(networked.lab.kubectl(named))["items"]
+        (pod,) = [one["metadata"] for one in pods if "server" in one["metadata"]["name"]]
+        eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod["name"]}}
+        path = f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}/eviction"
+        networked.lab.kubectl(f"create --raw {path} -f - <<< '{json.dumps(eviction)}'")
+        out, err = process.communicate(timeout=READY_S)
+    finally:
+        process.kill()
+    assert process.returncode == 1, out + err
+    (run,) = (tmp_path / "runs").iterdir()
+    (sample,) = run.glob("samples/*/*/sample.json")
+    assert load(sample)["status"] == "failed", out + err
+    assert pod["name"] in json.dumps(load(sample)["reasons"]) or "evicted" in json.dumps(load(sample)), load(sample)
+
+
+def test_a_right_that_a_kubeconfig_lacks_is_named(networked: Networked, tmp_path: Path) -> None:
+    document = yaml.safe_load(networked.kubeconfig.read_text())
+    networked.lab.kubectl("create serviceaccount nobody --namespace default")
+    secret = networked.lab.kubectl("get serviceaccount nobody --namespace default --output=jsonpath={.secrets[0].name}")
+    token = networked.lab.kubectl(
+        f"get secret {secret} --namespace default --output=go-template='{{{{.data.token | base64decode}}}}'"
+    )
+    document["users"][0]["user"] = {"token": token}
+    weak = tmp_path / "weak"
+    weak.touch(mode=0o600)
+    weak.write_text(yaml.safe_dump(document))
+    done = labctl("matrix", "--kubeconfig", str(weak), "--client", "node1", "--server", "node2", *SHORT)
+    networked.lab.kubectl("delete serviceaccount nobody --namespace default")
+    assert done.returncode == 1, done.stdout + done.stderr
+    for right in ("create namespaces", "create pods", "create pods/exec", "get nodes"):
+        assert right in done.stderr
+
+
+def test_reset_leaves_nothing_of_the_cluster(provisioned: ClusterLab) -> None:
+    done = labctl("reset", "-i", provisioned.path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing of a cluster is left" in done.stdout
+    left = (
+        "pgrep -a 'kube|containerd|etcd'; nft list ruleset; ls -A /etc/cni /etc/kubernetes /var/lib/kubelet 2>/dev/null"
+    )
+    assert provisioned.on_nodes(f"{left}; true") == []
