@@ -86,8 +86,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterLab]:
     """Create the lab, and the bundle from what Debian has; no cluster is on it yet."""
     top = tmp_path_factory.mktemp("cluster")
     directory = copy_inventory(top / NAME, NAME, INDEX)
-    with (directory / "group_vars" / "all.yml").open("a") as file:
-        file.write("local_lab_kubernetes: true\n")
+    group_vars = directory / "group_vars" / "all.yml"
+    group_vars.write_text(group_vars.read_text().replace("local_lab_kubernetes: false", "local_lab_kubernetes: true"))
     before = host_settings()
     with Session() as session:
         if NAME in labs.names():  # of tests that were killed

@@ -84,6 +84,16 @@ def build(kind: str, port: int, peer_address: str, peer_network: str, peer_key: 
     run(["wg", "setconf", DEVICE, "/dev/stdin"], text)
     run(["ip", "link", "set", "dev", DEVICE, "addrgenmode", "none"])
     run(["ip", "link", "set", "dev", DEVICE, "mtu", str(mtu), "up"])
+    _speak_first(peer_key)
+
+
+def _speak_first(peer_key: str) -> None:
+    """Let the device send a keepalive now, and with it agree on a session with its peer.
+
+    A peer that is older than this device would go on in a session that died with the one before, for up to 15 s.
+    """
+    for interval in ("1", "off"):
+        run(["wg", "set", DEVICE, "peer", peer_key, "persistent-keepalive", interval])
 
 
 def _add_kernel_device() -> None:

@@ -52,7 +52,8 @@ def drivers(text: str) -> Optional[Dict[str, str]]:
     best: Dict[str, Tuple[int, str]] = {}
     for entry in text.split("\n\n"):
         fields = dict(re.findall(r"^(\w+)\s*: (.*)$", entry, re.MULTILINE))
-        name = fields.get("name")
-        if name in ALGORITHMS:
-            best[name] = max(best.get(name, (-1, "")), (int(fields.get("priority", 0)), fields.get("driver", "")))
+        name, driver = fields.get("name"), fields.get("driver", "").strip()
+        # An entry without one (type larval) is the kernel's note that somebody asks for the algorithm, as our try does.
+        if name in ALGORITHMS and driver:
+            best[name] = max(best.get(name, (-1, "")), (int(fields.get("priority", 0)), driver))
     return {name: driver for name, (_, driver) in sorted(best.items())} or None
