@@ -151,7 +151,7 @@ def test_pods_are_measured_beside_their_nodes(
     provisioned: ClusterLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = labctl("matrix", "-i", provisioned.path, "--variant", "baseline,k8s-ptp", *SHORT)
+    done = labctl("matrix", "-i", provisioned.path, "--variant", "baseline,k8s-ptp", "--edition", EDITION, *SHORT)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     rows = {row["setup"]: row for row in load(run / "summary.json")["rows"]}
@@ -256,7 +256,5 @@ def test_reset_leaves_nothing_of_the_cluster(provisioned: ClusterLab) -> None:
     done = labctl("reset", "-i", provisioned.path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing of a cluster is left" in done.stdout
-    left = (
-        "pgrep -a 'kube|containerd|etcd'; nft list ruleset; ls -A /etc/cni /etc/kubernetes /var/lib/kubelet 2>/dev/null"
-    )
-    assert provisioned.on_nodes(f"{left}; true") == []
+    traces = "find /etc/cni /etc/kubernetes /var/lib/kubelet -mindepth 1 2>/dev/null"
+    assert provisioned.on_nodes(f"pgrep -a 'kube|containerd|etcd'; nft list ruleset; {traces}; true") == []
