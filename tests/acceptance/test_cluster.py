@@ -168,6 +168,10 @@ class Networked:
     lab: ClusterLab
     kubeconfig: Path
 
+    def namespaces(self) -> list[str]:
+        """Those that are not about to end."""
+        return self.lab.kubectl("get namespaces --field-selector status.phase=Active --output=name").split()
+
     def options(self) -> tuple[str, ...]:
         return ("--kubeconfig", str(self.kubeconfig), "--client", "node1", "--server", "node2")
 
@@ -198,19 +202,21 @@ def test_a_cluster_one_has_is_measured_through_its_kubeconfig(
     networked: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    before = networked.namespaces()
     done = labctl("matrix", *networked.options(), *SHORT)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     rows = {row["setup"]: row for row in load(run / "summary.json")["rows"]}
     assert set(rows) == {"cluster-host", "cluster-pod"}
     assert all((row["valid"], row["planned"]) == (2, 2) for row in rows.values())
-    assert "labctl-" not in networked.lab.kubectl("get namespaces --field-selector status.phase=Active")
+    assert networked.namespaces() == before
 
 
 def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
     networked: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    before = networked.namespaces()
     argv = [str(Path(sys.executable).with_name("labctl")), "matrix", *networked.options(), "--variant", "cluster-pod"]
     argv += ["--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "20", "--warmup", "1"]
     process = subprocess.Popen(
@@ -218,9 +224,10 @@ def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
     )
     try:
         wait_until(lambda: networked.lab.measuring(), READY_S, process)
-        named = "get pods --all-namespaces --selector app.kubernetes.io/managed-by=labctl --output=json"
-        pods = json.loads(networked.lab.kubectl(named))["items"]
-        (pod,) = [one["metadata"] for one in pods if "server" in one["metadata"]["name"]]
+        (namespace,) = set(networked.namespaces()) - set(before)
+        those = "--selector=labctl/end=server,app.kubernetes.io/name=netserver --output=json"
+        listed = networked.lab.kubectl(f"get pods --namespace={namespace.partition('/')[2]} {those}")
+        (pod,) = [one["metadata"] for one in json.loads(listed)["items"]]
         eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod["name"]}}
         path = f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}/eviction"
         networked.lab.kubectl(f"create --raw {path} -f - <<< '{json.dumps(eviction)}'")
