@@ -225,7 +225,7 @@ def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
     try:
         wait_until(lambda: networked.lab.measuring(), READY_S, process)
         (namespace,) = set(networked.namespaces()) - set(before)
-        those = "--selector=labctl/end=server,app.kubernetes.io/name=netserver --output=json"
+        those = "--selector=labctl/end=server,app.kubernetes.io/name=netperf --output=json"
         listed = networked.lab.kubectl(f"get pods --namespace={namespace.partition('/')[2]} {those}")
         (pod,) = [one["metadata"] for one in json.loads(listed)["items"]]
         eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod["name"]}}
