@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import pytest
 
 from labctl.lab import Lab
 from labctl.records import decode
+from tests.integration.conftest import wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
@@ -173,3 +175,49 @@ class TestAccelerator:
     def test_emulation_can_be_insisted_on(self, accelerator: ModuleType, tmp_path: Path) -> None:
         assert accelerator.find("tcg", "/kernel", str(tmp_path)).name == "tcg"
         assert list(tmp_path.iterdir()) == [], "nothing was tried"
+
+
+def started(tmp_path: Path, boots: str) -> tuple[int, list[str]]:
+    """Run the script of an emulated guest whose QEMU does what the shell words in `boots` say, boot after boot."""
+    fake = tmp_path / "qemu"
+    fake.write_text(f'#!/bin/sh\necho boot "$@" >> argv\nset -- {boots}\nshift $(($(wc -l < argv) - 1))\neval "$1"\n')
+    fake.chmod(0o755)
+    script = tmp_path / "start.sh"
+    script.write_text(guests.start_script("Starts it.", str(tmp_path), ["./qemu", "-smp", "2"], emulated=True))
+    done = subprocess.run(["sh", str(script)], check=False, timeout=30)
+    return done.returncode, (tmp_path / "argv").read_text().splitlines()
+
+
+def test_an_emulated_guest_gets_a_new_qemu_for_every_boot_until_it_is_switched_off(tmp_path: Path) -> None:
+    said = "'echo reboot: {} >> serial.log'"
+    boots = " ".join(said.format(words) for words in ("Restarting system", "machine restart", "Power down"))
+    code, argv = started(tmp_path, boots)
+    assert (code, argv) == (0, ["boot -smp 2 -no-reboot"] * 3)
+
+
+def test_an_emulated_guest_whose_qemu_fails_is_not_started_again(tmp_path: Path) -> None:
+    _, argv = started(tmp_path, "'echo reboot: Restarting system >> serial.log' 'kill -9 $$'")
+    assert len(argv) == 2
+
+
+def test_qemu_dies_with_the_script_that_runs_it(tmp_path: Path) -> None:
+    text = guests.start_script("Starts it.", str(tmp_path), ["sleep", "600"], emulated=True).replace(" -no-reboot", "")
+    (tmp_path / "start.sh").write_text(text)
+    with subprocess.Popen(["sh", str(tmp_path / "start.sh")]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_until(lambda: any(_runs(pid, "sleep") for pid in children.read_text().split()))
+        (child,) = children.read_text().split()
+        process.kill()
+    wait_until(lambda: not _runs(child, "sleep"))
+
+
+def _runs(pid: str, name: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+    except FileNotFoundError:
+        return False
+
+
+def test_a_guest_on_kvm_is_qemu_itself(tmp_path: Path) -> None:
+    text = guests.start_script("Starts it.", str(tmp_path), ["qemu", "-m", "1"], emulated=False)
+    assert text.splitlines()[-1] == "exec qemu -m 1"

@@ -23,7 +23,9 @@ from ansible.module_utils.vm_lab_tsc import frequency_khz
 ASK_INTERVAL_S = 0.5
 SEED_SIZE = "8M"
 LAST_LINES = 15
+CONSOLE = "serial.log"  # in the guest's directory
 FIRMWARE = "SeaBIOS (version"  # the first words on the console after every reset
+POWERED_OFF = "reboot: Power down"  # the last ones of a kernel that was told to switch the machine off
 # After these words on its console a guest will not come up any more, however long one waits.
 LOST = ("Kernel panic", "No bootable device", "grub rescue>", "Give root password for maintenance")
 
@@ -97,18 +99,32 @@ def groups_of(owner: int) -> list[int]:
     return [group for group in mine if os.path.exists(KVM) and group == os.stat(KVM).st_gid]
 
 
+def start_script(what: str, directory: str, argv: list[str], emulated: bool) -> str:
+    """The script that runs a guest: QEMU itself, or what starts it anew for every boot.
+
+    An emulated guest that is reset goes on with QEMU's translations of the boot before it, and firmware and boot loader
+    take minutes for what takes seconds after a cold start. So QEMU ends with a reset (-no-reboot), and there is a new
+    one, unless the guest was switched off or QEMU failed. It dies with the script.
+    """
+    head = f"#!/bin/sh\n# {what}\ncd {shlex.quote(directory)} || exit\n"
+    if not emulated:
+        return f"{head}exec {shlex.join(argv)}\n"
+    qemu = shlex.join(["setpriv", "--pdeathsig", "KILL", *argv, "-no-reboot"])
+    return f"{head}while {qemu}; do\n\ttail -c 500 {CONSOLE} | grep -q '{POWERED_OFF}' && exit\ndone\n"
+
+
 def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
-    """Start QEMU as the lab's owner, in the guest's directory and in a session of its own."""
+    """Start the guest as the lab's owner, in its directory and in a session of its own."""
     make_disks(record, files, guest)
     if os.path.exists(files.log(guest.name)):
         os.unlink(files.log(guest.name))  # of the start before: QEMU appends to it, so that reboots stay in it
     argv, directory = command(record, guest), files.guest(guest.name)
     with open(files.start_script(guest.name), "w", encoding="utf-8") as script:
-        what = f"# Starts {guest.name} of the lab {record.plan.name}; written by labctl."
-        script.write(f"#!/bin/sh\n{what}\ncd {shlex.quote(directory)}\nexec {shlex.join(argv)}\n")
+        what = f"Starts {guest.name} of the lab {record.plan.name}; written by labctl."
+        script.write(start_script(what, directory, argv, record.accelerator == "tcg"))
     with open(files.qemu_log(guest.name), "w", encoding="utf-8") as log:
         child = subprocess.Popen(
-            argv,
+            ["sh", files.start_script(guest.name)],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -125,8 +141,8 @@ def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
 
 
 def of_guest(files: GuestFiles, guest: str) -> list[int]:
-    """The QEMU processes of a guest: the one in its pidfile, and any other that works in its directory, which is what a
-    crash between the start and the pidfile leaves."""
+    """The processes of a guest: the one in its pidfile, which starts QEMU or is it, and any QEMU that works in its
+    directory, also one that a crash between the start and the pidfile left."""
     known = files.process(guest)
     found = {known.pid} if known is not None and known.alive else set()
     for pid in pids():
