@@ -10,7 +10,7 @@ export PYTHON
 export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # Scenarios left out of `make molecule`: their nodes are guests of the vm lab (`make acceptance`), or they need a bundle (by hand).
-VM_SCENARIOS := container_runtime existing_cluster k8s_ptp kernel kubernetes netperf_pods vm_lab
+VM_SCENARIOS := cni_cilium container_runtime existing_cluster k8s_ptp kernel kubernetes netperf_pods vm_lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo lint format test molecule acceptance destroy clean

@@ -44,7 +44,8 @@ class Wish:
 
 def wishes(edition: Edition, architecture: str, variants: Collection[str]) -> tuple[Wish, ...]:
     """Everything that an edition takes for these variants. Raises LabctlError without a checksum for a file."""
-    unknown = [name for name, file in edition.files.items() if architecture not in file.sha256]
+    chosen = {name: file for name, file in edition.files.items() if _wanted(file.variants, variants)}
+    unknown = [name for name, file in chosen.items() if architecture not in (file.sha256 or {architecture})]
     if unknown:
         hint = f"give it with --overrides: {edition.name}.files.<name>.sha256.{architecture}"
         raise LabctlError(
@@ -59,11 +60,11 @@ def wishes(edition: Edition, architecture: str, variants: Collection[str]) -> tu
             version=file.version,
             reference=None,
             origin=edition.url(name, architecture),
-            sha256=file.sha256[architecture],
+            sha256=None if file.sha256 is None else file.sha256[architecture],
             digest=None,
             variants=file.variants,
         )
-        for name, file in edition.files.items()
+        for name, file in chosen.items()
     )
     images = (
         Wish(
@@ -79,9 +80,14 @@ def wishes(edition: Edition, architecture: str, variants: Collection[str]) -> tu
             variants=image.variants,
         )
         for name, image in edition.images.items()
+        if _wanted(image.variants, variants)
     )
-    wanted = set(variants)
-    return tuple(wish for wish in (*files, *images) if not wish.variants or wanted & set(wish.variants))
+    return (*files, *images)
+
+
+def _wanted(by: Collection[str], variants: Collection[str]) -> bool:
+    """Whether a file that is needed `by` some variants, or by every cluster, is one for `variants`."""
+    return not by or bool(set(by) & set(variants))
 
 
 def create(

@@ -13,10 +13,17 @@ from labctl.records import encode
 
 GROUPS = ("control_plane", "worker")
 RUNTIME = ("containerd", "runc", "crictl", "cni-plugins")
-CONTROL_PLANE = ("kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+CONTROL_PLANE = ("kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "helm")
+CHART = "-chart"  # how the names of Helm charts end; the control plane alone has them
 # Where a file goes on a node; any other program goes to the first of these.
 PROGRAMS = "/usr/local/bin"
-DESTINATIONS = {"containerd": "/usr/local", "cni-plugins": "/opt/cni/bin", "runc": "/usr/local/sbin"}
+DESTINATIONS = {
+    "containerd": "/usr/local",
+    "cni-plugins": "/opt/cni/bin",
+    "runc": "/usr/local/sbin",
+    "helm": "/var/lib/labctl/helm",
+}
+CHARTS = "/var/lib/labctl/charts"
 
 
 def require_groups(groups: Mapping[str, Any], lab: str) -> None:
@@ -32,7 +39,7 @@ def inventory(bundle: Bundle, directory: Path, edition: str) -> dict[str, Any]:
 
     What a lab may set otherwise stands in `all`, where its own group variables win.
     """
-    files = [file for file in bundle.of(edition) if not file.variants]
+    files = bundle.of(edition)  # with those of every variant that the bundle was made for
     images = {file.name: file.reference for file in files if file.use is Use.IMAGE}
     described = bundle.editions[edition]
     fixed = {
@@ -41,8 +48,10 @@ def inventory(bundle: Bundle, directory: Path, edition: str) -> dict[str, Any]:
         "kubernetes_version": described.kubernetes,
         "kubernetes_architecture": bundle.architecture,
         "kubernetes_runtime_files": [_entry(file) for file in files if file.name in RUNTIME],
-        "kubernetes_control_plane_files": [_entry(file) for file in files if file.name in CONTROL_PLANE],
-        "kubernetes_files": [_entry(file) for file in files if file.name not in (*RUNTIME, *CONTROL_PLANE)],
+        "kubernetes_control_plane_files": [_entry(file) for file in files if _is_for_control_plane(file)],
+        "kubernetes_files": [
+            _entry(file) for file in files if file.name not in RUNTIME and not _is_for_control_plane(file)
+        ],
         "kubernetes_etcd_image": images["etcd"],
         "kubernetes_pause_image": images["pause"],
         "kubernetes_image_repository": str(images["kube-apiserver"]).rpartition("/")[0],
@@ -56,9 +65,15 @@ def inventory(bundle: Bundle, directory: Path, edition: str) -> dict[str, Any]:
     return {"all": {"vars": adjustable, "children": {"cluster": members}}}
 
 
+def _is_for_control_plane(file: BundleFile) -> bool:
+    return file.name in CONTROL_PLANE or file.name.endswith(CHART)
+
+
 def _entry(file: BundleFile) -> dict[str, Any]:
-    """A file of the index with its place on a node."""
-    target = "" if file.use is Use.IMAGE else DESTINATIONS.get(file.name, PROGRAMS)
+    """A file of the index with its place on a node; every chart has a directory of its own."""
+    target = f"{CHARTS}/{file.name}" if file.name.endswith(CHART) else DESTINATIONS.get(file.name, PROGRAMS)
+    if file.use is Use.IMAGE:
+        target = ""
     return {
         **{name: encode(getattr(file, name)) for name in ("name", "use", "path", "sha256", "version", "reference")},
         "dest": target,

@@ -32,7 +32,7 @@ class LabFacts:
 
     `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
     `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
-    where they do not say.
+    where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none.
     """
 
     name: str
@@ -43,6 +43,7 @@ class LabFacts:
     emulated: bool = False
     tunnels: TunnelFacts = field(default_factory=TunnelFacts)
     largest_mtu: int | None = None
+    edition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
     setups = selection.setups
     processes, notes, too_many = _processes(options.processes, lab)
     too_large = _too_large(options, lab)
-    if selection.refusals or too_many or too_large:
-        raise UsageError(*selection.refusals, *too_large, *too_many)
+    other = _other_editions(setups, lab)
+    if selection.refusals or too_many or too_large or other:
+        raise UsageError(*other, *selection.refusals, *too_large, *too_many)
     cells = tuple(
         Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
         for setup in setups
@@ -187,6 +189,18 @@ def from_json(data: object, where: str) -> Plan:
     """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
     require_schema(data, SCHEMA, where)
     return decode(Plan, data, where)
+
+
+def _other_editions(setups: tuple[Setup, ...], lab: LabFacts) -> list[Problem]:
+    """Editions of setups that are not the one of the lab's cluster."""
+    others = dict.fromkeys(
+        setup.edition for setup in setups if setup.edition and lab.edition not in (None, setup.edition)
+    )
+    hint = f"measure edition {lab.edition}, or: labctl reset, then labctl provision --bundle DIR --edition ..."
+    return [
+        Problem(f"the cluster of lab {lab.name} is of another edition", "--edition", f"{name}, not {lab.edition}", hint)
+        for name in others
+    ]
 
 
 def _too_large(options: MatrixOptions, lab: LabFacts) -> list[Problem]:

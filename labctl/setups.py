@@ -61,16 +61,17 @@ def select(options: MatrixOptions, catalog: Catalog, tunnels: TunnelFacts) -> Se
         for encryption in options.encryptions:
             if encryption in lacking:
                 continue
-            if reason := variant.refusal(encryption):
-                if not options.all_variants:
-                    what = f"{name} does not exist with encryption {encryption}"
-                    hint = "name the variants that have it with --variant"
-                    refusals.append(Problem(what, "--encryption", reason, hint))
-                else:
-                    notes.append(f"{name} is left out with encryption {encryption}: {reason}")
-                continue
-            for mtu in options.mtus:
-                for edition in _editions(variant, options):
+            for edition in _editions(variant, options):
+                pair = name if edition is None else f"{name} of edition {edition}"
+                if reason := variant.refusal(encryption, edition) or _no_kernel_tunnel(variant, encryption, tunnels):
+                    if not options.all_variants:
+                        what = f"{pair} does not exist with encryption {encryption}"
+                        hint = "name the variants that have it with --variant"
+                        refusals.append(Problem(what, "--encryption", reason, hint))
+                    else:
+                        notes.append(f"{pair} is left out with encryption {encryption}: {reason}")
+                    continue
+                for mtu in options.mtus:
                     choice = _Choice(variant, encryption, mtu, edition, tunnels.of(encryption))
                     _add(found, choice, catalog, alone=options.no_reference)
     if not found and not refusals:
@@ -97,6 +98,13 @@ def _impossible(options: MatrixOptions, tunnels: TunnelFacts) -> list[Problem]:
                 seen = f"{tunnel.inner_mtu(mtu)} bytes are left inside the tunnel, and IPv4 needs {MIN_MTU}"
                 problems.append(Problem(what, "--mtu", seen, "give a larger one"))
     return problems
+
+
+def _no_kernel_tunnel(variant: Variant, encryption: Encryption, tunnels: TunnelFacts) -> str | None:
+    """Why a CNI cannot encrypt here: it takes the kernel's WireGuard, never wireguard-go. None where it can."""
+    if encryption in variant.tunnel_bytes and tunnels.of(encryption) is Tunnel.WIREGUARD_GO:
+        return "the kernels of the nodes have no WireGuard (CONFIG_WIREGUARD), and a CNI takes no wireguard-go"
+    return None
 
 
 def _editions(variant: Variant, options: MatrixOptions) -> tuple[str | None, ...]:
@@ -137,6 +145,14 @@ class _Choice:
         return replace(self, variant=variant, edition=self.edition if self.edition in variant.editions else None)
 
     @property
+    def endpoint_mtu(self) -> int | None:
+        """What the tunnel leaves of the MTU, by arithmetic or as the CNI has it; None without a tunnel."""
+        if self.tunnel is None:
+            return None
+        own = self.variant.tunnel_bytes.get(self.encryption)
+        return self.tunnel.inner_mtu(self.mtu) if own is None else self.mtu - own
+
+    @property
     def brings_reference(self) -> bool:
         """Whether the reference is measured too, asked for or not."""
         pod = self.variant.endpoint is Endpoint.POD
@@ -162,7 +178,7 @@ def _add(found: dict[str, Setup], choice: _Choice, catalog: Catalog, alone: bool
         expected=choice.variant.expected_with(choice.encryption),
         reference=None if reference is None else reference.id,
         tunnel=choice.tunnel,
-        endpoint_mtu=None if choice.tunnel is None else choice.tunnel.inner_mtu(choice.mtu),
+        endpoint_mtu=choice.endpoint_mtu,
     )
 
 

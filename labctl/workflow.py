@@ -131,7 +131,17 @@ def facts(lab: Inventory, seen: Look) -> LabFacts:
     emulated = any(fingerprint.emulated for fingerprint in seen.fingerprints.values())
     can = tunnels.facts(tuple(seen.fingerprints.values()))
     limits = [limit for one in seen.fingerprints.values() if (limit := one.whole("link", "max_mtu"))]
-    return LabFacts(lab.name, lab.kind, lab.client, lab.server, min(known), emulated, can, min(limits, default=None))
+    return LabFacts(
+        name=lab.name,
+        kind=lab.kind,
+        client=lab.client,
+        server=lab.server,
+        threads=min(known),
+        emulated=emulated,
+        tunnels=can,
+        largest_mtu=min(limits, default=None),
+        edition=next((one.text("versions", "edition") for one in seen.fingerprints.values()), None),
+    )
 
 
 def plan(options: MatrixOptions, lab: LabFacts) -> Plan:

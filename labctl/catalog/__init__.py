@@ -52,35 +52,46 @@ class Variant:
     """A way for two endpoints to talk.
 
     `role` is the Ansible role that deploys it with `vars`; `encryptions` says for each encryption either true
-    or why the pair does not exist; `reference` is the variant it is compared with; `expected` is the datapath
-    that the proof wants to see, in the vocabulary of the role `datapath_proof`. `editions` are those that it comes in;
-    empty where it needs no cluster. `encrypted` is what differs in `expected` with an encryption. `labs` are the kinds
-    of lab that can have it; empty for every kind whose nodes labctl reaches.
+    or why the pair does not exist, for all editions or for each; `reference` is the variant it is compared with;
+    `expected` is the datapath that the proof wants to see, in the vocabulary of the role `datapath_proof`; `encrypted`
+    is what differs in it with an encryption. `editions` are those that the variant comes in; empty where it needs no
+    cluster. `labs` are the kinds of lab that can have it; empty for every kind whose nodes labctl reaches.
+    `tunnel_bytes` is what a CNI that encrypts by itself takes off the MTU of its pods, in bytes; empty where labctl
+    makes the tunnel.
     """
 
     name: str
     title: str
     role: str
     endpoint: Endpoint
-    encryptions: Mapping[Encryption, bool | str]
+    encryptions: Mapping[Encryption, bool | str | Mapping[str, bool | str]]
     expected: Mapping[str, object]
     vars: Mapping[str, object]
     reference: str | None = None
     editions: tuple[str, ...] = ()
     encrypted: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
     labs: tuple[str, ...] = ()
+    tunnel_bytes: Mapping[Encryption, int] = field(default_factory=dict)
 
     def expected_with(self, encryption: Encryption) -> Mapping[str, object]:
         """The datapath that the proof wants to see with `encryption`."""
-        return {**self.expected, **self.encrypted.get(encryption, {})}
+        expected = dict(self.expected)
+        for word, value in self.encrypted.get(encryption, {}).items():
+            below = expected.get(word)
+            # What a CNI says of itself differs in single words.
+            nested = isinstance(below, Mapping) and isinstance(value, Mapping) and word == "cni"
+            expected[word] = dict(below) | dict(value) if nested else value  # type: ignore[call-overload]
+        return expected
 
     def exists_on(self, kind: str) -> bool:
         """Whether a lab of this kind can have it."""
         return kind in self.labs if self.labs else kind != CLUSTER
 
-    def refusal(self, encryption: Encryption) -> str | None:
-        """Why the variant does not exist with `encryption`; None when it does."""
+    def refusal(self, encryption: Encryption, edition: str | None = None) -> str | None:
+        """Why the variant does not exist with `encryption` in an edition; None when it does."""
         answer = self.encryptions[encryption]
+        if isinstance(answer, Mapping):
+            answer = answer[str(edition)]
         return answer if isinstance(answer, str) else None
 
 
@@ -172,15 +183,21 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
     ]
     if variant.encryptions.get(Encryption.NONE) is not True:
         problems.append(Problem("every variant exists without encryption", f"{where}.encryptions.none"))
+    for encryption, answer in variant.encryptions.items():
+        by_edition = answer if isinstance(answer, Mapping) else {"": answer}
+        problems.extend(
+            Problem("a pair that does not exist has no reason", f"{where}.encryptions.{encryption}", repr(one))
+            for one in by_edition.values()
+            if one is False or one == ""
+        )
+        if isinstance(answer, Mapping) and set(answer) != set(variant.editions):
+            what = "an encryption is not answered for each edition of the variant, and no other"
+            problems.append(Problem(what, f"{where}.encryptions.{encryption}", repr(sorted(answer))))
     problems.extend(
-        Problem("a pair that does not exist has no reason", f"{where}.encryptions.{encryption}", repr(answer))
-        for encryption, answer in variant.encryptions.items()
-        if answer is False or answer == ""
-    )
-    problems.extend(
-        Problem("an expectation for an encryption that the variant does not have", f"{where}.encrypted.{encryption}")
-        for encryption in variant.encrypted
-        if encryption is Encryption.NONE or variant.encryptions.get(encryption) is not True
+        Problem("an expectation for an encryption that the variant does not have", f"{where}.{key}.{encryption}")
+        for key, words in (("encrypted", variant.encrypted), ("tunnel_bytes", variant.tunnel_bytes))
+        for encryption in words
+        if encryption is Encryption.NONE or isinstance(variant.encryptions.get(encryption), str)
     )
     if variant.reference is not None and variant.reference not in variants:
         hint = suggestion(variant.reference, variants)

@@ -18,7 +18,7 @@ FILE = "editions.yml"
 # Set per file rather than under `locations`.
 OWN_WORDS = ("version", "architecture")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NULLABLE = ("below", "digest")  # null is a value of these, not the absence of an entry
+_NULLABLE = ("below", "digest", "sha256")  # null is a value of these, not the absence of an entry
 
 
 class Use(StrEnum):
@@ -41,13 +41,14 @@ class KernelRange:
 class EditionFile:
     """A release file. `origin` is a template of its URL, `sha256` the published checksum by architecture.
 
+    `sha256` is None where none is known: then the index of a bundle holds what the first download gave.
     `variants` are those that need it; empty where every cluster does.
     """
 
     version: str
     use: Use
     origin: str
-    sha256: Mapping[str, str]
+    sha256: Mapping[str, str] | None
     variants: tuple[str, ...] = ()
 
 
@@ -138,7 +139,7 @@ def _edition_problems(where: str, edition: Edition) -> Iterator[Problem]:
             hint = f"add it under {where}.locations"
             yield Problem("a location that the edition does not have", f"{where}.{key}.origin", f"{{{word}}}", hint)
     for name, file in edition.files.items():
-        for architecture, sha256 in file.sha256.items():
+        for architecture, sha256 in (file.sha256 or {}).items():
             if not _SHA256.fullmatch(sha256):
                 yield Problem("not a SHA-256", f"{where}.files.{name}.sha256.{architecture}", sha256)
     for limit, value in (("low", edition.kernel.low), ("below", edition.kernel.below)):

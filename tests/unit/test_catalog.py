@@ -42,13 +42,16 @@ def problems(tmp_path: Path, variants: str = VARIANT, workloads: str = WORKLOAD)
 def test_the_shipped_catalog_has_the_variants_of_the_local_lab(repository: Path) -> None:
     shipped = catalog.load()
     without_cluster = ["baseline", "baseline-notrack", "baseline-clean", "veth-iptables", "veth-ebpf"]
-    assert list(shipped.variants) == [*without_cluster, "k8s-ptp", "cluster-host", "cluster-pod"]
+    cilium = ["cilium-ebpf", "cilium-legacy", "cilium-legacy-kpr"]
+    assert list(shipped.variants) == [*without_cluster, "k8s-ptp", *cilium, "cluster-host", "cluster-pod"]
     assert list(shipped.workloads) == ["tcp_stream", "tcp_rr", "tcp_crr"]
     for variant in shipped.variants.values():
         assert (repository / "roles" / variant.role).is_dir(), f"{variant.name} has no role"
-        baseline = "cluster-host" if variant.labs else "baseline"
+        baseline = "cluster-host" if variant.labs else "k8s-ptp" if variant.name in cilium else "baseline"
         assert variant.reference == (None if variant.name == baseline else baseline)
-        assert (variant.endpoint is Endpoint.POD) == variant.name.startswith(("veth-", "k8s-", "cluster-pod"))
+        assert (variant.endpoint is Endpoint.POD) == variant.name.startswith(
+            ("veth-", "k8s-", "cilium-", "cluster-pod")
+        )
 
 
 def test_a_variant_exists_on_the_labs_that_it_names_else_where_labctl_reaches_the_nodes() -> None:
@@ -61,10 +64,11 @@ def test_a_variant_exists_on_the_labs_that_it_names_else_where_labctl_reaches_th
 
 def test_every_shipped_refusal_has_a_reason() -> None:
     for variant in catalog.load().variants.values():
-        assert variant.refusal(Encryption.NONE) is None
-        for encryption in (Encryption.WIREGUARD, Encryption.IPSEC):
-            reason = variant.refusal(encryption)
-            assert reason is None or len(reason) > 10
+        for edition in variant.editions or (None,):
+            assert variant.refusal(Encryption.NONE, edition) is None
+            for encryption in (Encryption.WIREGUARD, Encryption.IPSEC):
+                reason = variant.refusal(encryption, edition)
+                assert reason is None or len(reason) > 10
 
 
 def test_a_quick_look_is_at_things_that_exist() -> None:

@@ -32,10 +32,12 @@ def test_the_shipped_editions_hold_all_that_a_cluster_takes() -> None:
     editions = load_editions(SHIPPED)
     assert list(editions) == ["2021", "current"]
     for edition in editions.values():
-        assert set(edition.files) == NEEDED
-        assert set(edition.images) == IMAGES
+        assert {name for name, file in edition.files.items() if not file.variants} == NEEDED
+        assert {name for name, image in edition.images.items() if not image.variants} == IMAGES
         for name, file in edition.files.items():
-            assert "amd64" in file.sha256, f"{edition.name} {name} has no checksum"
+            if not name.endswith("-chart"):
+                assert file.sha256, f"{edition.name} {name} has no checksum"
+                assert "amd64" in file.sha256, f"{edition.name} {name} has no checksum"
             assert re.match(r"https://[a-z0-9.]+/\S+$", edition.url(name, "amd64"))
         for name in ("kubeadm", "kubelet", "kubectl"):
             assert edition.files[name].version == edition.kubernetes
@@ -60,7 +62,7 @@ def test_overrides_replace_what_they_name_and_nothing_else(tmp_path: Path) -> No
 """
     mine, shipped = overridden(tmp_path, text)["2021"], load_editions(SHIPPED)["2021"]
     assert mine.url("kubeadm", "amd64") == "http://127.0.0.1:8000/k8s/v1.20.2/bin/linux/amd64/kubeadm"
-    assert mine.files["kubelet"].sha256["amd64"] == "a" * 64
+    assert mine.files["kubelet"].sha256 == {**(shipped.files["kubelet"].sha256 or {}), "amd64": "a" * 64}
     assert mine.files["kubelet"].version == "1.20.2"
     assert mine.files["kubeadm"] == shipped.files["kubeadm"]
     assert mine.images == shipped.images

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible.module_utils.datapath_links import index_of
 from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
+from ansible.module_utils.datapath_tcx import programs_of
 from ansible.module_utils.datapath_tunnel import Tunnel, device_of
 
 BPF_MOUNT = "/sys/fs/bpf"
@@ -127,18 +128,19 @@ def detach(cable: str) -> None:
 
 
 def observe_programs(interface: str) -> list[dict[str, Any]]:
-    """Return the programs on an interface as [{"id": kernel's number, "name": ..., "direction": "ingress"}]."""
+    """Return the programs on an interface, by tcx and tc, as [{"id": number, "name": ..., "direction": "ingress"}]."""
     found: list[dict[str, Any]] = []
-    if not has_clsact(interface):
-        return found
+    filtered = has_clsact(interface)
     for direction in ("ingress", "egress"):
-        for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
-            program = entry.get("options", {}).get("prog")
-            if program:
-                number = program["id"]
-                shown = run_json(["bpftool", "--json", "prog", "show", "id", str(number)])
-                maps = shown.get("map_ids", [])
-                found.append({"id": number, "name": shown["name"], "direction": direction, "maps": maps})
+        numbers = programs_of(index_of(interface), direction)
+        if filtered:
+            for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
+                program = entry.get("options", {}).get("prog")
+                numbers += [program["id"]] if program else []
+        for number in numbers:
+            shown = run_json(["bpftool", "--json", "prog", "show", "id", str(number)])
+            maps = shown.get("map_ids", [])
+            found.append({"id": number, "name": shown["name"], "direction": direction, "maps": maps})
     return found
 
 

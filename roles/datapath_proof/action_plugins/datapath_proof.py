@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -20,6 +20,9 @@ TIMESTAMP_BYTES = 12
 KUBE_PROXY = "kube-proxy"
 KUBE_PROXY_TABLES = {f"{family} {table}" for family in ("ip", "ip6") for table in ("filter", "mangle", "nat")}
 SOME = "some"
+IPTABLES = "iptables"
+IPTABLES_TABLES = {f"{family} {t}" for family in ("ip", "ip6") for t in ("filter", "mangle", "nat", "raw", "security")}
+CNI = "cni"
 ENCRYPTIONS = ("none", "wireguard", "ipsec")
 
 Evidence = Mapping[str, Any]
@@ -62,6 +65,7 @@ class Setup:
     client: str
     server: str
     listener: str
+    cni: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def encrypted(self) -> bool:
@@ -87,11 +91,16 @@ def _tracked(_setup: Setup, seen: Evidence) -> object:
 
 
 def _tables(setup: Setup, seen: Evidence) -> object:
-    """Which tables kube-proxy has depends on its version: a setup may expect its tables without naming them."""
-    tables = seen["netfilter_tables"]
-    if setup.expected["netfilter_tables"] != KUBE_PROXY:
-        return tables
-    return KUBE_PROXY if "ip nat" in tables and set(tables) <= KUBE_PROXY_TABLES else tables
+    """Which tables there are depends on versions, so those of kube-proxy or iptables may be expected unnamed."""
+    tables, wanted = seen["netfilter_tables"], setup.expected["netfilter_tables"]
+    if wanted == KUBE_PROXY and "ip nat" in tables and set(tables) <= KUBE_PROXY_TABLES:
+        return KUBE_PROXY
+    return IPTABLES if wanted == IPTABLES and set(tables) <= IPTABLES_TABLES else tables
+
+
+def _programs(setup: Setup, seen: Evidence) -> object:
+    """Programs of a CNI are judged by what it says of itself, and with their names by `cni`."""
+    return CNI if setup.expected["programs"] == CNI else seen["programs"]
 
 
 def _services(setup: Setup, seen: Evidence) -> object:
@@ -106,13 +115,13 @@ VOCABULARY: Mapping[str, tuple[Callable[[Setup, Evidence], object], bool]] = {
     "netfilter_tables": (_tables, False),
     "kube_services": (_services, False),
     "forwarded_by_stack": (_forwarded, True),
-    "programs": (lambda _setup, seen: seen["programs"], False),
+    "programs": (_programs, False),
 }
 
 
 def refuse_unknown(setup: Setup) -> None:
     """Refuse words that nothing would look at: a misspelt expectation must not pass as met."""
-    unknown = sorted(set(setup.expected) - set(VOCABULARY))
+    unknown = sorted(set(setup.expected) - {*VOCABULARY, CNI})
     missing = sorted(set(VOCABULARY) - set(setup.expected))
     if unknown or missing:
         raise AnsibleActionFail(
@@ -135,12 +144,15 @@ def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -
     ]
     found.append(Assertion("cable_mtu", node, setup.mtu, seen["cable_mtu"]))
     found.append(Assertion("endpoint_mtu", node, setup.interface_mtu, seen["endpoint_mtu"]))
+    words = dict_of(setup.expected.get(CNI, {}))
+    found += [Assertion(f"cni_{word}", node, wanted, setup.cni[node].get(word)) for word, wanted in words.items()]
     if traffic:
         payload = 2 * setup.transactions * setup.size
         found.append(Assertion("cable_carried", node, True, int(seen["grew"]["cable_bytes"]) >= payload))
-        wanted = sorted(str(name) for name in dict_of(setup.expected["programs"]).values())
-        hit = sorted(name for name, count in seen["grew"]["hits"].items() if count >= setup.transactions)
-        found.append(Assertion("programs_hit", node, wanted, hit))
+        if setup.expected["programs"] != CNI:
+            wanted = sorted(str(name) for name in dict_of(setup.expected["programs"]).values())
+            hit = sorted(name for name, count in seen["grew"]["hits"].items() if count >= setup.transactions)
+            found.append(Assertion("programs_hit", node, wanted, hit))
         if setup.encrypted:
             found += _encrypted(setup, node, seen)
     return found
@@ -205,7 +217,7 @@ def _frames(setup: Setup, node: str, probe: Evidence, seen: Evidence) -> Asserti
 def dict_of(value: object) -> Mapping[str, object]:
     """Return a mapping as one; anything else is a mistake in the catalog."""
     if not isinstance(value, Mapping):
-        raise AnsibleActionFail(f"expected programs is {value!r}: it maps cable and pod to the name of a program")
+        raise AnsibleActionFail(f"{value!r} is expected, and a mapping is wanted, as of cable and pod to programs")
     return value
 
 
@@ -252,7 +264,7 @@ class ActionModule(ActionBase):
             changed=False,
             holds=holds,
             assertions=[dict(asdict(assertion), holds=assertion.holds) for assertion in assertions],
-            evidence={"probe": probe, "nodes": nodes},
+            evidence={"probe": probe, "nodes": nodes, **({"cni": setup.cni} if setup.expected.get(CNI) else {})},
         )
         if not holds:
             result.update(failed=True, msg=message(setup, assertions))

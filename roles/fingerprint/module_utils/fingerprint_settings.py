@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 from typing import Dict, Optional, Tuple
 
@@ -104,6 +105,9 @@ def versions(files: Files, outputs: Outputs, python: str) -> Dict[str, object]:
     found["iptables_backend"] = backend.group(1) if backend else ("legacy" if found["iptables"] else None)
     found["python"] = python
     found["provisioned"] = (files.text("/var/lib/labctl/provisioned") or "").strip() or None
+    # What labctl wrote down when it made the node a member of a cluster.
+    cluster = files.text("/var/lib/labctl/kubernetes/cluster.json")
+    found["edition"] = json.loads(cluster).get("edition") if cluster else None
     return {**found, **_distribution(files)}
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubernetes_gone
-short_description: The cluster is off the node
+short_description: The cluster, or its network alone, is off the node
 description:
-  - Goes by the record that kubernetes_traces made before there was a cluster. Everything of its kinds that is not in
+  - Goes by the record that kubernetes_traces made before there was one. Everything of its kinds that is not in
     the record was brought by the cluster, or by a CNI on it, and is removed. Without a record nothing is touched.
+options:
+  what: {type: str, choices: [cluster, network], default: cluster, description: Which of the two.}
 author: labctl
 """
 
@@ -25,7 +27,14 @@ import signal
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kubernetes_traces import BEFORE, CNI_DIRECTORIES, Traces, read, restore_settings
+from ansible.module_utils.kubernetes_traces import (
+    BEFORE,
+    CNI_DIRECTORIES,
+    NETWORK_BEFORE,
+    Traces,
+    read,
+    restore_settings,
+)
 from ansible.module_utils.lab_host_system import Failed, run, wait_until
 
 UNITS = ("kubelet.service", "containerd.service", "labctl-kubelet-settings.service", "labctl-control-groups.service")
@@ -95,7 +104,7 @@ def stop_units() -> list[str]:
 
 def extra(before: Traces, after: Traces, kind: str) -> list[str]:
     """Traces of a kind that were not there, each once."""
-    return sorted(set(after[kind]) - set(before[kind]))
+    return sorted(set(after[kind]) - set(before.get(kind, [])))
 
 
 def unmount(before: Traces) -> list[str]:
@@ -133,20 +142,29 @@ def remove_files(before: Traces) -> list[str]:
         elif os.path.lexists(path):
             shutil.rmtree(path)
             done.append(path)
-    after = read()
-    for kind in ("CNI files", "BPF pins", "network namespaces"):
-        for path in reversed(extra(before, after, kind)):
-            remove(path)
-            done.append(path)
+    done += remove_pins_and_files(before)
     for top in CNI_DIRECTORIES:
         if os.path.isdir(top) and not any(entry.startswith(top) for entry in before["CNI files"]):
             shutil.rmtree(top)
     return done
 
 
+def remove_pins_and_files(before: Traces) -> list[str]:
+    """What is new in the places that a CNI shares with others. A program whose pinned link goes is detached."""
+    done, after = [], read()
+    for kind in ("CNI files", "BPF pins", "network namespaces"):
+        for path in reversed(extra(before, after, kind)):
+            remove(path)
+            done.append(path)
+    return done
+
+
 def remove_network(before: Traces) -> list[str]:
-    """Links, rules, routes, XFRM and netfilter tables that are new."""
+    """Hooks, links, rules, routes, XFRM and netfilter tables that are new."""
     done = []
+    for name in extra(before, read(), "hooks"):
+        run(["tc", "qdisc", "delete", "dev", name, "clsact"])
+        done.append(f"hook {name}")
     for name in extra(before, read(), "links"):
         if os.path.exists(f"/sys/class/net/{name}"):  # the other end of a pair goes with the first
             run(["ip", "link", "delete", name])
@@ -200,6 +218,18 @@ def members(group: str) -> str:
         return file.read()
 
 
+def network_gone(check_mode: bool) -> dict[str, object]:
+    if not os.path.exists(NETWORK_BEFORE):
+        return {"changed": False, "done": []}
+    if check_mode:
+        return {"changed": True, "done": ["the network"]}
+    with open(NETWORK_BEFORE, encoding="utf-8") as file:
+        before: Traces = json.load(file)
+    started = time.monotonic()
+    done = unmount(before) + remove_pins_and_files(before) + remove_network(before)
+    return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
+
+
 def gone(check_mode: bool) -> dict[str, object]:
     if not os.path.exists(BEFORE):
         return {"changed": False, "done": []}
@@ -216,9 +246,11 @@ def gone(check_mode: bool) -> dict[str, object]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    what = {"what": {"type": "str", "choices": ["cluster", "network"], "default": "cluster"}}
+    module = AnsibleModule(argument_spec=what, supports_check_mode=True)
+    action = gone if module.params["what"] == "cluster" else network_gone
     try:
-        module.exit_json(**gone(module.check_mode))
+        module.exit_json(**action(module.check_mode))
     except Failed as failed:
         module.fail_json(**failed.result())
 

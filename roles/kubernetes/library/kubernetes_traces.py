@@ -12,6 +12,11 @@ description:
     difference, and removes the record when there is none. Without a record there is nothing to compare with.
 options:
   state: {type: str, choices: [recorded, compared], required: true, description: Which of the two.}
+  of:
+    type: str
+    choices: [cluster, network]
+    default: cluster
+    description: Before there was a cluster, or before a member of it had a network.
 author: labctl
 """
 
@@ -25,43 +30,50 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORY, differences, read
+from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORY, NETWORK_BEFORE, differences, read
 from ansible.module_utils.lab_host_files import write_json
 from ansible.module_utils.lab_host_system import Failed
 
+RECORDS = {"cluster": BEFORE, "network": NETWORK_BEFORE}
 
-def record(check_mode: bool) -> dict[str, Any]:
-    if os.path.exists(BEFORE):
+
+def record(path: str, check_mode: bool) -> dict[str, Any]:
+    if os.path.exists(path):
         return {"changed": False}
     traces = read()
     if not check_mode:
         os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
-        write_json(BEFORE, traces)
+        write_json(path, traces)
     return {"changed": True, "counts": {kind: len(values) for kind, values in traces.items()}}
 
 
-def compare(check_mode: bool) -> dict[str, Any]:
-    if not os.path.exists(BEFORE):
+def compare(path: str, check_mode: bool) -> dict[str, Any]:
+    if not os.path.exists(path):
         return {"changed": False, "counts": {}}
-    with open(BEFORE, encoding="utf-8") as file:
+    with open(path, encoding="utf-8") as file:
         before = json.load(file)
     after = read()
     problems = list(differences(before, after))
     if problems:
         raise Failed(*problems)
-    if not check_mode:
+    if not check_mode and path == BEFORE:
         shutil.rmtree(DIRECTORY)
+    elif not check_mode:
+        os.unlink(path)
     return {"changed": True, "counts": {kind: len(values) for kind, values in after.items()}}
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"state": {"type": "str", "choices": ["recorded", "compared"], "required": True}},
+        argument_spec={
+            "state": {"type": "str", "choices": ["recorded", "compared"], "required": True},
+            "of": {"type": "str", "choices": list(RECORDS), "default": "cluster"},
+        },
         supports_check_mode=True,
     )
     action = record if module.params["state"] == "recorded" else compare
     try:
-        module.exit_json(**action(module.check_mode))
+        module.exit_json(**action(RECORDS[module.params["of"]], module.check_mode))
     except Failed as failed:
         module.fail_json(**failed.result())
 

@@ -11,6 +11,7 @@ from ansible.module_utils.lab_host_system import run
 
 DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
+NETWORK_BEFORE = f"{DIRECTORY}/network.json"  # how the member was before it had a network
 RECORD = f"{DIRECTORY}/cluster.json"  # that it is a member, and of what
 CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni")
 BPF_FS = "/sys/fs/bpf"
@@ -65,6 +66,13 @@ def ipvs() -> Iterator[str]:
             yield from (" ".join(line.split()[:3]) for line in file.read().splitlines()[3:])
 
 
+def hooks() -> Iterator[str]:
+    """Interfaces on which tc programs can hang."""
+    for entry in json.loads(run(["tc", "-json", "qdisc", "show"]) or "[]"):
+        if entry["kind"] == "clsact":
+            yield str(entry["dev"])
+
+
 def _ip(*argv: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(run(["ip", "-json", *argv]) or "[]")
     return found
@@ -78,9 +86,9 @@ def rules() -> Iterator[str]:
 
 
 def routes() -> Iterator[str]:
-    """Routes that somebody set, in any table."""
+    """Routes that somebody set, in any table. A CNI may say that the kernel did, which sets none through a gateway."""
     for route in _ip("-4", "route", "show", "table", "all"):
-        if route.get("protocol") != "kernel":
+        if route.get("protocol") != "kernel" or "gateway" in route:
             kept = {key: route.get(key) for key in ("dst", "gateway", "dev", "table", "protocol", "type")}
             yield json.dumps({key: value for key, value in kept.items() if value is not None}, sort_keys=True)
 
@@ -129,6 +137,7 @@ def read() -> Traces:
         "IPVS": ipvs(),
         "CNI files": files_below(*CNI_DIRECTORIES),
         "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
+        "hooks": hooks(),
         "links": (link["ifname"] for link in _ip("link", "show")),
         "network namespaces": (path for path in files_below(NETNS) if path != NETNS),
         "XFRM": xfrm(),
@@ -143,7 +152,7 @@ def read() -> Traces:
 def differences(before: Traces, after: Traces) -> Iterator[dict[str, str]]:
     """What is there that was not, and what was there and is not."""
     for kind, old in before.items():
-        new = after[kind]
+        new = after.get(kind, [])
         left, gone = list(new), []
         for entry in old:
             if entry in left:
