@@ -90,7 +90,6 @@ def test_a_kernel_that_labctl_is_not_to_change_is_named(vm_lab: ProvisionedLab, 
     assert f"node1, kernel_managed: false\n  seen:  {release(vm_lab)[0]} runs" in told
 
 
-@pytest.mark.unseen
 def test_an_install_is_finished_though_labctl_and_ssh_are_gone(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
     argv = [str(Path(sys.executable).with_name("labctl")), "provision", "-i", wanted(tmp_path), "--allow-reboot"]
     process = subprocess.Popen(
@@ -104,7 +103,6 @@ def test_an_install_is_finished_though_labctl_and_ssh_are_gone(vm_lab: Provision
         wait_until(lambda node=node: "there" in vm_lab.on_node(node, NEW_KERNEL), INSTALL_S)  # type: ignore[misc]
 
 
-@pytest.mark.unseen
 def test_a_kernel_that_does_not_come_up_leaves_its_node_on_the_old_one(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
     old = release(vm_lab)[1]
     # GRUB would wait for a key if there were none; of this one the kernel makes nothing.
@@ -117,7 +115,6 @@ def test_a_kernel_that_does_not_come_up_leaves_its_node_on_the_old_one(vm_lab: P
     assert release(vm_lab)[0].startswith(f"{LINE}.")
 
 
-@pytest.mark.unseen
 def test_a_node_that_does_not_come_back_in_time_is_told_with_the_way_out(
     vm_lab: ProvisionedLab, tmp_path: Path
 ) -> None:
@@ -128,13 +125,11 @@ def test_a_node_that_does_not_come_back_in_time_is_told_with_the_way_out(
     wait_until(lambda: answers(vm_lab, "node2").startswith(f"{LINE}."), INSTALL_S)
 
 
-@pytest.mark.unseen
 def test_the_scenario_of_the_role_finishes_the_work(vm_lab: ProvisionedLab) -> None:
     molecule("kernel")
     assert [one.split(".")[:2] for one in release(vm_lab)] == [["5", "10"], ["5", "10"]]
 
 
-@pytest.mark.unseen
 def test_a_lab_goes_back_to_the_kernel_of_its_distribution(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
     lab = wanted(tmp_path, kernel_line="distribution", kernel_cmdline="[]")
     done = labctl("provision", "-i", lab, "--allow-reboot")

@@ -14,7 +14,7 @@ from tests.integration.conftest import ProvisionedLab, load
 from tests.integration.test_datapaths import CLIENT, SERVER, Bench
 from tests.integration.test_tunnels import encrypted
 
-pytestmark = [pytest.mark.lab, pytest.mark.acceptance, pytest.mark.unseen]
+pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
 
 # What a key of ESP looks like in a command, and one of WireGuard in a configuration.
 KEY = re.compile(rb"0x[0-9a-f]{40}\b|PrivateKey")
