@@ -135,6 +135,25 @@ def test_the_scenario_of_a_role_that_makes_clusters(lab: ClusterLab, tmp_path: P
     lab.scenario(role, tmp_path)
 
 
+def test_the_api_server_takes_the_manifests_of_cilium(provisioned: ClusterLab) -> None:
+    manifest = (REPOSITORY / "tests" / "fixtures" / "cilium" / "1.19.4-ebpf.manifest.txt").read_text()
+    # Namespaces are not there in a dry run, nor what goes into them.
+    documents = [one for one in yaml.safe_load_all(manifest) if one]
+    made = [one for one in documents if one["metadata"].get("namespace", "kube-system") == "kube-system"]
+    command = "kubectl --kubeconfig /etc/kubernetes/admin.conf apply --dry-run=server --validate=false --filename=-"
+    done = subprocess.run(
+        provisioned.command("node1", command),
+        input=yaml.safe_dump_all(made),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "daemonset.apps/cilium created (server dry run)" in done.stdout
+    assert len(done.stdout.splitlines()) == len(made)
+
+
 def test_a_second_provision_changes_nothing(provisioned: ClusterLab) -> None:
     again = labctl("provision", "-i", provisioned.path, "--bundle", str(provisioned.bundle))
     assert f"lab {NAME} is provisioned: 0 changed" in again.stdout, again.stdout + again.stderr

@@ -91,6 +91,28 @@ def test_helm_is_told_what_the_setup_is(rendered: Path, setup: str, golden: Call
     golden(f"cilium/{setup}.txt", (rendered / f"{setup}.yml").read_text().rstrip("\n"))
 
 
+@pytest.mark.parametrize("setup", [name for name in setups() if name.endswith(".current")])
+def test_the_chart_makes_of_the_values_what_the_setup_is_called(setup: str) -> None:
+    """Helm is not here: the config maps are captured, so a change of the values has to come with new ones."""
+    chosen = setups()[setup]
+    captured = json.loads((FIXTURES / "1.19.4.config.json").read_text())
+    config = captured["common"] | captured["setups"][setup]
+    wanted = {
+        "routing-mode": "native",
+        "kube-proxy-replacement": str(chosen["vars"]["cni_cilium_kube_proxy_replacement"]).lower(),
+        "enable-host-legacy-routing": str(chosen["vars"]["cni_cilium_host_routing"] == "legacy").lower(),
+        "enable-bpf-masquerade": str(chosen["vars"]["cni_cilium_kube_proxy_replacement"]).lower(),
+        "install-no-conntrack-iptables-rules": str(chosen["vars"].get("cni_cilium_no_conntrack", False)).lower(),
+        "enable-hubble": "false",
+        "enable-l7-proxy": "false",
+        "mtu": "1500",
+        "devices": "cable0",
+    }
+    assert {key: config.get(key) for key in wanted} == wanted
+    encrypting = {key for key in ("enable-wireguard", "enable-ipsec") if config.get(key) == "true"}
+    assert encrypting == ({f"enable-{chosen['encryption']}"} - {"enable-none"})
+
+
 def test_there_is_a_golden_file_for_each_setup_and_none_for_others() -> None:
     assert {path.stem for path in GOLDEN.glob("*.txt")} == set(setups())
 
