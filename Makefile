@@ -9,7 +9,8 @@ export PYTHON
 # Ansible refuses to start in a locale that the machine does not have, as after ssh from a machine that does.
 export LC_ALL := C.UTF-8
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# Scenarios left out of `make molecule`: their nodes are guests of the vm lab (`make acceptance`), or they need a bundle (by hand).
+# Scenarios left out of `make molecule`: those of `make acceptance`, on guests of the vm lab or on a cluster, and that of Cilium, which needs
+# a bundle with it.
 VM_SCENARIOS := cni_cilium container_runtime existing_cluster k8s_ptp kernel kubernetes netperf_pods vm_lab
 
 .DEFAULT_GOAL := help
