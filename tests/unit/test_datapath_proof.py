@@ -152,6 +152,39 @@ def test_a_word_that_nothing_looks_at_is_refused() -> None:
         proof.prove(setup_of(expected=expected), *evidence())
 
 
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ({}, set()),
+        ({"host_routing": "legacy"}, {"cni_host_routing"}),
+        ({"forwards": False}, {"cni_forwards"}),
+        (
+            {"failing_controllers": ["sync"], "masquerading": "iptables"},
+            {"cni_failing_controllers", "cni_masquerading"},
+        ),
+    ],
+)
+def test_what_a_cni_says_of_itself_is_held_against_the_claim(said: dict[str, Any], names: set[str]) -> None:
+    expected = catalog.load().variants["cilium-ebpf"].expected
+    words: Any = expected["cni"]
+    probe, nodes = evidence()
+    for seen in nodes.values():
+        seen.update(netfilter_tables=["ip filter", "ip6 raw"], programs={"cable": "cil_from_netdev"})
+    cni = {"node1": {**words, "status": {}}, "node2": {**words, **said}}
+    assert broken(proof.prove(setup_of(expected=expected, cni=cni), probe, nodes)) == {
+        (name, "node2") for name in names
+    }
+
+
+def test_tables_that_are_not_those_of_iptables_are_not_the_cni_s() -> None:
+    expected = catalog.load().variants["cilium-ebpf"].expected
+    words: Any = expected["cni"]
+    probe, nodes = evidence()
+    nodes["node1"]["netfilter_tables"] = ["inet filter"]
+    cni = {node: dict(words) for node in nodes}
+    assert ("netfilter_tables", "node1") in broken(proof.prove(setup_of(expected=expected, cni=cni), probe, nodes))
+
+
 # What node2 of a local lab sent and its tunnel counted under veth-ebpf+wireguard-go.
 ENCRYPTED: dict[str, Any] = {
     "tap": {

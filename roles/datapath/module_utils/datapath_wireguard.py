@@ -133,7 +133,7 @@ def observe() -> str:
     return run(["wg", "showconf", DEVICE])
 
 
-def carried() -> dict[str, int]:
-    """Return bytes received and sent by the device's peer, as WireGuard counts them: with its own headers."""
-    received, sent = run(["wg", "show", DEVICE, "transfer"]).split()[1:3]
+def carried(device: str = DEVICE) -> dict[str, int]:
+    """Return bytes received and sent by a device's one peer, as WireGuard counts them: with its own headers."""
+    received, sent = run(["wg", "show", device, "transfer"]).split()[1:3]
     return {"received": int(received), "sent": int(sent)}

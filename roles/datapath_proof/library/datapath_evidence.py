@@ -33,6 +33,7 @@ options:
       mtu: {type: int, required: true, description: Largest packet in bytes that the setup claims between the ends.}
       tunnel: {type: str, default: "", description: Kind of the tunnel that encrypts the traffic; empty for none.}
       tunnel_port: {type: int, default: 0, description: UDP port of a WireGuard tunnel.}
+      tunnel_device: {type: str, default: labctl-wg0, description: Device of a WireGuard tunnel.}
       transactions: {type: int, required: true, description: Transactions of the probe.}
       size: {type: int, required: true, description: Bytes of each request and each response.}
       wait: {type: int, required: true, description: Seconds that the path may take to come up.}
@@ -84,7 +85,7 @@ def counters(wanted: dict[str, Any]) -> dict[str, Any]:
         "hits": program_hits(programs_on(cable, wanted["pod_interface"], present)),
     }
     if wanted["tunnel"]:
-        counted = tunnel_counters(wanted["tunnel"], wanted["node_address"], present)
+        counted = tunnel_counters(wanted["tunnel"], wanted["node_address"], present, wanted["tunnel_device"])
         seen.update((f"tunnel_{name}", value) for name, value in counted.items())
     return seen
 
@@ -220,6 +221,7 @@ def main() -> None:
         **dict.fromkeys((*ports, "mtu", "transactions", "size", "wait"), number),
         **{name: {"type": "str", "default": ""} for name in ("netns", "pod_interface", "tunnel")},
         "tunnel_port": {"type": "int", "default": 0},
+        "tunnel_device": {"type": "str", "default": "labctl-wg0"},
     }
     module = AnsibleModule(
         argument_spec={

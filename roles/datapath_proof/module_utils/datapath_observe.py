@@ -110,10 +110,12 @@ def timestamps_in(netns: str) -> bool:
     return run([*within(netns), "cat", "/proc/sys/net/ipv4/tcp_timestamps"]).strip() != "0"
 
 
-def tunnel_counters(kind: str, own_address: str, present: dict[str, dict[str, Any]]) -> dict[str, int]:
+def tunnel_counters(
+    kind: str, own_address: str, present: dict[str, dict[str, Any]], device: str = wireguard.DEVICE
+) -> dict[str, int]:
     """Return what a tunnel counted: bytes received and sent, and errors. A tunnel that is not there counts nothing.
 
-    Errors are those of XFRM in this namespace (/proc/net/xfrm_stat), or of WireGuard's device.
+    Errors are those of XFRM in this namespace (/proc/net/xfrm_stat), or of WireGuard's `device`.
     """
     if kind == "esp":
         listed = read_text("/proc/net/xfrm_stat")
@@ -123,8 +125,8 @@ def tunnel_counters(kind: str, own_address: str, present: dict[str, dict[str, An
             )
         errors = sum(int(line.split()[1]) for line in listed.splitlines())
         return {**esp.carried(own_address), "errors": errors}
-    if wireguard.DEVICE not in present:
+    if device not in present:
         return {"received": 0, "sent": 0, "errors": 0}
-    stats = present[wireguard.DEVICE]["stats64"]
+    stats = present[device]["stats64"]
     errors = sum(stats[way][name] for way in ("rx", "tx") for name in ("errors", "dropped"))
-    return {**wireguard.carried(), "errors": errors}
+    return {**wireguard.carried(device), "errors": errors}
