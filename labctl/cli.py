@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from labctl.lock import LabLock
     from labctl.options import RawOptions
     from labctl.plan import Plan
-    from labctl.play import AnsibleOptions, Inventory, Listener, Session
+    from labctl.play import AnsibleOptions, Event, Inventory, Listener, Session
     from labctl.workflow import Cluster, Look, RunResult
 
 app = typer.Typer(
@@ -287,9 +287,17 @@ def provision(
     with _working(lab, "provision") as (session, inventory, _):
         live = console.Live()
         tell = _show_tasks(live)
-        outcome = workflow.provision(session, inventory, options, tell, allow_reboot, wanted).require()
+        idle: dict[str, str] = {}
+
+        def listen(event: Event) -> None:
+            idle.update(workflow.idle_cluster(event))
+            tell(event)
+
+        outcome = workflow.provision(session, inventory, options, listen, allow_reboot, wanted).require()
         live.clear()
     console.out(f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s")
+    for node, words in sorted(idle.items()):
+        console.out(f"the idle cluster takes of {node}: {words}")
 
 
 def _cluster(edition: str | None, directory: str | None) -> Cluster | None:

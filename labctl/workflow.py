@@ -105,6 +105,14 @@ def provision(
         return session.run_playbook("provision.yml", sources, options=options, listener=listener)
 
 
+def idle_cluster(event: Event) -> Mapping[str, str]:
+    """What an idle cluster takes of a node's CPU, in words by node, where the event says it."""
+    if not isinstance(event, TaskResult) or event.action != "kubernetes_idle" or not event.ok:
+        return {}
+    parts = ", ".join(f"{program} {percent:g}" for program, percent in event.data["percent"].items() if percent)
+    return {event.node: f"{event.data['total']:g} % of one CPU ({parts or 'nothing that counts'})"}
+
+
 def open_bundle(directory: Path, edition: str | None) -> Cluster:
     """The bundle in `directory`, every file of it verified, and the edition that is meant."""
     found = bundles.verify(directory)

@@ -10,6 +10,9 @@ from types import ModuleType
 import ansible.module_utils
 import pytest
 
+from labctl import workflow
+from labctl.play import TaskResult, TaskStart
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 for role in ("lab_host", "kubernetes"):
     ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
@@ -72,3 +75,11 @@ def test_a_second_mount_at_the_same_place_is_one_too_many() -> None:
 def test_counters_and_handles_make_no_rule_another_one() -> None:
     rule = {"chain": "c", "handle": 7, "expr": [{"counter": {"packets": 1, "bytes": 60}}, {"accept": None}]}
     assert traces._plain(rule) == {"chain": "c", "expr": [{"counter": {}}, {"accept": None}]}
+
+
+def test_what_an_idle_cluster_takes_is_told_by_node() -> None:
+    data = {"percent": {"etcd": 1.2, "kubelet": 0.0, "kube-apiserver": 4.0}, "total": 5.2}
+    event = TaskResult("kubernetes_idle", "measured", "node1", ok=True, changed=False, data=data)
+    told = {"node1": "5.2 % of one CPU (etcd 1.2, kube-apiserver 4)"}
+    assert workflow.idle_cluster(event) == told
+    assert workflow.idle_cluster(TaskStart("play", "task")) == {}
