@@ -206,6 +206,7 @@ def networked(provisioned: ClusterLab, tmp_path_factory: pytest.TempPathFactory)
     kubeconfig.write_text(yaml.safe_dump(document))
     network = REPOSITORY / "molecule" / "k8s_ptp"
     ansible("-i", provisioned.path, str(network / "converge.yml"))
+    provisioned.kubectl("wait --for=condition=Ready nodes --all --timeout=60s")
     with pytest.MonkeyPatch.context() as patch:
         (top / "bin").mkdir()
         (top / "bin" / "kubectl").symlink_to(provisioned.bundle / "2021" / "programs" / "kubectl")
