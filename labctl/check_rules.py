@@ -183,7 +183,13 @@ def esp(node: Node) -> Verdict:
     drivers = node.seen.mapping("tunnels", "drivers") or {}
     known = drivers.get("rfc4106(gcm(aes))")
     seen = "not tried: deploying it will tell" if node.seen.flag("tunnels", "esp") is None else "taken"
-    return Verdict(Level.OK, f"{seen} ({known})" if known else seen)
+    survives = node.seen.flag("tunnels", "esp_redirect_peer")
+    pods = {
+        None: "",
+        True: "into pods by bpf_redirect_peer",
+        False: "into pods past bpf_redirect_peer (no c4327229)",
+    }.get(survives)
+    return Verdict(Level.OK, "; ".join(filter(None, (f"{seen} ({known})" if known else seen, pods))))
 
 
 def crypto_flags(node: Node) -> Verdict:

@@ -45,7 +45,7 @@ def _setups(plan: Plan) -> Table:
         (
             setup.id,
             setup.variant,
-            setup.tunnel.label if setup.tunnel else setup.encryption.value,
+            setup.encrypted_by,
             setup.mtu,
             f"{setup.endpoint}s",
             setup.reference,

@@ -20,6 +20,7 @@ class Setup:
     `reference` is the id of the planned setup it is compared with, None where there is none. `copy` is 2 for
     the second one of an A/A pair. `expected` is what its proof has to see. `tunnel` is what encrypts it, None without
     encryption; `endpoint_mtu` is the largest packet that the endpoints exchange, None where it is the link's `mtu`.
+    `redirect_peer`: decrypted packets go into the pod by bpf_redirect_peer, which not every kernel lets them survive.
     """
 
     id: str
@@ -35,6 +36,12 @@ class Setup:
     copy: int = 1
     tunnel: Tunnel | None = None
     endpoint_mtu: int | None = None
+    redirect_peer: bool = False
+
+    @property
+    def encrypted_by(self) -> str:
+        """What encrypts it, as its id says it."""
+        return _encrypted_by(self.tunnel, self.redirect_peer) or self.encryption.value
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def select(options: MatrixOptions, catalog: Catalog, tunnels: TunnelFacts) -> Se
                 continue
             for edition in _editions(variant, options):
                 pair = name if edition is None else f"{name} of edition {edition}"
-                if reason := variant.refusal(encryption, edition) or _no_kernel_tunnel(variant, encryption, tunnels):
+                if reason := variant.refusal(encryption, edition) or _kernel_refuses(variant, encryption, tunnels):
                     if not options.all_variants:
                         what = f"{pair} does not exist with encryption {encryption}"
                         hint = "name the variants that have it with --variant"
@@ -72,7 +79,8 @@ def select(options: MatrixOptions, catalog: Catalog, tunnels: TunnelFacts) -> Se
                         notes.append(f"{pair} is left out with encryption {encryption}: {reason}")
                     continue
                 for mtu in options.mtus:
-                    choice = _Choice(variant, encryption, mtu, edition, tunnels.of(encryption))
+                    peer = encryption in variant.redirect_peer and tunnels.redirect_peer is True
+                    choice = _Choice(variant, encryption, mtu, edition, tunnels.of(encryption), peer)
                     _add(found, choice, catalog, alone=options.no_reference)
     if not found and not refusals:
         hint = "; ".join(notes)
@@ -100,11 +108,18 @@ def _impossible(options: MatrixOptions, tunnels: TunnelFacts) -> list[Problem]:
     return problems
 
 
-def _no_kernel_tunnel(variant: Variant, encryption: Encryption, tunnels: TunnelFacts) -> str | None:
-    """Why a CNI cannot encrypt here: it takes the kernel's WireGuard, never wireguard-go. None where it can."""
+def _kernel_refuses(variant: Variant, encryption: Encryption, tunnels: TunnelFacts) -> str | None:
+    """Why the kernels of the nodes cannot carry a variant with an encryption that it has; None where they can."""
     if encryption in variant.tunnel_bytes and tunnels.of(encryption) is Tunnel.WIREGUARD_GO:
         return "the kernels of the nodes have no WireGuard (CONFIG_WIREGUARD), and a CNI takes no wireguard-go"
+    if encryption in variant.needs_redirect_peer and tunnels.redirect_peer is False:
+        return "the kernels of the nodes drop what bpf_redirect_peer takes from XFRM into a pod (they lack c4327229)"
     return None
+
+
+def _encrypted_by(tunnel: Tunnel | None, redirect_peer: bool) -> str | None:
+    # Which WireGuard it is, and what becomes of decrypted packets, is part of what was measured.
+    return None if tunnel is None else tunnel.label + ("-peer" if redirect_peer else "")
 
 
 def _editions(variant: Variant, options: MatrixOptions) -> tuple[str | None, ...]:
@@ -121,11 +136,12 @@ class _Choice:
     mtu: int
     edition: str | None
     tunnel: Tunnel | None
+    redirect_peer: bool
 
     @property
     def id(self) -> str:
-        # Which WireGuard it is belongs to what was measured: the two are never compared unmarked.
-        encrypted = "" if self.tunnel is None else f"+{self.tunnel.label}"
+        label = _encrypted_by(self.tunnel, self.redirect_peer)
+        encrypted = "" if label is None else f"+{label}"
         jumbo = "" if self.mtu == NORMAL_MTU else f".mtu{self.mtu}"
         edition = "" if self.edition is None else f".{self.edition}"
         return f"{self.variant.name}{encrypted}{jumbo}{edition}"
@@ -136,7 +152,7 @@ class _Choice:
         One thing differs at a time, so that a ratio has one cause.
         """
         if self.encryption is not Encryption.NONE:
-            return replace(self, encryption=Encryption.NONE, tunnel=None)
+            return replace(self, encryption=Encryption.NONE, tunnel=None, redirect_peer=False)
         if self.mtu != NORMAL_MTU:
             return replace(self, mtu=NORMAL_MTU)
         if self.variant.reference is None:
@@ -175,10 +191,11 @@ def _add(found: dict[str, Setup], choice: _Choice, catalog: Catalog, alone: bool
         role=choice.variant.role,
         endpoint=choice.variant.endpoint,
         vars=choice.variant.vars,
-        expected=choice.variant.expected_with(choice.encryption),
+        expected=choice.variant.expected_with(choice.encryption, choice.redirect_peer),
         reference=None if reference is None else reference.id,
         tunnel=choice.tunnel,
         endpoint_mtu=choice.endpoint_mtu,
+        redirect_peer=choice.redirect_peer,
     )
 
 

@@ -57,10 +57,14 @@ class Tunnel(StrEnum):
 
 @dataclass(frozen=True)
 class TunnelFacts:
-    """What the nodes of a lab have: WireGuard's implementation (None: unknown), and why an encryption is not there."""
+    """What the nodes of a lab have: WireGuard's implementation (None: unknown), and why an encryption is not there.
+
+    `redirect_peer`: whether what ESP decrypted survives bpf_redirect_peer on both; None where that was not tried.
+    """
 
     wireguard: Tunnel | None = None
     lacking: Mapping[Encryption, str] = field(default_factory=dict)
+    redirect_peer: bool | None = None
 
     def of(self, encryption: Encryption) -> Tunnel | None:
         """The tunnel of an encryption; None for none. Where nothing is known, the kernel's."""
@@ -82,7 +86,11 @@ def facts(nodes: Sequence[Fingerprint]) -> TunnelFacts:
         lacking[Encryption.WIREGUARD] = "; ".join(filter(None, map(lacks_wireguard, nodes)))
     if reasons := [reason for node in nodes if (reason := lacks_esp(node))]:
         lacking[Encryption.IPSEC] = "; ".join(dict.fromkeys(reasons))
-    return TunnelFacts(wireguard, {encryption: reason for encryption, reason in lacking.items() if reason})
+    answers = {node.flag("tunnels", "esp_redirect_peer") for node in nodes}
+    redirect_peer = False if False in answers else answers == {True} or None
+    return TunnelFacts(
+        wireguard, {encryption: reason for encryption, reason in lacking.items() if reason}, redirect_peer
+    )
 
 
 def lacks_wireguard(node: Fingerprint) -> str | None:

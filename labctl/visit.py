@@ -120,6 +120,7 @@ def setup_inventory(
             "setup_role": setup.role,
             "setup_encryption": setup.encryption.value,
             "setup_tunnel": None if setup.tunnel is None else setup.tunnel.value,
+            "setup_redirect_peer": setup.redirect_peer,
             "setup_mtu": setup.mtu,
             "setup_endpoint_mtu": setup.endpoint_mtu or setup.mtu,
             "setup_endpoint": setup.endpoint.value,

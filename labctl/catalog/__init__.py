@@ -57,7 +57,8 @@ class Variant:
     is what differs in it with an encryption. `editions` are those that the variant comes in; empty where it needs no
     cluster. `labs` are the kinds of lab that can have it; empty for every kind whose nodes labctl reaches.
     `tunnel_bytes` is what a CNI that encrypts by itself takes off the MTU of its pods, in bytes; empty where labctl
-    makes the tunnel.
+    makes the tunnel. `redirect_peer` is what differs from `encrypted` on kernels where decrypted packets survive
+    bpf_redirect_peer, `needs_redirect_peer` the encryptions that the variant has on such kernels alone.
     """
 
     name: str
@@ -72,11 +73,16 @@ class Variant:
     encrypted: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
     labs: tuple[str, ...] = ()
     tunnel_bytes: Mapping[Encryption, int] = field(default_factory=dict)
+    redirect_peer: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
+    needs_redirect_peer: tuple[Encryption, ...] = ()
 
-    def expected_with(self, encryption: Encryption) -> Mapping[str, object]:
+    def expected_with(self, encryption: Encryption, redirect_peer: bool = False) -> Mapping[str, object]:
         """The datapath that the proof wants to see with `encryption`."""
         expected = dict(self.expected)
-        for word, value in self.encrypted.get(encryption, {}).items():
+        differs = dict(self.encrypted.get(encryption, {}))
+        if redirect_peer:
+            differs |= self.redirect_peer[encryption]
+        for word, value in differs.items():
             below = expected.get(word)
             # What a CNI says of itself differs in single words.
             nested = isinstance(below, Mapping) and isinstance(value, Mapping) and word == "cni"
@@ -195,8 +201,8 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
             problems.append(Problem(what, f"{where}.encryptions.{encryption}", repr(sorted(answer))))
     problems.extend(
         Problem("an expectation for an encryption that the variant does not have", f"{where}.{key}.{encryption}")
-        for key, words in (("encrypted", variant.encrypted), ("tunnel_bytes", variant.tunnel_bytes))
-        for encryption in words
+        for key in ("encrypted", "tunnel_bytes", "redirect_peer", "needs_redirect_peer")
+        for encryption in getattr(variant, key)
         if encryption is Encryption.NONE or isinstance(variant.encryptions.get(encryption), str)
     )
     if variant.reference is not None and variant.reference not in variants:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from labctl.catalog import Catalog, Encryption
+from labctl.catalog import Catalog, Encryption, load
 from labctl.errors import LabctlError, Problem, UsageError
 from labctl.options import RawOptions, parse_options
 from labctl.plan import LabFacts, Plan, Visit, build, from_json, interval, order, time_left, to_json
@@ -139,6 +139,32 @@ def test_the_wireguard_of_the_nodes_is_part_of_a_setup(small_catalog: Catalog) -
         ("base+wireguard-go.mtu9000", Tunnel.WIREGUARD_GO, 8940),
     ]
     assert from_json(json.loads(json.dumps(to_json(plan))), "plan.json") == plan
+
+
+def test_what_becomes_of_decrypted_packets_is_part_of_a_setup() -> None:
+    lab = replace(LAB, tunnels=TunnelFacts(redirect_peer=True))
+    plan = plan_of(load(), lab, variant="veth-ebpf,veth-iptables", encryption="ipsec")
+    marked = {setup.id: setup for setup in plan.setups if setup.redirect_peer}
+    assert list(marked) == ["veth-ebpf+ipsec-peer"]
+    assert marked["veth-ebpf+ipsec-peer"].expected["programs"] == {"cable": "cable_ingress"}
+    assert marked["veth-ebpf+ipsec-peer"].reference == "veth-ebpf"
+    assert from_json(json.loads(json.dumps(to_json(plan))), "plan.json") == plan
+    for answer in (False, None):
+        lab = replace(LAB, tunnels=TunnelFacts(redirect_peer=answer))
+        setup = plan_of(load(), lab, variant="veth-ebpf", encryption="ipsec").setups[-1]
+        assert (setup.id, setup.redirect_peer) == ("veth-ebpf+ipsec", False)
+        assert setup.expected["programs"] == {"cable": "decrypted_ingress"}
+
+
+def test_a_cni_that_needs_decrypted_packets_past_the_stack_is_refused_where_they_are_dropped() -> None:
+    lab = replace(LAB, tunnels=TunnelFacts(redirect_peer=False))
+    with pytest.raises(UsageError) as raised:
+        plan_of(load(), lab, variant="cilium-ebpf", encryption="ipsec", edition="current")
+    assert "c4327229" in str(raised.value.problems[0].seen)
+    for answer in (True, None):
+        lab = replace(LAB, tunnels=TunnelFacts(redirect_peer=answer))
+        plan = plan_of(load(), lab, variant="cilium-ebpf", encryption="ipsec", edition="current")
+        assert plan.setups[-1].id == "cilium-ebpf+ipsec.current"
 
 
 def test_what_the_nodes_cannot_encrypt_with_is_refused_with_what_they_lack(small_catalog: Catalog) -> None:

@@ -6,6 +6,7 @@ import base64
 import importlib
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ for role in ("datapath", "fingerprint"):
     ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
 keys = importlib.import_module("ansible.module_utils.datapath_keys")
 esp = importlib.import_module("ansible.module_utils.datapath_esp")
+peer = importlib.import_module("ansible.module_utils.datapath_peer")
 wireguard = importlib.import_module("ansible.module_utils.datapath_wireguard")
 system = importlib.import_module("ansible.module_utils.datapath_system")
 seen = importlib.import_module("ansible.module_utils.fingerprint_tunnels")
@@ -83,6 +85,47 @@ def test_what_both_nodes_have_is_what_setups_get() -> None:
     words = "kernel 6.18.44-fc-v669 takes no ESP with AES-GCM: it lacks CONFIG_INET_ESP, CONFIG_CRYPTO_GCM"
     assert tunnels.facts((first, second)).lacking == {Encryption.IPSEC: words}
     assert mixed.of(Encryption.NONE) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [(True, True, True), (True, False, False), (True, None, None), (None, False, False), (None, None, None)],
+)
+def test_decrypted_packets_go_past_the_stack_where_both_kernels_let_them(
+    first: bool | None, second: bool | None, both: bool | None
+) -> None:
+    ends = nodes(esp=True, esp_redirect_peer=first)[1], nodes(esp=True, esp_redirect_peer=second)[1]
+    assert tunnels.facts(ends).redirect_peer is both
+
+
+def test_the_try_takes_udp_alone_to_the_peer() -> None:
+    words = [struct.unpack("=BBhi", peer.program(7)[at : at + 8]) for at in range(0, 9 * 8, 8)]
+    assert (0x30, 0, 0, 23) in words  # looks at the protocol
+    target = words.index((0x55, 0, 4, 17)) + 1 + 4
+    assert words[target:] == [(0xB7, 0, 0, 0), (0x95, 0, 0, 0)]  # what is not UDP goes on
+    assert {(0xB7, 1, 0, 7), (0x85, 0, 0, 155)} <= set(words)
+
+
+@pytest.mark.parametrize(("said", "answer"), [("yes\n", True), ("no\n", False)])
+def test_the_answer_of_a_kernel_is_kept_until_the_next_boot(
+    said: str, answer: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "ANSWER", str(tmp_path / "labctl" / "redirect_peer"))
+    monkeypatch.setattr(peer, "_try", lambda: answer)
+    assert peer.decrypted_passes() is answer
+    assert (tmp_path / "labctl" / "redirect_peer").read_text() == said
+    monkeypatch.setattr(peer, "_try", lambda: not answer)
+    assert peer.decrypted_passes() is answer
+
+
+def test_a_kernel_that_cannot_be_asked_gives_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> bool:
+        raise OSError(1, "no namespace of its own")
+
+    monkeypatch.setattr(peer, "ANSWER", str(tmp_path / "labctl" / "redirect_peer"))
+    monkeypatch.setattr(peer, "_try", refuse)
+    assert peer.decrypted_passes() is None
+    assert not (tmp_path / "labctl").exists()
 
 
 def test_a_node_without_any_wireguard_is_named() -> None:

@@ -96,6 +96,7 @@ def test_the_inventory_holds_everything_at_host_level(small_catalog: Catalog) ->
             "setup_edition": None,
             "setup_encryption": "none",
             "setup_tunnel": None,
+            "setup_redirect_peer": False,
             "setup_mtu": 1500,
             "setup_endpoint_mtu": 1500,
             "setup_endpoint": "node",

@@ -29,6 +29,10 @@ options:
   nft: {type: str, default: "", description: Ruleset in nft's language.}
   iptables: {type: str, default: "", description: Rules in the form of iptables-save.}
   programs: {type: path, description: Object on the node with the tc programs to attach.}
+  redirect_peer:
+    type: bool
+    default: false
+    description: Whether the programs redirect what XFRM decrypted into the pod directly, as all other packets.
 author: labctl
 """
 
@@ -109,6 +113,7 @@ class Wanted:
     nft: str
     iptables: str
     programs: str | None
+    redirect_peer: bool
 
 
 def hooked(wanted: Wanted) -> list[str]:
@@ -174,7 +179,7 @@ def build(wanted: Wanted) -> None:
     if wanted.iptables:
         load_iptables(wanted.iptables)
     if wanted.programs:
-        attach(wanted.programs, wanted.cable.interface, HOST_END, wanted.tunnel)
+        attach(wanted.programs, wanted.cable.interface, HOST_END, wanted.tunnel, wanted.redirect_peer)
     save_record(dict(record, built=observe(wanted)))
 
 
@@ -222,6 +227,7 @@ def wanted_of(parameters: dict[str, Any]) -> Wanted:
         nft=parameters["nft"],
         iptables=parameters["iptables"],
         programs=parameters["programs"],
+        redirect_peer=parameters["redirect_peer"],
     )
 
 
@@ -260,6 +266,7 @@ def main() -> None:
             "nft": {"type": "str", "default": ""},
             "iptables": {"type": "str", "default": ""},
             "programs": {"type": "path"},
+            "redirect_peer": {"type": "bool", "default": False},
         },
         required_if=[("state", "present", ("variant", "cable", "mtu"))],
         supports_check_mode=True,

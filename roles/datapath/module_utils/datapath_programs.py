@@ -93,26 +93,27 @@ def load(path: str) -> str:
     return folder
 
 
-def places(cable: str, host_end: str, tunnel: Tunnel | None) -> dict[str, str]:
+def places(cable: str, host_end: str, tunnel: Tunnel | None, redirect_peer: bool) -> dict[str, str]:
     """Return which program hangs on the ingress of which interface.
 
     What WireGuard decrypts comes in by its own device and leaves by it, so the cable needs no program. What XFRM
-    decrypts comes in by the cable once more; on its way out a packet has to go through the stack, where XFRM takes it.
+    decrypts comes in by the cable once more, as if it had not been encrypted; `redirect_peer` is whether it may go into
+    the pod directly. On its way out a packet has to go through the stack, where XFRM takes it.
     """
     if tunnel is None:
         return {cable: CABLE_PROGRAM, host_end: POD_PROGRAM}
     if tunnel.kind == "esp":
-        return {cable: DECRYPTED_PROGRAM}
+        return {cable: CABLE_PROGRAM if redirect_peer else DECRYPTED_PROGRAM}
     return {device_of(tunnel): TUNNEL_PROGRAM, host_end: POD_PROGRAM}
 
 
-def attach(path: str, cable: str, host_end: str, tunnel: Tunnel | None) -> None:
+def attach(path: str, cable: str, host_end: str, tunnel: Tunnel | None, redirect_peer: bool) -> None:
     """Attach the programs of the object that the path takes, configured for its interfaces."""
     folder = load(path)
     for key, interface in enumerate((host_end, device_of(tunnel) if tunnel else cable)):
         _set_map(f"{folder}-maps/veth_devices", key, index_of(interface))
     commands = []
-    for interface, program in places(cable, host_end, tunnel).items():
+    for interface, program in places(cable, host_end, tunnel, redirect_peer).items():
         pin = f"{folder}/{_pin_of(folder, program)}"
         commands += [
             f"qdisc add dev {interface} clsact",

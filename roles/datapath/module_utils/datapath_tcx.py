@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import platform
 
+from ansible.module_utils.datapath_bpf import NUMBERS, bpf
 from ansible.module_utils.datapath_system import Refused
 
-# bpf(2): its number by machine, the command, and the attach types of enum bpf_attach_type.
-NUMBERS = {"x86_64": 321, "aarch64": 280}
+# The command of bpf(2), and the attach types of enum bpf_attach_type.
 PROG_QUERY = 16
 DIRECTIONS = {"ingress": 46, "egress": 47}
 MOST = 64
@@ -38,16 +37,16 @@ class _Query(ctypes.Structure):
 
 def programs_of(index: int, direction: str) -> list[int]:
     """Return the numbers of the programs on the interface of this index, in the order in which they run."""
-    number = NUMBERS.get(platform.machine())
-    if number is None:
+    if platform.machine() not in NUMBERS:
         return []
     ids = (ctypes.c_uint32 * MOST)()
     query = _Query(target_ifindex=index, attach_type=DIRECTIONS[direction], prog_cnt=MOST)
     query.prog_ids = ctypes.addressof(ids)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(number, PROG_QUERY, ctypes.byref(query), ctypes.sizeof(query)) != 0:
-        code = ctypes.get_errno()
-        if code in WITHOUT:
+    try:
+        bpf(PROG_QUERY, query)
+    except OSError as refusal:
+        if refusal.errno in WITHOUT:
             return []
-        raise Refused(f"the kernel does not say which programs hang on interface {index}: {os.strerror(code)}")
+        what = f"the kernel does not say which programs hang on interface {index}"
+        raise Refused(f"{what}: {refusal.strerror}") from refusal
     return list(ids[: query.prog_cnt])

@@ -6,6 +6,7 @@ import os
 import re
 from typing import Dict, Optional, Tuple
 
+from ansible.module_utils.datapath_peer import decrypted_passes
 from ansible.module_utils.fingerprint_probe import Files, Outputs
 
 TUN = "/dev/net/tun"
@@ -32,6 +33,8 @@ def tunnels(files: Files, outputs: Outputs) -> Dict[str, object]:
     """Which WireGuard the node has, whether its kernel takes ESP with AES-GCM, and the drivers of their algorithms.
 
     WireGuard is `kernel`, else `wireguard-go` where a program can make a device. Drivers are those loaded just now.
+    `esp_redirect_peer` is whether decrypted packets survive bpf_redirect_peer, null where there are none or it is not
+    known.
     """
     kernel, esp = (_answer(outputs.output(name)) for name in ("wireguard", "esp"))
     tun = os.path.exists(files.path(TUN))
@@ -39,6 +42,7 @@ def tunnels(files: Files, outputs: Outputs) -> Dict[str, object]:
         "wireguard": "kernel" if kernel else "wireguard-go" if tun else None,
         "tun": tun,
         "esp": esp,
+        "esp_redirect_peer": decrypted_passes() if esp else None,
         "drivers": drivers(files.text("/proc/crypto") or ""),
     }
 

@@ -8,7 +8,7 @@
 //   tunnel_ingress     on WireGuard's device: as cable_ingress, for packets that come without an Ethernet header
 //   decrypted_ingress  on the cable, with ESP: what XFRM decrypted comes in once more, and goes to the pod's host end
 //                      (bpf_redirect_neigh), for bpf_redirect_peer keeps the mark of XFRM on it, and the pod's own
-//                      policies drop it, before Linux 6.16 (commit c4327229) and the stable kernels that have this fix
+//                      policies drop it, on kernels without commit c4327229; on others cable_ingress takes its place
 //
 // Where a packet goes is the node's own routing table's to say (bpf_fib_lookup); what does not go between these two
 // devices is left to the stack untouched. The TTL stays as it is: to the packet the node is no hop.
