@@ -12,7 +12,7 @@ from labctl.tunnels import Tunnel, TunnelFacts
 from tests.acceptance.conftest import labctl
 from tests.integration.conftest import ProvisionedLab, load
 from tests.integration.test_datapaths import CLIENT, SERVER, Bench
-from tests.integration.test_tunnels import encrypted
+from tests.integration.test_tunnels import encrypted, facts_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
 
@@ -45,6 +45,22 @@ def test_both_encryptions_of_the_kernel_are_proven_and_measured(
     assert all((row["valid"], row["planned"]) == (1, 1) for row in summary["rows"])
     for path in run.rglob("*"):
         assert not path.is_file() or not KEY.search(path.read_bytes()), path
+
+
+def test_what_the_kernel_answers_of_decrypted_packets_is_so(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
+    answer = facts_of(vm_lab).redirect_peer
+    assert answer is not None
+    bench = Bench(vm_lab, tmp_path)
+    # As on a kernel that lets them pass, whatever this one answered.
+    changes = encrypted("veth-ebpf", TunnelFacts(redirect_peer=True), Encryption.IPSEC)
+    outcome, _ = bench.play("deploy.yml", "veth-ebpf", **changes)
+    try:
+        assert outcome.ok, outcome.failures
+        proof, message = bench.prove("veth-ebpf", **changes, datapath_proof_wait=2)
+        assert proof["holds"] is answer, message
+    finally:
+        gone, _ = bench.play("undeploy.yml", "veth-ebpf", **changes)
+    assert gone.ok, gone.failures
 
 
 def test_esp_that_lost_its_state_is_found_and_replaced(vm_lab: ProvisionedLab, tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ PORT = 51877
 @pytest.fixture(scope="module")
 def facts(lab: ProvisionedLab) -> TunnelFacts:
     """What the lab's nodes can encrypt with."""
+    return facts_of(lab)
+
+
+def facts_of(lab: ProvisionedLab) -> TunnelFacts:
+    """What the nodes of a lab can encrypt with."""
     found: list[TaskResult] = []
 
     def collect(event: object) -> None:
@@ -52,12 +57,14 @@ def encrypted(variant: str, facts: TunnelFacts, encryption: Encryption, mtu: int
     """What a setup's own variables say beyond those of the unencrypted one."""
     tunnel = facts.of(encryption)
     assert tunnel is not None
+    peer = encryption in load().variants[variant].redirect_peer and facts.redirect_peer is True
     return {
         "setup_encryption": encryption.value,
         "setup_tunnel": tunnel.value,
         "setup_mtu": mtu,
         "setup_endpoint_mtu": tunnel.inner_mtu(mtu),
-        "setup_expected": dict(load().variants[variant].expected_with(encryption)),
+        "setup_redirect_peer": peer,
+        "setup_expected": dict(load().variants[variant].expected_with(encryption, peer)),
     }
 
 
