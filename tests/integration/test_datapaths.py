@@ -60,6 +60,7 @@ class Bench:
 
     lab: ProvisionedLab
     directory: Path
+    setups: Path = SETUPS
 
     def play(self, playbook: str, variant: str, **changes: object) -> tuple[Outcome, list[TaskResult]]:
         """Run a playbook for a variant, with variables changed on both nodes."""
@@ -71,7 +72,7 @@ class Bench:
             if isinstance(event, TaskResult):
                 results.append(event)
 
-        sources = [self.lab.inventory.path, SETUPS / f"{variant}.yml", more]
+        sources = [self.lab.inventory.path, self.setups / f"{variant}.yml", more]
         outcome = self.lab.session.run_playbook(playbook, sources, listener=collect)
         return outcome, results
 

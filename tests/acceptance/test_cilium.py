@@ -1,0 +1,126 @@
+"""Cilium itself: every word that the proof takes from its agents is seen to be untrue once.
+
+By hand, on a lab whose nodes form a cluster out of a bundle with Cilium: LABCTL_TEST_CILIUM_LAB names its inventory.
+Distributions have no Cilium, so CI cannot make one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from labctl import lab as labs
+from labctl.catalog import load
+from labctl.options import RawOptions, parse_options
+from labctl.plan import LabFacts, build
+from labctl.play import Session, load_inventory
+from labctl.visit import setup_inventory
+from tests.acceptance.conftest import ANSWER_S
+from tests.integration.conftest import ProvisionedLab, wait_until
+from tests.integration.test_datapaths import CLIENT, NODES, SERVER, Bench, broken, on_both
+
+LAB = os.environ.get("LABCTL_TEST_CILIUM_LAB")
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.acceptance,
+    pytest.mark.skipif(LAB is None, reason="no lab with Cilium: LABCTL_TEST_CILIUM_LAB"),
+]
+
+# The agent's pins of its links hold the programs of the pods; the pins are in its own mounts.
+OFF_THE_PODS = "nsenter --target $(pidof -s cilium-agent) --mount sh -c 'rm -r /sys/fs/bpf/cilium/endpoints/*/links'"
+HEALTH = "curl --silent --unix-socket /run/cilium/cilium.sock http://localhost/v1/healthz"
+NO_API = "-p tcp --dport 6443 -j REJECT --reject-with tcp-reset"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The lab, with a file for every setup of Cilium that exists, and none of them deployed."""
+    top = tmp_path_factory.mktemp("cilium")
+    names = "cilium-ebpf,cilium-legacy,cilium-legacy-kpr"
+    with Session() as session:
+        lab = load_inventory(session, Path(str(LAB)))
+        record = labs.read(str(lab.name))
+        facts = LabFacts(lab.name, lab.kind, CLIENT, SERVER, 2, edition="current")
+        raw = RawOptions(variant=names, edition="current", encryption="none,wireguard,ipsec", rounds="1")
+        plan = build(parse_options(raw, load()), load(), facts, datetime.now(UTC))
+        for visit in plan.visits:
+            inventory = setup_inventory(plan, visit, NODES, top)
+            (top / f"{visit.setup.removesuffix('.current')}.yml").write_text(json.dumps(inventory))
+        yield Bench(ProvisionedLab(lab, record, session, ANSWER_S), top, top)
+
+
+@contextmanager
+def deployed(bench: Bench, setup: str, **changes: object) -> Iterator[None]:
+    """Have a setup deployed, and gone afterwards."""
+    try:
+        outcome, _ = bench.play("deploy.yml", setup, **changes)
+        assert outcome.ok, outcome.failures
+        yield
+    finally:
+        gone, _ = bench.play("undeploy.yml", setup)
+    assert gone.ok, gone.failures
+
+
+def failed(bench: Bench, setup: str, **changes: object) -> set[tuple[str, str]]:
+    """Which assertions of the proof do not hold."""
+    proof, _ = bench.prove(setup, **changes)
+    return {(one["name"], one["node"]) for one in proof["assertions"] if not one["holds"]}
+
+
+def test_what_the_agent_and_the_node_say(bench: Bench) -> None:
+    with deployed(bench, "cilium-ebpf"):
+        assert failed(bench, "cilium-ebpf") == set()
+        tracking = "OUTPUT -m conntrack --ctstate INVALID"
+        with broken(
+            bench,
+            (CLIENT, "iptables -t nat -N KUBE-SVC-STRANGER", "iptables -t nat -X KUBE-SVC-STRANGER"),
+            (CLIENT, "nft add table ip6 stranger", "nft delete table ip6 stranger"),
+            (SERVER, f"iptables -A {tracking}", f"iptables -D {tracking}"),
+            (SERVER, "ip link set cable0 mtu 1600", "ip link set cable0 mtu 1500"),
+        ):
+            on_client = {("kube_services", CLIENT), ("netfilter_tables", CLIENT)}
+            assert failed(bench, "cilium-ebpf") == on_client | {("conntrack_hooked", SERVER), ("cable_mtu", SERVER)}
+        with broken(bench, (SERVER, f"iptables -I OUTPUT {NO_API}", f"iptables -D OUTPUT {NO_API}")):
+
+            def in_trouble() -> bool:
+                said = json.loads(bench.shell(SERVER, HEALTH))
+                troubled = [one for one in said["controllers"] if one["status"].get("consecutive-failure-count")]
+                return said["cilium"]["state"] != "Ok" and bool(troubled)
+
+            wait_until(in_trouble, 180)
+            assert failed(bench, "cilium-ebpf") == {("cni_state", SERVER), ("cni_failing_controllers", SERVER)}
+        wait_until(lambda: json.loads(bench.shell(SERVER, HEALTH))["cilium"]["state"] == "Ok", 180)
+        bench.shell(CLIENT, OFF_THE_PODS)
+        assert ("cni_forwards", CLIENT) in failed(bench, "cilium-ebpf")
+
+
+def test_a_fallback_to_legacy_routing(bench: Bench) -> None:
+    with deployed(bench, "cilium-ebpf", cni_cilium_values={"bpf": {"masquerade": False}}):
+        silent = on_both("cni_host_routing", "cni_masquerading", "forwarded_by_stack")
+        assert silent <= failed(bench, "cilium-ebpf")
+
+
+def test_kube_proxy_that_is_not_replaced(bench: Bench) -> None:
+    with deployed(bench, "cilium-legacy-kpr", cni_cilium_values={"kubeProxyReplacement": False}):
+        assert on_both("cni_kube_proxy_replacement") <= failed(bench, "cilium-legacy-kpr")
+
+
+def test_kube_proxy_that_is_replaced_all_the_same(bench: Bench) -> None:
+    with deployed(bench, "cilium-legacy", cni_cilium_values={"kubeProxyReplacement": True}):
+        assert on_both("cni_kube_proxy_replacement") <= failed(bench, "cilium-legacy")
+
+
+@pytest.mark.parametrize("encryption", ["wireguard", "ipsec"])
+def test_encryption_that_is_none(bench: Bench, encryption: str) -> None:
+    """Nothing of it is deployed, so that a kernel without it will do."""
+    if encryption == "ipsec" and not bench.shell(SERVER, "ls /proc/net/xfrm_stat 2>/dev/null || true"):
+        pytest.skip("this kernel counts nothing of XFRM, which the proof of IPsec takes")
+    with deployed(bench, "cilium-legacy"):
+        seen = failed(bench, f"cilium-legacy+{encryption}")
+        assert on_both("cni_encryption", "encrypted_on_cable", "text_on_cable", "tunnel_carried") <= seen
