@@ -48,12 +48,17 @@ def labctl(*words: str) -> subprocess.CompletedProcess[str]:
 
 def molecule(scenario: str, **lab: str) -> None:
     """Run a role's scenario on the lab that variables of the environment name, else on the vm lab of all tests."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     shared = lab or {"LABCTL_MOLECULE_VM_NAME": VM_NAME, "LABCTL_MOLECULE_VM_PORT": str(VM_PORT)}
+    succeed(["molecule", "test", "-s", scenario, "--destroy=never"], **shared)
+
+
+def succeed(argv: list[str], **environment: str) -> None:
+    """Run a program of this environment in the repository; it has to end well."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["molecule", "test", "-s", scenario, "--destroy=never"],
+        argv,
         cwd=REPOSITORY,
-        env={**os.environ, **shared, "PATH": path},
+        env={**os.environ, **environment, "PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from labctl import bundle as bundles
 from labctl import cluster as clusters
 from labctl import lab as labs
 from labctl.play import Session, load_inventory
-from tests.acceptance.conftest import REPOSITORY, labctl, molecule
+from tests.acceptance.conftest import REPOSITORY, labctl, molecule, succeed
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
 
@@ -37,17 +37,7 @@ SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duratio
 
 def ansible(*words: str) -> None:
     """Run a playbook as one does by hand."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        ["ansible-playbook", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed(["ansible-playbook", *words], ANSIBLE_CONFIG=str(REPOSITORY / "ansible.cfg"), LC_ALL="C.UTF-8")
 
 
 def host_settings() -> dict[str, str]:
@@ -147,7 +137,7 @@ def test_the_api_server_takes_the_manifests_of_cilium(provisioned: ClusterLab, v
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "daemonset.apps/cilium created (server dry run)" in done.stdout
