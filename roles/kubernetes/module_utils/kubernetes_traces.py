@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ BPF_FS = "/sys/fs/bpf"
 NETNS = "/run/netns"
 # Sessions of users and credentials of units come and go by themselves.
 VOLATILE_MOUNTS = ("/run/user/", "/run/credentials/")
+# What the runtime names its directories after.
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 # Said by nft of an object without being part of it.
 NFT_VOLATILE = ("handle", "index", "packets", "bytes")
 # Of the node's own network namespace; kube-proxy and CNIs set them.
@@ -103,13 +106,13 @@ def xfrm() -> Iterator[str]:
 
 
 def mounts() -> Iterator[str]:
-    """Mount points with their file systems."""
+    """Mount points with their file systems. A container that was started again has another id, and the same mounts."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         for line in file:
             left, _, right = line.partition(" - ")
             point = left.split()[4]
             if not point.startswith(VOLATILE_MOUNTS):
-                yield f"{point} {right.split()[0]}"
+                yield f"{CONTAINER_ID.sub('*', point)} {right.split()[0]}"
 
 
 def settings() -> Iterator[str]:
