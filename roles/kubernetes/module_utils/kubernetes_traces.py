@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible.module_utils.lab_host_system import run
@@ -106,13 +106,18 @@ def xfrm() -> Iterator[str]:
 
 
 def mounts() -> Iterator[str]:
-    """Mount points with their file systems. A container that was started again has another id, and the same mounts."""
+    """Mount points with their file systems."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            point = left.split()[4]
-            if not point.startswith(VOLATILE_MOUNTS):
-                yield f"{CONTAINER_ID.sub('*', point)} {right.split()[0]}"
+        yield from mounts_in(file)
+
+
+def mounts_in(mountinfo: Iterable[str]) -> Iterator[str]:
+    """The same out of lines of mountinfo. A container that was started again has another id, and the same mounts."""
+    for line in mountinfo:
+        left, _, right = line.partition(" - ")
+        point = left.split()[4]
+        if not point.startswith(VOLATILE_MOUNTS):
+            yield f"{CONTAINER_ID.sub('*', point)} {right.split()[0]}"
 
 
 def settings() -> Iterator[str]:
