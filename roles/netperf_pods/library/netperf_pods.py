@@ -49,6 +49,7 @@ from ansible.module_utils.netperf_pods_kubectl import Kubectl, KubectlFailed, Re
 from ansible.module_utils.netperf_pods_manifest import END, agent, is_ready, namespace, pod, selector, trouble
 
 POLL_S = 0.2
+WATCH_S = 2  # after so long it is looked at what keeps a pod from being Ready
 ENDS = ("client", "server")
 
 
@@ -86,6 +87,18 @@ def ready(kubectl: Kubectl, space: str, deadline: float) -> List[Dict[str, Any]]
                 f"{one['metadata']['name']} on {one['spec']['nodeName']}" for one in seen if not is_ready(one)
             )
             raise Refused(f"not Ready in time: {waiting}. The cluster says: {warnings(kubectl, space)}")
+        watch(kubectl, space)
+
+
+def watch(kubectl: Kubectl, space: str) -> None:
+    """Return when the pods are Ready, else after a while.
+
+    One kubectl that watches: to ask again and again takes CPU from what starts the pods, seconds of it on a slow node.
+    """
+    condition = ("--for=condition=Ready", f"--timeout={WATCH_S}s")
+    try:
+        kubectl.run("wait", "pods", "--all", "--namespace", space, *condition)
+    except KubectlFailed:  # not yet, or without the right to watch: whoever called looks for the reason
         time.sleep(POLL_S)
 
 
