@@ -242,6 +242,8 @@ def test_the_inner_address_of_a_node_with_esp_is_on_the_cable() -> None:
     assert setup_of(encryption="ipsec", endpoint_mtu=1446, endpoint_is_node=True).interface_mtu == 1500
     assert setup_of(encryption="ipsec", endpoint_mtu=1446).interface_mtu == 1446
     assert setup_of(encryption="wireguard", endpoint_mtu=1440, endpoint_is_node=True).interface_mtu == 1440
+    of_cni = {"expected": {"cni": {}}, "endpoint_mtu": 1420}
+    assert setup_of(encryption="wireguard", **of_cni).interface_mtu == 1500
 
 
 def test_an_encryption_that_cannot_be_proven_is_refused() -> None:
@@ -293,6 +295,13 @@ def test_frames_that_a_node_sent_are_sorted() -> None:
         "protocol 17, 198.18.0.139 to 198.18.0.140": 1,
         "protocol 6, 198.19.0.2 to 198.19.0.130": 1,
     }
+    cluster = tap.watched(inside, 12866, outside, (tap.UDP, 51871), 12867, cluster=True)
+    for member, strays in ((what, 1), (cluster, 0)):  # the API server and a kubelet
+        seen = tap.Seen()
+        tap.note(seen, frame(*outside, (6443, 40000)), 60, True, member)
+        assert len(seen.stray) == strays
+    tap.note(seen, frame(*inside, (6443, 40000)), 60, True, cluster)  # of pods, in clear
+    assert list(seen.stray) == ["protocol 6, 198.19.0.2 to 198.19.0.130"]
     esp = tap.watched(inside, 12866, outside, (tap.ESP, 0), 12867)
     assert tap.is_between(frame(*outside, (1, 1), protocol=50), esp.nodes, *esp.tunnel)
     assert not tap.is_between(tunnel, esp.nodes, *esp.tunnel)

@@ -76,9 +76,11 @@ class Setup:
     def interface_mtu(self) -> int:
         """The MTU of the interface that holds the endpoint's address.
 
-        The inner address of a node with ESP is on the cable: there XFRM lowers the MTU of the route, not of a link.
+        The inner address of a node with ESP is on the cable: there XFRM lowers the MTU of the route, not of a link. So
+        does a CNI for its pods.
         """
-        return self.mtu if self.encryption == "ipsec" and self.endpoint_is_node else self.endpoint_mtu
+        of_route = CNI in self.expected or (self.encryption == "ipsec" and self.endpoint_is_node)
+        return self.mtu if of_route else self.endpoint_mtu
 
 
 def _forwarded(setup: Setup, seen: Evidence) -> bool:

@@ -34,6 +34,7 @@ options:
       tunnel: {type: str, default: "", description: Kind of the tunnel that encrypts the traffic; empty for none.}
       tunnel_port: {type: int, default: 0, description: UDP port of a WireGuard tunnel.}
       tunnel_device: {type: str, default: labctl-wg0, description: Device of a WireGuard tunnel.}
+      cluster: {type: bool, default: false, description: Whether the nodes are a cluster that talks by itself.}
       transactions: {type: int, required: true, description: Transactions of the probe.}
       size: {type: int, required: true, description: Bytes of each request and each response.}
       wait: {type: int, required: true, description: Seconds that the path may take to come up.}
@@ -95,7 +96,8 @@ def tap_on(wanted: dict[str, Any]) -> Tap:
     ends, nodes = (wanted["client"], wanted["server"]), (wanted["node_address"], wanted["peer_address"])
     protocol = {"": 0, "esp": ESP}.get(wanted["tunnel"], UDP)
     tunnel = (protocol, wanted["tunnel_port"] if protocol == UDP else 0)
-    return Tap(wanted["cable"], watched(ends, wanted["data_port"], nodes, tunnel, wanted["barrier_port"]))
+    told = watched(ends, wanted["data_port"], nodes, tunnel, wanted["barrier_port"], wanted["cluster"])
+    return Tap(wanted["cable"], told)
 
 
 def flow_of(wanted: dict[str, Any]) -> list[str]:
@@ -222,6 +224,7 @@ def main() -> None:
         **{name: {"type": "str", "default": ""} for name in ("netns", "pod_interface", "tunnel")},
         "tunnel_port": {"type": "int", "default": 0},
         "tunnel_device": {"type": "str", "default": "labctl-wg0"},
+        "cluster": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={

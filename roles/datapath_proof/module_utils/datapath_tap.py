@@ -30,7 +30,7 @@ class Seen:
     Of the frames that this node sent: `tunnel` those of the tunnel between the nodes, `stray` other unicast IPv4 frames
     by protocol and addresses, `text` those in which what netperf sends can be read. What it received is not judged by
     content: a packet that XFRM decrypted comes by the interface once more. The datagrams by which the ends wait for
-    each other, and NTP between the nodes, do not count.
+    each other, NTP between the nodes, and TCP between those of a cluster do not count.
     """
 
     frames: int = 0
@@ -47,7 +47,8 @@ class Seen:
 class Watched:
     """What the tap tells apart: the probe by its ends and port, the tunnel by the nodes, its protocol and port.
 
-    Protocol and port are 0 where there is none. On `barrier_port` the nodes wait for each other by UDP.
+    Protocol and port are 0 where there is none. On `barrier_port` the nodes wait for each other by UDP. The nodes of a
+    `cluster` talk to each other by TCP, by addresses of their own that no pod has.
     """
 
     ends: frozenset[bytes]
@@ -55,6 +56,7 @@ class Watched:
     nodes: frozenset[bytes]
     tunnel: tuple[int, int]
     barrier_port: int
+    cluster: bool = False
 
 
 class Tap:
@@ -84,10 +86,17 @@ class Tap:
         return seen
 
 
-def watched(ends: tuple[str, str], port: int, nodes: tuple[str, str], tunnel: tuple[int, int], barrier: int) -> Watched:
+def watched(
+    ends: tuple[str, str],
+    port: int,
+    nodes: tuple[str, str],
+    tunnel: tuple[int, int],
+    barrier: int,
+    cluster: bool = False,
+) -> Watched:
     """Return what to tell apart, addresses as they stand in packets."""
     inner, outer = (frozenset(socket.inet_aton(address) for address in pair) for pair in (ends, nodes))
-    return Watched(inner, port, outer, tunnel, barrier)
+    return Watched(inner, port, outer, tunnel, barrier, cluster)
 
 
 def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> None:
@@ -102,9 +111,16 @@ def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> No
     seen.text += CLEAR_TEXT in frame
     if is_between(frame, what.nodes, *what.tunnel):
         seen.tunnel += 1
-    elif is_unicast(frame) and not any(is_between(frame, what.nodes, UDP, port) for port in (what.barrier_port, NTP)):
+    elif is_unicast(frame) and not is_of_nodes(frame, what):
         name = named(frame)
         seen.stray[name] = seen.stray.get(name, 0) + 1
+
+
+def is_of_nodes(frame: bytes, what: Watched) -> bool:
+    """Whether a frame is what nodes have to say to each other."""
+    if what.cluster and is_between(frame, what.nodes, socket.IPPROTO_TCP, 0):
+        return True
+    return any(is_between(frame, what.nodes, UDP, port) for port in (what.barrier_port, NTP))
 
 
 def is_ipv4(frame: bytes) -> bool:
