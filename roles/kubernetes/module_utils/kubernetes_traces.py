@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.lab_host_system import run
@@ -108,16 +108,11 @@ def xfrm() -> Iterator[str]:
 def mounts() -> Iterator[str]:
     """Mount points with their file systems."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        yield from mounts_in(file)
-
-
-def mounts_in(mountinfo: Iterable[str]) -> Iterator[str]:
-    """The same out of lines of mountinfo. A container that was started again has another id, and the same mounts."""
-    for line in mountinfo:
-        left, _, right = line.partition(" - ")
-        point = left.split()[4]
-        if not point.startswith(VOLATILE_MOUNTS):
-            yield f"{CONTAINER_ID.sub('*', point)} {right.split()[0]}"
+        for line in file:
+            left, _, right = line.partition(" - ")
+            point = left.split()[4]
+            if not point.startswith(VOLATILE_MOUNTS):
+                yield f"{point} {right.split()[0]}"
 
 
 def settings() -> Iterator[str]:
@@ -158,9 +153,12 @@ def read() -> Traces:
 
 
 def differences(before: Traces, after: Traces) -> Iterator[dict[str, str]]:
-    """What is there that was not, and what was there and is not."""
-    for kind, old in before.items():
-        new = after.get(kind, [])
+    """What is there that was not, and what was there and is not.
+
+    A container that was started again has another id, and the same mounts.
+    """
+    for kind in before:
+        old, new = ([CONTAINER_ID.sub("*", entry) for entry in traces.get(kind, [])] for traces in (before, after))
         left, gone = list(new), []
         for entry in old:
             if entry in left:
