@@ -204,7 +204,7 @@ def forwarding(interface: str) -> str:
 
 
 def test_what_carries_the_labs_names_is_refused_and_not_touched(workshop: Workshop) -> None:
-    interface, netns, table = f"labctl{INDEX[THIRD]}n1", f"labctl-{THIRD}-node2", "labctl_test_third"
+    interface, netns, table = f"labctl{INDEX[THIRD]}n1", f"labctl-{THIRD}-node2", f"labctl_{THIRD}".replace("-", "_")
     run("ip", "link", "add", interface, "type", "veth", "peer", "name", "foreign-peer")
     run("ip", "netns", "add", netns)
     run("nft", "add", "table", "ip", table)
