@@ -188,7 +188,7 @@ def esp(node: Node) -> Verdict:
         None: "",
         True: "into pods by bpf_redirect_peer",
         False: "into pods past bpf_redirect_peer (no c4327229)",
-    }.get(survives)
+    }[survives]
     return Verdict(Level.OK, "; ".join(filter(None, (f"{seen} ({known})" if known else seen, pods))))
 
 

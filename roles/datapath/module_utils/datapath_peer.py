@@ -17,9 +17,9 @@ import struct
 import time
 from collections.abc import Callable
 
-from ansible.module_utils.datapath_bpf import bpf
+from ansible.module_utils.datapath_bpf import BPF_MOUNT, bpf, mount_private_bpf
 from ansible.module_utils.datapath_links import index_of
-from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run
+from ansible.module_utils.datapath_system import read_text, run
 
 # Where the answer is kept: a file system that a boot empties.
 ANSWER = "/run/labctl/redirect_peer"
@@ -51,15 +51,14 @@ address add {POD}/32 dev eth0
 route add default dev eth0
 """
 # tc commands that hang the pinned program on the node's end of the cable.
-PIN = "/sys/fs/bpf/try"
+PIN = f"{BPF_MOUNT}/try"
 FILTER = f"""
 qdisc add dev cable clsact
 filter add dev cable ingress bpf direct-action object-pinned {PIN}
 """
 REDIRECT_PEER = 155
-UDP_HEADER_AT = 14 + 9  # the protocol's octet of IPv4, behind the Ethernet header
-CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+PROTOCOL_AT = 14 + 9  # the protocol's octet of IPv4, behind the Ethernet header
+CLONE_NEWNET = 0x40000000
 PROG_LOAD, OBJ_PIN, SCHED_CLS = 5, 6, 3
 
 
@@ -106,9 +105,7 @@ def _ask() -> bool | None:
     if child == 0:
         try:
             os.write(writer, {True: b"yes", False: b"no", None: b""}[_try()])
-        except (OSError, Refused, ToolFailed):
-            os._exit(1)
-        finally:
+        finally:  # whatever kept it from an answer, there is none
             os._exit(0)
     os.close(writer)
     try:
@@ -125,7 +122,7 @@ def program(index: int) -> bytes:
     """Return the instructions: what is UDP goes to the peer of the interface with this index, all else to the stack."""
     instructions = (
         (0xBF, 0x16, 0, 0),  # r6 = r1, where LD_ABS looks for the packet
-        (0x30, 0, 0, UDP_HEADER_AT),  # r0 = octet of the packet
+        (0x30, 0, 0, PROTOCOL_AT),  # r0 = octet of the packet
         (0x55, 0, 4, socket.IPPROTO_UDP),  # not UDP: four further
         (0xB7, 1, 0, index),  # r1 = index
         (0xB7, 2, 0, 0),  # r2 = flags
@@ -148,11 +145,10 @@ def _try() -> bool | None:
         with open(path, "rb") as namespace:
             done(libc.setns(namespace.fileno(), CLONE_NEWNET))
 
-    done(libc.unshare(CLONE_NEWNET | CLONE_NEWNS))
-    done(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-    # The names of namespaces and the pin are in mounts that nobody else sees.
+    done(libc.unshare(CLONE_NEWNET))
+    # The pin and the names of namespaces are in mounts that nobody else sees.
+    mount_private_bpf()
     done(libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None))
-    done(libc.mount(b"bpf", b"/sys/fs/bpf", b"bpf", 0, None))
     run(["ip", "-batch", "-"], "netns add sender\nnetns add pod\n")
     run(["ip", "-batch", "-"], LINKS + STATE)
     run(["ip", "-netns", "sender", "-batch", "-"], OF_SENDER + STATE)

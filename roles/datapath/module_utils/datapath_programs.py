@@ -6,7 +6,6 @@ filesystem of its own, so no pin outlives the module: the programs live as long 
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -14,12 +13,12 @@ import re
 import sys
 from typing import Any
 
+from ansible.module_utils.datapath_bpf import BPF_MOUNT, mount_private_bpf
 from ansible.module_utils.datapath_links import index_of
 from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
 from ansible.module_utils.datapath_tcx import programs_of
 from ansible.module_utils.datapath_tunnel import Tunnel, device_of
 
-BPF_MOUNT = "/sys/fs/bpf"
 CABLE_PROGRAM = "cable_ingress"
 POD_PROGRAM = "pod_ingress"
 TUNNEL_PROGRAM = "tunnel_ingress"
@@ -34,10 +33,6 @@ HELPERS = {
     155: ("bpf_redirect_peer", "Linux 5.10"),
 }
 UNKNOWN_HELPER = re.compile(r"(?:unknown func|invalid func|program of this type cannot use helper) \S*?#(\d+)")
-
-CLONE_NEWNS = 0x00020000
-MS_REC = 0x4000
-MS_PRIVATE = 1 << 18
 
 
 def refuse_foreign_programs(interface: str) -> None:
@@ -84,7 +79,7 @@ def load(path: str) -> str:
     seen, recorded = sum_of(path), read_text(sum_file(path))
     if seen != recorded:
         raise Refused(f"{path} has sha256 {seen}, and {recorded} was installed: run playbooks/provision.yml again")
-    _mount_private_bpf()
+    mount_private_bpf()
     folder = f"{BPF_MOUNT}/labctl"
     try:
         run(["bpftool", "prog", "loadall", path, folder, "type", "classifier", "pinmaps", f"{folder}-maps"])
@@ -180,20 +175,3 @@ def _pin_of(folder: str, program: str) -> str:
         if name.endswith(program):
             return name
     raise Refused(f"the object has no program {program}: {sorted(os.listdir(folder))}")
-
-
-def _mount_private_bpf() -> None:
-    if not os.path.isdir(BPF_MOUNT):
-        raise Refused(
-            f"Kernel {platform.release()} has no BPF system call ({BPF_MOUNT} is absent): "
-            "veth-ebpf needs a kernel built with CONFIG_BPF_SYSCALL"
-        )
-    libc = ctypes.CDLL(None, use_errno=True)
-    for code in (
-        libc.unshare(CLONE_NEWNS),
-        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
-        libc.mount(b"bpf", BPF_MOUNT.encode(), b"bpf", 0, None),
-    ):
-        if code != 0:
-            reason = os.strerror(ctypes.get_errno())
-            raise Refused(f"no private BPF filesystem can be mounted: {reason}. This takes CAP_SYS_ADMIN and CAP_BPF")
