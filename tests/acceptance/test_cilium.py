@@ -21,6 +21,7 @@ from labctl.options import RawOptions, parse_options
 from labctl.plan import LabFacts, build
 from labctl.play import Session, load_inventory
 from labctl.visit import setup_inventory
+from roles.cni_cilium.module_utils.cilium_status import said
 from tests.acceptance.conftest import ANSWER_S
 from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import CLIENT, NODES, SERVER, Bench, broken, on_both
@@ -89,13 +90,12 @@ def test_what_the_agent_and_the_node_say(bench: Bench) -> None:
         with broken(bench, (SERVER, f"iptables -I OUTPUT {NO_API}", f"iptables -D OUTPUT {NO_API}")):
 
             def in_trouble() -> bool:
-                said = json.loads(bench.shell(SERVER, HEALTH))
-                troubled = [one for one in said["controllers"] if one["status"].get("consecutive-failure-count")]
-                return said["cilium"]["state"] != "Ok" and bool(troubled)
+                seen = said(json.loads(bench.shell(SERVER, HEALTH)))
+                return seen["state"] != "Ok" and bool(seen["failing_controllers"])
 
             wait_until(in_trouble, 180)
             assert failed(bench, "cilium-ebpf") == {("cni_state", SERVER), ("cni_failing_controllers", SERVER)}
-        wait_until(lambda: json.loads(bench.shell(SERVER, HEALTH))["cilium"]["state"] == "Ok", 180)
+        wait_until(lambda: said(json.loads(bench.shell(SERVER, HEALTH)))["state"] == "Ok", 180)
         bench.shell(CLIENT, OFF_THE_PODS)
         assert ("cni_forwards", CLIENT) in failed(bench, "cilium-ebpf")
 
