@@ -276,7 +276,7 @@ def test_a_frame_of_the_probe_is_told_from_others() -> None:
 
 def test_frames_that_a_node_sent_are_sorted() -> None:
     inside, outside = ("198.19.0.2", "198.19.0.130"), ("198.18.0.139", "198.18.0.140")
-    seen, what = tap.Seen(), tap.watched(inside, 12866, outside, (tap.UDP, 51877), 12867)
+    seen, what = tap.Seen(), tap.watched(inside, 12866, outside, outside, (tap.UDP, 51877), 12867)
     tunnel = frame(*outside, (51877, 51877), protocol=17)
     for data, sent in (
         (tunnel, True),
@@ -295,18 +295,22 @@ def test_frames_that_a_node_sent_are_sorted() -> None:
         "protocol 17, 198.18.0.139 to 198.18.0.140": 1,
         "protocol 6, 198.19.0.2 to 198.19.0.130": 1,
     }
-    cluster = tap.watched(inside, 12866, outside, (tap.UDP, 51871), 12867, cluster=True)
+    cluster = tap.watched(inside, 12866, outside, outside, (tap.UDP, 51871), 12867, cluster=True)
     for member, strays in ((what, 1), (cluster, 0)):  # the API server and a kubelet
         seen = tap.Seen()
         tap.note(seen, frame(*outside, (6443, 40000)), 60, True, member)
         assert len(seen.stray) == strays
     tap.note(seen, frame(*inside, (6443, 40000)), 60, True, cluster)  # of pods, in clear
     assert list(seen.stray) == ["protocol 6, 198.19.0.2 to 198.19.0.130"]
-    esp = tap.watched(inside, 12866, outside, (tap.ESP, 0), 12867)
-    assert tap.is_between(frame(*outside, (1, 1), protocol=50), esp.nodes, *esp.tunnel)
-    assert not tap.is_between(tunnel, esp.nodes, *esp.tunnel)
-    none = tap.watched(inside, 12866, outside, (0, 0), 12867)
-    assert not tap.is_between(tunnel, none.nodes, *none.tunnel)
+    # Cilium puts ESP between addresses of its own: those of the nodes are strays then, and the other way about.
+    own, none = ("10.217.0.210", "10.217.1.21"), tap.watched(inside, 12866, outside, outside, (0, 0), 12867)
+    assert not tap.is_between(tunnel, none.tunnel_ends, *none.tunnel)
+    for outer, other in ((own, outside), (outside, own)):
+        esp = tap.watched(inside, 12866, outside, outer, (tap.ESP, 0), 12867, cluster=True)
+        seen = tap.Seen()
+        for ends in (outer, other):
+            tap.note(seen, frame(*ends, (1, 1), protocol=50), 60, True, esp)
+        assert (seen.tunnel, seen.stray) == (1, {f"protocol 50, {other[0]} to {other[1]}": 1})
 
 
 def test_the_ends_of_a_proof_wait_for_each_other() -> None:

@@ -27,6 +27,7 @@ author: labctl
 RETURN = r"""
 said: {type: dict, description: The datapath in the words of the role's README., returned: always}
 counters: {type: dict, description: Packets forwarded by direction., returned: always}
+address: {type: str, description: Address that Cilium gave itself on this node (CiliumInternalIP)., returned: always}
 status: {type: dict, description: The agent's own status as it was., returned: always}
 """
 
@@ -42,6 +43,8 @@ from ansible.module_utils.datapath_programs import observe_programs
 from ansible.module_utils.datapath_system import Refused, ToolFailed, run_json
 
 ANSWER_S = 10
+# Cilium's own end of the pods' network on a node.
+HOST = "cilium_host"
 
 
 class _Agent(http.client.HTTPConnection):
@@ -78,6 +81,15 @@ def programs_on(interface: str) -> list[str]:
     return [program["name"] for program in observe_programs(interface)] if link_of(interface) else []
 
 
+def own_address() -> str:
+    """Return the CiliumInternalIP of this node. Raises ToolFailed without its interface, Refused without an address."""
+    shown = run_json(["ip", "-json", "-4", "address", "show", "dev", HOST])
+    addresses = [str(one["local"]) for link in shown for one in link.get("addr_info", [])]
+    if len(addresses) != 1:
+        raise Refused(f"{HOST} has {len(addresses)} IPv4 addresses, and one is wanted: {addresses}")
+    return addresses[0]
+
+
 def look(params: dict[str, Any]) -> dict[str, Any]:
     status = ask(params["socket"], "healthz")
     counters = forwarded(run_json(["bpftool", "--json", "map", "dump", "pinned", params["metrics"]]))
@@ -88,7 +100,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     if params["since"]:
         grew = {way: counters.get(way, 0) - int(params["since"].get(way, 0)) for way in ("ingress", "egress")}
         datapath["forwards"] = all(count >= params["packets"] for count in grew.values())
-    return {"said": datapath, "counters": counters, "status": status}
+    return {"said": datapath, "counters": counters, "address": own_address(), "status": status}
 
 
 def main() -> None:

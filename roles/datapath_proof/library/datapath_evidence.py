@@ -33,6 +33,8 @@ options:
       mtu: {type: int, required: true, description: Largest packet in bytes that the setup claims between the ends.}
       tunnel: {type: str, default: "", description: Kind of the tunnel that encrypts the traffic; empty for none.}
       tunnel_port: {type: int, default: 0, description: UDP port of a WireGuard tunnel.}
+      tunnel_address: {type: str, required: true, description: Outer address of what this node encrypts.}
+      tunnel_peer: {type: str, required: true, description: Outer address of what the other node encrypts.}
       tunnel_device: {type: str, default: labctl-wg0, description: Device of a WireGuard tunnel.}
       cluster: {type: bool, default: false, description: Whether the nodes are a cluster that talks by itself.}
       transactions: {type: int, required: true, description: Transactions of the probe.}
@@ -86,7 +88,7 @@ def counters(wanted: dict[str, Any]) -> dict[str, Any]:
         "hits": program_hits(programs_on(cable, wanted["pod_interface"], present)),
     }
     if wanted["tunnel"]:
-        counted = tunnel_counters(wanted["tunnel"], wanted["node_address"], present, wanted["tunnel_device"])
+        counted = tunnel_counters(wanted["tunnel"], wanted["tunnel_address"], present, wanted["tunnel_device"])
         seen.update((f"tunnel_{name}", value) for name, value in counted.items())
     return seen
 
@@ -94,9 +96,10 @@ def counters(wanted: dict[str, Any]) -> dict[str, Any]:
 def tap_on(wanted: dict[str, Any]) -> Tap:
     """Return a tap on the cable that tells the probe's frames from those of the tunnel, and both from others."""
     ends, nodes = (wanted["client"], wanted["server"]), (wanted["node_address"], wanted["peer_address"])
+    outer = (wanted["tunnel_address"], wanted["tunnel_peer"])
     protocol = {"": 0, "esp": ESP}.get(wanted["tunnel"], UDP)
     tunnel = (protocol, wanted["tunnel_port"] if protocol == UDP else 0)
-    told = watched(ends, wanted["data_port"], nodes, tunnel, wanted["barrier_port"], wanted["cluster"])
+    told = watched(ends, wanted["data_port"], nodes, outer, tunnel, wanted["barrier_port"], wanted["cluster"])
     return Tap(wanted["cable"], told)
 
 
@@ -220,6 +223,7 @@ def main() -> None:
     ports = ("control_port", "data_port", "barrier_port")
     path = {
         **dict.fromkeys(("cable", "own_address", "node_address", "peer_address", "client", "server"), text),
+        **dict.fromkeys(("tunnel_address", "tunnel_peer"), text),
         **dict.fromkeys((*ports, "mtu", "transactions", "size", "wait"), number),
         **{name: {"type": "str", "default": ""} for name in ("netns", "pod_interface", "tunnel")},
         "tunnel_port": {"type": "int", "default": 0},

@@ -27,7 +27,7 @@ NTP = 123
 class Seen:
     """What the tap saw. `clear` counts frames with the probe's TCP in clear; bytes include the Ethernet header.
 
-    Of the frames that this node sent: `tunnel` those of the tunnel between the nodes, `stray` other unicast IPv4 frames
+    Of the frames that this node sent: `tunnel` those of the tunnel, `stray` other unicast IPv4 frames
     by protocol and addresses, `text` those in which what netperf sends can be read. What it received is not judged by
     content: a packet that XFRM decrypted comes by the interface once more. The datagrams by which the ends wait for
     each other, NTP between the nodes, and TCP between those of a cluster do not count.
@@ -47,13 +47,15 @@ class Seen:
 class Watched:
     """What the tap tells apart: the probe by its ends and port, the tunnel by the nodes, its protocol and port.
 
-    Protocol and port are 0 where there is none. On `barrier_port` the nodes wait for each other by UDP. The nodes of a
-    `cluster` talk to each other by TCP, by addresses of their own that no pod has.
+    `tunnel_ends` are the outer addresses of what is encrypted; protocol and port are 0 where nothing is. On
+    `barrier_port` the nodes wait for each other by UDP. The nodes of a `cluster` talk to each other by TCP, by
+    addresses of their own that no pod has.
     """
 
     ends: frozenset[bytes]
     port: int
     nodes: frozenset[bytes]
+    tunnel_ends: frozenset[bytes]
     tunnel: tuple[int, int]
     barrier_port: int
     cluster: bool = False
@@ -90,13 +92,14 @@ def watched(
     ends: tuple[str, str],
     port: int,
     nodes: tuple[str, str],
+    tunnel_ends: tuple[str, str],
     tunnel: tuple[int, int],
     barrier: int,
     cluster: bool = False,
 ) -> Watched:
     """Return what to tell apart, addresses as they stand in packets."""
-    inner, outer = (frozenset(socket.inet_aton(address) for address in pair) for pair in (ends, nodes))
-    return Watched(inner, port, outer, tunnel, barrier, cluster)
+    probe, hosts, outer = (frozenset(socket.inet_aton(one) for one in pair) for pair in (ends, nodes, tunnel_ends))
+    return Watched(probe, port, hosts, outer, tunnel, barrier, cluster)
 
 
 def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> None:
@@ -109,7 +112,7 @@ def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> No
     if not sent:
         return
     seen.text += CLEAR_TEXT in frame
-    if is_between(frame, what.nodes, *what.tunnel):
+    if is_between(frame, what.tunnel_ends, *what.tunnel):
         seen.tunnel += 1
     elif is_unicast(frame) and not is_of_nodes(frame, what):
         name = named(frame)
@@ -141,13 +144,13 @@ def named(frame: bytes) -> str:
     return f"protocol {packet[9]}, {source} to {target}"
 
 
-def is_between(frame: bytes, nodes: frozenset[bytes], protocol: int, port: int) -> bool:
+def is_between(frame: bytes, ends: frozenset[bytes], protocol: int, port: int) -> bool:
     """Whether a frame goes from one of two addresses to the other by a protocol, with a port unless that is 0."""
     if not protocol or not is_ipv4(frame):
         return False
     packet = frame[ETHERNET_BYTES:]
     words = (packet[0] & 0x0F) * 4
-    if packet[9] != protocol or {packet[12:16], packet[16:20]} != nodes or len(packet) < words + 4:
+    if packet[9] != protocol or {packet[12:16], packet[16:20]} != ends or len(packet) < words + 4:
         return False
     return not port or port in struct.unpack_from("!HH", packet, words)
 
