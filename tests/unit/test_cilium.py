@@ -142,6 +142,22 @@ def test_every_version_is_understood(path: Path) -> None:
     assert said == json.loads(path.with_name(path.name.replace(".status.", ".said.")).read_text())
 
 
+STATES = """src 198.18.0.139 dst 198.18.0.140
+\tproto esp spi 0x00000003(3) reqid 1(0x00000001) mode tunnel
+\treplay-window 0 flag 0x00000000
+src 0.0.0.0 dst 198.18.0.139
+\tproto esp spi 0x00000003(3) reqid 1(0x00000001) mode tunnel
+"""
+
+
+@pytest.mark.parametrize(("listed", "encryption", "keys"), [("", "none", None), (STATES, "ipsec", 1)])
+def test_where_the_agent_has_no_word_for_encryption_the_kernels_keys_tell(
+    listed: str, encryption: str, keys: int | None
+) -> None:
+    said = cilium_status.said({"cilium": {"state": "Ok"}}, cilium_status.ipsec_keys(listed))
+    assert (said["encryption"], said["encryption_keys"]) == (encryption, keys)
+
+
 def test_a_fallback_shows() -> None:
     status = json.loads((FIXTURES / "1.19.4-ebpf.status.json").read_text())
     status["routing"]["intra-host-routing-mode"] = "Legacy"

@@ -37,10 +37,10 @@ import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.cilium_status import Unreadable, forwarded, said
+from ansible.module_utils.cilium_status import Unreadable, forwarded, ipsec_keys, said
 from ansible.module_utils.datapath_links import link_of
 from ansible.module_utils.datapath_programs import observe_programs
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run_json
+from ansible.module_utils.datapath_system import Refused, ToolFailed, run, run_json
 
 ANSWER_S = 10
 # Cilium's own end of the pods' network on a node.
@@ -93,7 +93,7 @@ def own_address() -> str:
 def look(params: dict[str, Any]) -> dict[str, Any]:
     status = ask(params["socket"], "healthz")
     counters = forwarded(run_json(["bpftool", "--json", "map", "dump", "pinned", params["metrics"]]))
-    datapath = said(status)
+    datapath = said(status, ipsec_keys(run(["ip", "xfrm", "state", "list", "nokeys"])))
     datapath["cable_programs"] = programs_on(params["cable"])
     if params["pod_interface"]:
         datapath["pod_programs"] = programs_on(params["pod_interface"])

@@ -6,6 +6,7 @@ The agent's status is the answer to GET /v1/healthz on its socket (api/v1/models
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
@@ -18,15 +19,16 @@ class Unreadable(Exception):
     """The status is not one of an agent; the text says what is missing."""
 
 
-def said(status: Mapping[str, Any]) -> Dict[str, Any]:
+def said(status: Mapping[str, Any], keys: int = 0) -> Dict[str, Any]:
     """Return the datapath that the agent says it has.
 
     host_routing is bpf or legacy, masquerading bpf, iptables or none, encryption none, wireguard or ipsec;
-    encryption_peers counts WireGuard's peers, encryption_keys IPsec's keys, both None without.
+    encryption_peers counts WireGuard's peers, encryption_keys IPsec's keys, both None without. The status of 1.9, which
+    encrypts by IPsec alone, has no word for it: there it is told by the `keys` that the node's kernel has.
     """
     if "cilium" not in status:
         raise Unreadable(f"no status of an agent: it holds {', '.join(sorted(status)) or 'nothing'}")
-    encryption = status.get("encryption") or {}
+    encryption = status.get("encryption") or {"mode": "IPsec" if keys else "Disabled", "ipsec": {"keys-in-use": keys}}
     mode = str(encryption.get("mode", "Disabled")).lower()
     return {
         "state": (status.get("cilium") or {}).get("state"),
@@ -70,6 +72,11 @@ def failing(status: Mapping[str, Any]) -> List[str]:
         for one in status.get("controllers") or ()
         if (one.get("status") or {}).get("consecutive-failure-count")
     )
+
+
+def ipsec_keys(listed: str) -> int:
+    """Return how many IPsec keys, told apart by their SPI, there are in what `ip xfrm state list nokeys` prints."""
+    return len(set(re.findall(r"\bproto esp spi (\S+)", listed)))
 
 
 def _peers(encryption: Mapping[str, Any]) -> int:
