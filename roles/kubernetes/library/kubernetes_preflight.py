@@ -45,6 +45,9 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What is left by kubeadm and others on a host that is a member of a cluster, and the programs that run on one.
 MARKS = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf", "/etc/rancher/k3s", "/var/lib/k0s")
 RUNNING = ("kubelet", "k3s", "k3s-server", "k0s", "kube-apiserver", "microk8s")
+NEEDED = ("conntrack", "iptables", "mount", "nft", "nsenter")
+# Where the kernel has AppArmor, containerd 1.4 starts nothing without it; in a container it leaves that to the host.
+PARSER = ("apparmor_parser",)
 
 
 def kernel_problems(release: str, low: str, below: str | None) -> Problems:
@@ -67,6 +70,15 @@ def kernel_problems(release: str, low: str, below: str | None) -> Problems:
 def cgroup_version() -> int:
     """2 where the unified hierarchy is the only one, else 1 (hybrid included: kubelets use its version 1 part)."""
     return 2 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 1
+
+
+def apparmor() -> bool:
+    """Whether the kernel confines programs by AppArmor."""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+            return file.read().strip() == "Y"
+    except FileNotFoundError:
+        return False
 
 
 def running() -> list[str]:
@@ -162,7 +174,8 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
                 "hint": "Correct the inventory, or set the address on the node.",
             }
         )
-    lacking = [name for name in ("conntrack", "iptables", "mount", "nft", "nsenter") if shutil.which(name) is None]
+    needed = NEEDED if container or not apparmor() else NEEDED + PARSER
+    lacking = [name for name in needed if shutil.which(name) is None]
     problems += [{"what": f"The command {name} is not on the node.", "hint": "Install it."} for name in lacking]
     if container:
         problems += container_problems()
