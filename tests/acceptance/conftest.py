@@ -40,10 +40,19 @@ def copy_vm_inventory(directory: Path, name: str, port: int, **values: object) -
     return directory
 
 
+LABCTL = str(Path(sys.executable).with_name("labctl"))
+
+
 def labctl(*words: str) -> subprocess.CompletedProcess[str]:
     """Run labctl as a user does."""
-    argv = [str(Path(sys.executable).with_name("labctl")), *words]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run([LABCTL, *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def start_labctl(*words: str) -> subprocess.Popen[str]:
+    """Start labctl as a user does; something is to happen while it runs."""
+    return subprocess.Popen(
+        [LABCTL, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def molecule(scenario: str, **lab: str) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from labctl import bundle as bundles
 from labctl import cluster as clusters
 from labctl import lab as labs
 from labctl.play import Session, load_inventory
-from tests.acceptance.conftest import REPOSITORY, labctl, molecule, succeed
+from tests.acceptance.conftest import REPOSITORY, labctl, molecule, start_labctl, succeed
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
 
@@ -123,6 +122,19 @@ def test_a_bundle_that_is_not_whole_is_refused_before_anything_changes(lab: Clus
 @pytest.mark.parametrize("role", ["container_runtime", "kubernetes"])
 def test_the_scenario_of_a_role_that_makes_clusters(lab: ClusterLab, tmp_path: Path, role: str) -> None:
     lab.scenario(role, tmp_path)
+
+
+def test_a_provision_that_broke_off_is_made_good_by_the_next(lab: ClusterLab) -> None:
+    words = ("provision", "-i", lab.path, "--bundle", str(lab.bundle))
+    first = start_labctl(*words)
+    # No API server comes of it: the kubelet that would start it is stopped, too.
+    act = "test -e /etc/kubernetes/admin.conf && pkill --exact kubeadm && systemctl stop kubelet && echo broken"
+    wait_until(lambda: "broken" in lab.on_node("node1", act), 300, first)
+    _, err = first.communicate(timeout=READY_S)
+    assert first.returncode == 1
+    assert "where: node1, task 'The control plane runs'" in err
+    done = labctl(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("version", ["1.9.6", "1.10.20", "1.19.4"])
@@ -227,11 +239,8 @@ def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = networked.namespaces()
-    argv = [str(Path(sys.executable).with_name("labctl")), "matrix", *networked.options(), "--variant", "cluster-pod"]
-    argv += ["--no-reference", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "20"]
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = ["--no-reference", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "20"]
+    process = start_labctl("matrix", *networked.options(), "--variant", "cluster-pod", *words)
     try:
         wait_until(lambda: networked.lab.measuring(), READY_S, process)
         (namespace,) = set(networked.namespaces()) - set(before)

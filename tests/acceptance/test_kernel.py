@@ -11,13 +11,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import VM_NAME, VM_PORT, copy_vm_inventory, labctl, molecule
+from tests.acceptance.conftest import VM_NAME, VM_PORT, copy_vm_inventory, labctl, molecule, start_labctl
 from tests.integration.conftest import ProvisionedLab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
@@ -91,10 +90,7 @@ def test_a_kernel_that_labctl_is_not_to_change_is_named(vm_lab: ProvisionedLab, 
 
 
 def test_an_install_is_finished_though_labctl_and_ssh_are_gone(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
-    argv = [str(Path(sys.executable).with_name("labctl")), "provision", "-i", wanted(tmp_path), "--allow-reboot"]
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start_labctl("provision", "-i", wanted(tmp_path), "--allow-reboot")
     both = ["dpkg", "dpkg"]
     wait_until(lambda: vm_lab.on_nodes("pgrep -x dpkg > /dev/null && echo dpkg") == both, INSTALL_S, process)
     os.kill(process.pid, signal.SIGKILL)
