@@ -32,7 +32,7 @@ def said(status: Mapping[str, Any], keys: int = 0) -> Dict[str, Any]:
     mode = str(encryption.get("mode", "Disabled")).lower()
     return {
         "state": (status.get("cilium") or {}).get("state"),
-        "version": str((status.get("cilium") or {}).get("msg", "")).split(" ")[0] or None,
+        "version": version(status),
         "host_routing": host_routing(status),
         "kube_proxy_replacement": replaces_kube_proxy(status),
         "masquerading": masquerading(status),
@@ -41,6 +41,12 @@ def said(status: Mapping[str, Any], keys: int = 0) -> Dict[str, Any]:
         "encryption_keys": (encryption.get("ipsec") or {}).get("keys-in-use") if mode == "ipsec" else None,
         "failing_controllers": failing(status),
     }
+
+
+def version(status: Mapping[str, Any]) -> Optional[str]:
+    """Which Cilium it is; 1.9 does not say it."""
+    told = re.match(r"\d+\.\d+\S*", str((status.get("cilium") or {}).get("msg", "")))
+    return told and told[0]
 
 
 def host_routing(status: Mapping[str, Any]) -> str:

@@ -124,19 +124,26 @@ def detach(cable: str) -> None:
 
 
 def observe_programs(interface: str) -> list[dict[str, Any]]:
-    """Return the programs on an interface, by tcx and tc, as [{"id": number, "name": ..., "direction": "ingress"}]."""
+    """Return the programs on an interface, by tcx and tc, as [{"id": number, "name": ..., "direction": "ingress"}].
+
+    Where a program was loaded without a name, as iproute2 does, the name is file and section by which tc knows it.
+    """
     found: list[dict[str, Any]] = []
     filtered = has_clsact(interface)
     for direction in ("ingress", "egress"):
         numbers = programs_of(index_of(interface), direction)
+        called: dict[int, str] = {}
         if filtered:
             for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
-                program = entry.get("options", {}).get("prog")
-                numbers += [program["id"]] if program else []
+                options = entry.get("options", {})
+                if "prog" in options:
+                    numbers.append(options["prog"]["id"])
+                    called[options["prog"]["id"]] = options.get("bpf_name", "")
         for number in numbers:
             shown = run_json(["bpftool", "--json", "prog", "show", "id", str(number)])
             maps = shown.get("map_ids", [])
-            found.append({"id": number, "name": shown["name"], "direction": direction, "maps": maps})
+            name = shown.get("name") or called.get(number, "")
+            found.append({"id": number, "name": name, "direction": direction, "maps": maps})
     return found
 
 
