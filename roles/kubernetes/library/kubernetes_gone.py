@@ -34,6 +34,7 @@ from ansible.module_utils.kubernetes_traces import (
     Traces,
     read,
     restore_settings,
+    rules,
 )
 from ansible.module_utils.lab_host_system import Failed, run, wait_until
 
@@ -169,11 +170,8 @@ def remove_network(before: Traces) -> list[str]:
         if os.path.exists(f"/sys/class/net/{name}"):  # the other end of a pair goes with the first
             run(["ip", "link", "delete", name])
             done.append(f"link {name}")
+    done += remove_rules(before)
     after = read()
-    for entry in extra(before, after, "rules"):
-        family, _, text = entry.partition(" ")
-        run(["ip", family, "rule", "delete", "priority", str(json.loads(text)["priority"])])
-        done.append(f"rule {entry}")
     for entry in extra(before, after, "routes"):
         route = json.loads(entry)
         where = ["table", route["table"]] if "table" in route else []
@@ -187,6 +185,48 @@ def remove_network(before: Traces) -> list[str]:
         run(["ipvsadm", "--clear"])
         done.append("IPVS")
     return done + remove_netfilter(before, after) + restore_settings(before)
+
+
+def remove_rules(before: Traces) -> list[str]:
+    """Put back routing rules that are gone, then remove those that are new.
+
+    In this order: Cilium moves the rule for the table `local` to another priority, and a node without one is cut off.
+    """
+    done, after = [], {"rules": sorted(rules())}
+    for action, entries in (("add", extra(after, before, "rules")), ("delete", extra(before, after, "rules"))):
+        for entry in entries:
+            family, _, text = entry.partition(" ")
+            run(["ip", family, "rule", action, *rule_arguments(json.loads(text))])
+            done.append(f"rule {action} {entry}")
+    return done
+
+
+def rule_arguments(rule: dict[str, object]) -> list[str]:
+    """What `ip rule` takes for a rule that it printed. Raises Failed for one with selectors that are not known here."""
+    left = dict(rule)
+    found = ["priority", str(left.pop("priority")), "from", _with(left, "src", "srclen", "/")]
+    for key, word, suffix in (("dst", "to", "dstlen"), ("fwmark", "fwmark", "fwmask")):
+        if key in left:
+            found += [word, _with(left, key, suffix, "/")]
+    for key in ("iif", "oif", "table", "protocol"):
+        if key in left:
+            found += [key, str(left.pop(key))]
+    if left:
+        raise Failed(
+            {
+                "what": "A routing rule has selectors that labctl cannot put back or remove.",
+                "where": "ip rule",
+                "seen": json.dumps(rule),
+                "hint": "Put the rules back as they were by hand, then run the command again.",
+            }
+        )
+    return found
+
+
+def _with(rule: dict[str, object], key: str, suffix: str, between: str) -> str:
+    """A value, and what narrows it."""
+    value = str(rule.pop(key))
+    return value + between + str(rule.pop(suffix)) if suffix in rule else value
 
 
 def remove_netfilter(before: Traces, after: Traces) -> list[str]:
