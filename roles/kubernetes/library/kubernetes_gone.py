@@ -40,6 +40,8 @@ from ansible.module_utils.lab_host_system import Failed, run, wait_until
 
 UNITS = ("kubelet.service", "containerd.service", "labctl-kubelet-settings.service", "labctl-control-groups.service")
 UNIT_DIRECTORY = "/etc/systemd/system"
+# Where runtime and kubelet mount what containers have. Those of the cluster itself may have been started again since.
+PODS = ("/run/containerd/", "/var/lib/kubelet/pods/")
 DATA = (
     "/etc/kubernetes",
     "/etc/containerd",
@@ -108,11 +110,14 @@ def extra(before: Traces, after: Traces, kind: str) -> list[str]:
     return sorted(set(after[kind]) - set(before.get(kind, [])))
 
 
-def unmount(before: Traces) -> list[str]:
-    """Unmount what was mounted since, the deepest and latest first, until nothing is left or nothing can be done."""
+def unmount(before: Traces, spared: tuple[str, ...] = ()) -> list[str]:
+    """Unmount what was mounted since, the deepest and latest first, until nothing is left or nothing can be done.
+
+    What is below the `spared` directories stays.
+    """
     done: list[str] = []
     for _ in range(100):
-        left = list(read()["mounts"])
+        left = [entry for entry in read()["mounts"] if not entry.startswith(spared)]
         for entry in before["mounts"]:
             if entry in left:
                 left.remove(entry)
@@ -266,7 +271,7 @@ def network_gone(check_mode: bool) -> dict[str, object]:
     with open(NETWORK_BEFORE, encoding="utf-8") as file:
         before: Traces = json.load(file)
     started = time.monotonic()
-    done = unmount(before) + remove_pins_and_files(before) + remove_network(before)
+    done = unmount(before, PODS) + remove_pins_and_files(before) + remove_network(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
 
