@@ -1,4 +1,4 @@
-"""Routing rules that a CNI changed, put back in a network namespace of the test's own."""
+"""What a CNI leaves on a node is taken away, and nothing else: on this kernel, in namespaces of the test's own."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.lab
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-IN_A_NAMESPACE = """
+# The role's own module, in namespaces that end with this program.
+MODULE = """
 import importlib, json, subprocess, sys
 import ansible.module_utils
-repository, *changes = sys.argv[1:]
+repository, *words = sys.argv[1:]
 for role in ("lab_host", "kubernetes"):
     ansible.module_utils.__path__.append(f"{repository}/roles/{role}/module_utils")
 sys.path.insert(0, f"{repository}/roles/kubernetes/library")
 gone = importlib.import_module("kubernetes_gone")
+"""
+RULES = """
 seen = [sorted(gone.rules())]
-for change in changes:
+for change in words:
     subprocess.run(["ip", *change.split()], check=True)
 seen.append(sorted(gone.rules()))
 try:
@@ -31,6 +35,17 @@ except gone.Failed as failed:
 else:
     seen.append(sorted(gone.rules()))
 print(json.dumps(seen))
+"""
+MOUNTS = """
+import os
+before = {"mounts": gone.read()["mounts"]}
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+for path in words:
+    os.makedirs(path)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
+before["mounts"].append("/run tmpfs")
+gone.unmount(before, gone.PODS)
+print(json.dumps([path for path in words if os.path.ismount(path)]))
 """
 # What Cilium does for its proxy and for IPsec: its own rules come before the one for the table `local`, which moves.
 CILIUM = (
@@ -43,25 +58,26 @@ CILIUM = (
 )
 
 
-def before_and_after(*changes: str) -> list[list[str]]:
-    """The rules as they were, as they are after some changes, and after those were removed, or why they were not."""
-    done = subprocess.run(
-        ["unshare", "--net", sys.executable, "-c", IN_A_NAMESPACE, str(REPOSITORY), *changes],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    seen: list[list[str]] = json.loads(done.stdout)
-    return seen
+def in_namespaces(script: str, *words: str) -> list[Any]:
+    """What a script prints that has the module and a network and mounts of its own."""
+    argv = ["unshare", "--net", "--mount", sys.executable, "-c", MODULE + script, str(REPOSITORY), *words]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    printed: list[Any] = json.loads(done.stdout)
+    return printed
 
 
 def test_the_rule_that_was_moved_is_put_back_and_new_ones_go() -> None:
-    before, changed, after = before_and_after(*CILIUM)
+    before, changed, after = in_namespaces(RULES, *CILIUM)
     assert len(changed) == len(before) + 2
     assert not [rule for rule in changed if json.loads(rule.partition(" ")[2])["priority"] == 0]
     assert after == before
 
 
 def test_a_rule_with_selectors_that_are_not_known_is_left_and_named() -> None:
-    *_, problems = before_and_after("-4 rule add priority 50 from all uidrange 1000-1001 lookup main")
+    *_, problems = in_namespaces(RULES, "-4 rule add priority 50 from all uidrange 1000-1001 lookup main")
     assert problems == ["A routing rule has selectors that labctl cannot put back or remove."]
+
+
+def test_mounts_of_the_clusters_own_containers_stay() -> None:
+    own = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/started-again/rootfs"
+    assert in_namespaces(MOUNTS, own, "/run/cilium/cgroupv2") == [own]
