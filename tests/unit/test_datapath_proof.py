@@ -157,7 +157,7 @@ def test_a_word_that_nothing_looks_at_is_refused() -> None:
     [
         ({}, set()),
         ({"host_routing": "legacy"}, {"cni_host_routing"}),
-        ({"forwards": False}, {"cni_forwards"}),
+        ({"forwards": ["ingress"]}, {"cni_forwards"}),
         (
             {"failing_controllers": ["sync"], "masquerading": "iptables"},
             {"cni_failing_controllers", "cni_masquerading"},

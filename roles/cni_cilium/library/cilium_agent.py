@@ -9,8 +9,8 @@ module: cilium_agent
 short_description: Ask the node's Cilium agent what its datapath is
 description:
   - Asks the agent over its socket, and the kernel for the programs on the cable and on the pod's host end.
-  - With counters of an earlier call, says whether the agent's programs forwarded at least so many packets since, in
-    both directions. Changes nothing.
+  - With counters of an earlier call, says in which directions the agent's programs forwarded at least so many packets
+    since. Changes nothing.
 options:
   cable: {type: str, required: true, description: Interface towards the other node.}
   pod_interface: {type: str, default: "", description: The node's end of the link to the endpoint's pod.}
@@ -98,8 +98,8 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     if params["pod_interface"]:
         datapath["pod_programs"] = programs_on(params["pod_interface"])
     if params["since"]:
-        grew = {way: counters.get(way, 0) - int(params["since"].get(way, 0)) for way in ("ingress", "egress")}
-        datapath["forwards"] = all(count >= params["packets"] for count in grew.values())
+        grew = {way: count - int(params["since"].get(way, 0)) for way, count in counters.items()}
+        datapath["forwards"] = sorted(way for way, count in grew.items() if count >= params["packets"])
     return {"said": datapath, "counters": counters, "address": own_address(), "status": status}
 
 

@@ -21,7 +21,13 @@ KUBE_PROXY = "kube-proxy"
 KUBE_PROXY_TABLES = {f"{family} {table}" for family in ("ip", "ip6") for table in ("filter", "mangle", "nat")}
 SOME = "some"
 IPTABLES = "iptables"
-IPTABLES_TABLES = {f"{family} {t}" for family in ("ip", "ip6") for t in ("filter", "mangle", "nat", "raw", "security")}
+# Cilium 1.9 loads the modules of the legacy tables, whichever iptables it uses.
+IPTABLES_TABLES = {
+    f"{family} {table}{flavour}"
+    for family in ("ip", "ip6")
+    for table in ("filter", "mangle", "nat", "raw", "security")
+    for flavour in ("", " (legacy)")
+}
 CNI = "cni"
 ENCRYPTIONS = ("none", "wireguard", "ipsec")
 

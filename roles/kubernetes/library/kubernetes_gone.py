@@ -243,6 +243,11 @@ def remove_netfilter(before: Traces, after: Traces) -> list[str]:
             table = json.loads(entry.partition(" ")[2])
             run(["nft", "delete", "table", table["family"], table["name"]])
             done.append(f"table {table['family']} {table['name']}")
+    for entry in extra(before, after, "netfilter"):
+        if entry.startswith("legacy "):  # a table that goes with its module
+            _, family, _, name = entry.split()
+            run(["modprobe", "--remove", f"{family}table_{name}"])
+            done.append(entry)
     return done
 
 
