@@ -208,6 +208,11 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
         for encryption in getattr(variant, key)
         if encryption is Encryption.NONE or isinstance(variant.encryptions.get(encryption), str)
     )
+    problems.extend(
+        Problem("an expectation for an edition that is not the variant's", f"{where}.expected_in.{edition}")
+        for edition in variant.expected_in
+        if edition not in variant.editions
+    )
     if variant.reference is not None and variant.reference not in variants:
         hint = suggestion(variant.reference, variants)
         problems.append(Problem("unknown variant", f"{where}.reference", repr(variant.reference), hint))
