@@ -81,7 +81,7 @@ class Variant:
     def expected_with(
         self, encryption: Encryption, redirect_peer: bool = False, edition: str | None = None
     ) -> Mapping[str, object]:
-        """The datapath that the proof wants to see with `encryption`."""
+        """The datapath that the proof wants to see with `encryption`, in an edition where the variant has some."""
         expected = dict(self.expected)
         peer = self.redirect_peer[encryption] if redirect_peer else {}
         for differs in (self.expected_in.get(str(edition), {}), self.encrypted.get(encryption, {}), peer):

@@ -61,7 +61,7 @@ def parents() -> dict[int, tuple[int, str]]:
     """Parent and name of every process."""
     found = {}
     for path in glob.glob("/proc/[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
             with open(path, encoding="utf-8") as file:
                 before, _, after = file.read().rpartition(")")
             pid, _, name = before.partition(" (")
@@ -83,7 +83,7 @@ def end_containers() -> bool:
 
     def none_left() -> bool:
         for pid in container_processes():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # ended meanwhile
                 os.kill(pid, signal.SIGKILL)
         return not container_processes()
 
@@ -209,10 +209,10 @@ def remove_rules(before: Traces) -> list[str]:
 def rule_arguments(rule: dict[str, object]) -> list[str]:
     """What `ip rule` takes for a rule that it printed. Raises Failed for one with selectors that are not known here."""
     left = dict(rule)
-    found = ["priority", str(left.pop("priority")), "from", _with(left, "src", "srclen", "/")]
-    for key, word, suffix in (("dst", "to", "dstlen"), ("fwmark", "fwmark", "fwmask")):
+    found = ["priority", str(left.pop("priority")), "from", _narrowed(left, "src", "srclen")]
+    for key, word, mask in (("dst", "to", "dstlen"), ("fwmark", "fwmark", "fwmask")):
         if key in left:
-            found += [word, _with(left, key, suffix, "/")]
+            found += [word, _narrowed(left, key, mask)]
     for key in ("iif", "oif", "table", "protocol"):
         if key in left:
             found += [key, str(left.pop(key))]
@@ -228,10 +228,10 @@ def rule_arguments(rule: dict[str, object]) -> list[str]:
     return found
 
 
-def _with(rule: dict[str, object], key: str, suffix: str, between: str) -> str:
-    """A value, and what narrows it."""
+def _narrowed(rule: dict[str, object], key: str, mask: str) -> str:
+    """A value of the rule and the mask that goes with it, if any; both are taken out of the rule."""
     value = str(rule.pop(key))
-    return value + between + str(rule.pop(suffix)) if suffix in rule else value
+    return f"{value}/{rule.pop(mask)}" if mask in rule else value
 
 
 def remove_netfilter(before: Traces, after: Traces) -> list[str]:
