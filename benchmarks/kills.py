@@ -41,14 +41,14 @@ def main() -> None:
             workflow.provision(session, loaded, AnsibleOptions()).require()
             ordeal = Ordeal(ProvisionedLab(loaded, record, session), inventory, Path(name), say=say)
             started = time.monotonic()
-            ordeal.suffer(draw(arguments.seed, arguments.kills))
+            ordeal.suffer(draw(arguments.seed), arguments.kills)
             seconds = time.monotonic() - started
         finally:
             labs.destroy(session, str(inventory))
     rows = [[stage, *(ordeal.hits[stage, victim] or None for victim in Victim)] for stage in Stage]
     say(tabulate(rows, headers=["stage", *Victim]))
     say(
-        f"{ordeal.hits.total()} of {arguments.kills} kills hit, seed {arguments.seed}: {ordeal.finished} runs, every "
+        f"{ordeal.hits.total()} kills hit, seed {arguments.seed}: {ordeal.finished} runs, every "
         f"sample exactly once and valid, {len(ordeal.kept)} kept unchanged; {seconds:.0f} s"
     )
 

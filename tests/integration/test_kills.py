@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import ProvisionedLab
-from tests.integration.kills import VICTIMS, Kill, Ordeal, Stage, Victim, draw
+from tests.integration.kills import VICTIMS, Ordeal, Stage, Victim, draw
 
 pytestmark = pytest.mark.lab
 
-SEED, COUNT = 20211122, 22
+SEED, COUNT = 20211122, 20
 
 
 def test_draws_are_spread_over_stages_and_victims() -> None:
-    kills = draw(SEED, COUNT)
-    assert kills == draw(SEED, COUNT)
+    kills = list(islice(draw(SEED), COUNT))
+    assert kills == list(islice(draw(SEED), COUNT))
     assert {kill.stage for kill in kills} == set(Stage)
     assert {kill.victim for kill in kills} == set(Victim)
     assert all(kill.victim in VICTIMS[kill.stage] for kill in kills)
@@ -24,7 +25,6 @@ def test_draws_are_spread_over_stages_and_victims() -> None:
 
 def test_a_run_survives_every_kill(lab: ProvisionedLab, impatient: Path, tmp_path: Path) -> None:
     ordeal = Ordeal(lab, impatient, tmp_path, say=print)
-    kills: tuple[Kill, ...] = draw(SEED, COUNT)
-    ordeal.suffer(kills)
-    assert ordeal.hits.total() >= 20, ordeal.hits
+    ordeal.suffer(draw(SEED), COUNT)
+    assert ordeal.hits.total() == COUNT
     assert ordeal.finished >= 1
