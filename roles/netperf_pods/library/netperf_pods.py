@@ -45,7 +45,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.netperf_pods_kubectl import Kubectl, KubectlFailed, Refused
+from ansible.module_utils.netperf_pods_kubectl import TIMEOUT_S, Kubectl, KubectlFailed, Refused
 from ansible.module_utils.netperf_pods_manifest import END, agent, is_ready, namespace, pod, selector, trouble
 
 POLL_S = 0.2
@@ -109,7 +109,7 @@ def warnings(kubectl: Kubectl, space: str) -> str:
     return "; ".join(said[-3:]) or "nothing"
 
 
-def remove(kubectl: Kubectl, owner: str, timeout: float, force: bool) -> bool:
+def remove(kubectl: Kubectl, owner: str, force: bool) -> bool:
     """Remove every namespace of this owner; whether there was one.
 
     Its pods are waited for, an empty one is not. By force they are forgotten by the cluster at once, and somebody else
@@ -118,7 +118,7 @@ def remove(kubectl: Kubectl, owner: str, timeout: float, force: bool) -> bool:
     how = ["--grace-period=0", "--force"] if force else []
     spaces = [one["metadata"]["name"] for one in kubectl.items("namespaces", f"--selector={selector(owner)}")]
     for space in spaces:
-        kubectl.run("delete", "pods", "--all", "--namespace", space, "--wait=true", *how, timeout=timeout)
+        kubectl.run("delete", "pods", "--all", "--namespace", space, "--wait=true", *how)
         kubectl.run("delete", "namespace", space, "--wait=false", "--ignore-not-found=true")
     return bool(spaces)
 
@@ -126,7 +126,7 @@ def remove(kubectl: Kubectl, owner: str, timeout: float, force: bool) -> bool:
 def make(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
     """Make the pods and return what is to be known of them."""
     deadline = time.monotonic() + wanted["timeout"]
-    remove(kubectl, wanted["owner"], wanted["timeout"], wanted["force"])
+    remove(kubectl, wanted["owner"], wanted["force"])
     space = kubectl.create(namespace(wanted["owner"]))[0]["metadata"]["name"]
     service_account(kubectl, space, deadline)
     refusal = create_agents(kubectl, space, wanted) if wanted["agents"] else None
@@ -172,13 +172,16 @@ def find(kubectl: Kubectl, owner: str) -> Dict[str, Any]:
 def act(module: AnsibleModule) -> Dict[str, Any]:
     """Do what the arguments say and return the task's result."""
     wanted = module.params
-    kubectl = Kubectl(wanted["kubectl"], wanted["kubeconfig"], wanted["context"])
+    # A node that has no CPU to spare while a CNI compiles its programs may take as long for an answer as for the pods.
+    kubectl = Kubectl(
+        wanted["kubectl"], wanted["kubeconfig"], wanted["context"], timeout=max(TIMEOUT_S, wanted["timeout"])
+    )
     if wanted["state"] == "found":
         return dict(find(kubectl, wanted["owner"]), changed=False)
     if wanted["state"] == "absent":
         if not os.path.exists(wanted["kubeconfig"]):
             return {"changed": False}  # there is no cluster (any more) in which something could be left
-        return {"changed": remove(kubectl, wanted["owner"], wanted["timeout"], wanted["force"])}
+        return {"changed": remove(kubectl, wanted["owner"], wanted["force"])}
     return dict(make(kubectl, wanted), changed=True)
 
 

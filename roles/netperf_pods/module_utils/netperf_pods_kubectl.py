@@ -18,25 +18,26 @@ class KubectlFailed(Refused):
 
 
 class Kubectl:
-    """kubectl with one kubeconfig and one of its contexts."""
+    """kubectl with one kubeconfig and one of its contexts, and the seconds that one call may take."""
 
-    def __init__(self, program: str, kubeconfig: str, context: str = "") -> None:
+    def __init__(self, program: str, kubeconfig: str, context: str = "", timeout: float = TIMEOUT_S) -> None:
+        self.timeout = timeout
         self.prefix = [program, f"--kubeconfig={kubeconfig}", *([f"--context={context}"] if context else [])]
 
-    def run(self, *arguments: str, stdin: Optional[str] = None, timeout: float = TIMEOUT_S) -> str:
+    def run(self, *arguments: str, stdin: Optional[str] = None) -> str:
         """Return what kubectl prints. Raise KubectlFailed with its words when it fails."""
-        argv = [*self.prefix, f"--request-timeout={timeout:.0f}s", *arguments]
+        argv = [*self.prefix, f"--request-timeout={self.timeout:.0f}s", *arguments]
         try:
             # Never an open standard input: kubectl would ask for a password there.
             done = subprocess.run(
-                argv, input=stdin or "", capture_output=True, text=True, check=False, timeout=timeout + 5
+                argv, input=stdin or "", capture_output=True, text=True, check=False, timeout=self.timeout + 5
             )
         except FileNotFoundError as absent:
             raise Refused(
                 f"there is no {argv[0]} here: install kubectl, or name it with netperf_pods_kubectl"
             ) from absent
         except subprocess.TimeoutExpired as late:
-            raise KubectlFailed(f"`kubectl {' '.join(arguments)}` did not end within {timeout:.0f} s") from late
+            raise KubectlFailed(f"`kubectl {' '.join(arguments)}` did not end within {self.timeout:.0f} s") from late
         if done.returncode != 0:
             words = (done.stderr or done.stdout).strip()
             raise KubectlFailed(f"`kubectl {' '.join(arguments)}` ended with {done.returncode}: {words}")
