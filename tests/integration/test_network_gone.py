@@ -47,6 +47,17 @@ before["mounts"].append("/run tmpfs")
 gone.unmount(before, gone.PODS)
 print(json.dumps([path for path in words if os.path.ismount(path)]))
 """
+PINS = """
+import os
+top, *links = words
+subprocess.run(["mount", "-t", "bpf", "bpf", top], check=True)
+before, own = gone.read(), os.listdir(top)
+os.makedirs(f"{top}/tc/globals")
+for link in links:
+    os.symlink("tc", f"{top}/{link}")
+gone.remove_pins_and_files(before)
+print(json.dumps(sorted(set(os.listdir(top)) - set(own))))
+"""
 # What Cilium does for its proxy and for IPsec: its own rules come before the one for the table `local`, which moves.
 CILIUM = (
     "-4 rule add priority 100 from all lookup local",
@@ -81,3 +92,8 @@ def test_a_rule_with_selectors_that_are_not_known_is_left_and_named() -> None:
 def test_mounts_of_the_clusters_own_containers_stay() -> None:
     own = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/started-again/rootfs"
     assert in_namespaces(MOUNTS, own, "/run/cilium/cgroupv2") == [own]
+
+
+def test_links_to_directories_of_pins_go_as_well() -> None:
+    """As iproute2 makes them beside its `tc`."""
+    assert in_namespaces(PINS, "/sys/fs/bpf", "ip", "xdp") == []

@@ -37,9 +37,11 @@ Traces = dict[str, list[str]]
 def files_below(*directories: str) -> Iterator[str]:
     """Every file and link below some directories, and the directories that are there."""
     for top in directories:
-        for directory, _, names in os.walk(top):
+        for directory, below, names in os.walk(top):
             yield directory
             yield from (os.path.join(directory, name) for name in names)
+            # A link to a directory is not walked into: /sys/fs/bpf/xdp -> tc, which iproute2 makes.
+            yield from filter(os.path.islink, (os.path.join(directory, name) for name in below))
 
 
 def _plain(value: Any) -> Any:
