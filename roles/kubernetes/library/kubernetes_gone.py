@@ -244,8 +244,11 @@ def remove_netfilter(before: Traces, after: Traces) -> list[str]:
             run(["nft", "delete", "table", table["family"], table["name"]])
             done.append(f"table {table['family']} {table['name']}")
     for entry in extra(before, after, "netfilter"):
-        if entry.startswith("legacy "):  # a table that goes with its module
+        if entry.startswith("legacy "):  # a table that goes with its module, which its rules hold
             _, family, _, name = entry.split()
+            if program := shutil.which(f"{family}tables-legacy"):
+                run([program, "--table", name, "--flush"])
+                run([program, "--table", name, "--delete-chain"])
             run(["modprobe", "--remove", f"{family}table_{name}"])
             done.append(entry)
     return done
