@@ -76,6 +76,11 @@ def succeed(argv: list[str], **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def ansible(*words: str) -> None:
+    """Run a playbook as one does by hand."""
+    succeed(["ansible-playbook", *words], ANSIBLE_CONFIG=str(REPOSITORY / "ansible.cfg"), LC_ALL="C.UTF-8")
+
+
 def left_behind(name: str) -> list[str]:
     """Return what is left on the host of a vm lab, found without its record."""
     processes = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout

@@ -20,7 +20,7 @@ from labctl import bundle as bundles
 from labctl import cluster as clusters
 from labctl import lab as labs
 from labctl.play import Session, load_inventory
-from tests.acceptance.conftest import REPOSITORY, labctl, molecule, start_labctl, succeed
+from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
 
@@ -32,11 +32,6 @@ READY_S = 120.0
 # What a kubelet writes where it can: settings of the machine that all of its containers share.
 SETTINGS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/netfilter/nf_conntrack_max")
 SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duration", "3", "--warmup", "1")
-
-
-def ansible(*words: str) -> None:
-    """Run a playbook as one does by hand."""
-    succeed(["ansible-playbook", *words], ANSIBLE_CONFIG=str(REPOSITORY / "ansible.cfg"), LC_ALL="C.UTF-8")
 
 
 def host_settings() -> dict[str, str]:

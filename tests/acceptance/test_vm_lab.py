@@ -16,7 +16,7 @@ from labctl import paths
 from labctl.errors import LabctlError
 from labctl.plan_tables import EMULATED
 from labctl.play import Event, Session, TaskResult
-from tests.acceptance.conftest import VM_NAME, VM_PORT, copy_vm_inventory, labctl, left_behind, molecule
+from tests.acceptance.conftest import VM_NAME, VM_PORT, ansible, copy_vm_inventory, labctl, left_behind, molecule
 from tests.integration.conftest import ProvisionedLab, load
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
@@ -80,6 +80,11 @@ def test_a_guest_with_another_host_key_is_not_trusted(vm_lab: ProvisionedLab, tm
 
 def test_the_scenario_of_the_role_passes_on_this_lab(vm_lab: ProvisionedLab) -> None:
     molecule("vm_lab")
+
+
+def test_tables_of_the_old_iptables_go_with_the_network_that_filled_them(vm_lab: ProvisionedLab) -> None:
+    """Cilium 1.9 loads them. Only here may a test remove modules of a kernel."""
+    ansible("-i", str(vm_lab.inventory.path), str(Path(__file__).with_name("legacy_tables.yml")))
 
 
 def test_a_killed_guest_is_started_again_and_the_other_stays(vm_lab: ProvisionedLab) -> None:
