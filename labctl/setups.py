@@ -191,7 +191,7 @@ def _add(found: dict[str, Setup], choice: _Choice, catalog: Catalog, alone: bool
         role=choice.variant.role,
         endpoint=choice.variant.endpoint,
         vars=choice.variant.vars,
-        expected=choice.variant.expected_with(choice.encryption, choice.redirect_peer, choice.edition),
+        expected=choice.variant.expected_with(choice.encryption, choice.redirect_peer),
         reference=None if reference is None else reference.id,
         tunnel=choice.tunnel,
         endpoint_mtu=choice.endpoint_mtu,

@@ -54,9 +54,8 @@ class Variant:
     `role` is the Ansible role that deploys it with `vars`; `encryptions` says for each encryption either true
     or why the pair does not exist, for all editions or for each; `reference` is the variant it is compared with;
     `expected` is the datapath that the proof wants to see, in the vocabulary of the role `datapath_proof`; `encrypted`
-    is what differs in it with an encryption, `expected_in` what does in an edition. `editions` are those that the
-    variant comes in; empty where it needs no cluster. `labs` are the kinds of lab that can have it; empty for every
-    kind whose nodes labctl reaches.
+    is what differs in it with an encryption. `editions` are those that the variant comes in; empty where it needs no
+    cluster. `labs` are the kinds of lab that can have it; empty for every kind whose nodes labctl reaches.
     `tunnel_bytes` is what a CNI that encrypts by itself takes off the MTU of its pods, in bytes; empty where labctl
     makes the tunnel. `redirect_peer` is what differs from `encrypted` on kernels where decrypted packets survive
     bpf_redirect_peer, `needs_redirect_peer` the encryptions that the variant has on such kernels alone.
@@ -76,15 +75,12 @@ class Variant:
     tunnel_bytes: Mapping[Encryption, int] = field(default_factory=dict)
     redirect_peer: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
     needs_redirect_peer: tuple[Encryption, ...] = ()
-    expected_in: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
-    def expected_with(
-        self, encryption: Encryption, redirect_peer: bool = False, edition: str | None = None
-    ) -> Mapping[str, object]:
-        """The datapath that the proof wants to see with `encryption`, in an edition where the variant has some."""
+    def expected_with(self, encryption: Encryption, redirect_peer: bool = False) -> Mapping[str, object]:
+        """The datapath that the proof wants to see with `encryption`."""
         expected = dict(self.expected)
         peer = self.redirect_peer[encryption] if redirect_peer else {}
-        for differs in (self.expected_in.get(str(edition), {}), self.encrypted.get(encryption, {}), peer):
+        for differs in (self.encrypted.get(encryption, {}), peer):
             for word, value in differs.items():
                 below = expected.get(word)
                 # What a CNI says of itself differs in single words.
@@ -207,11 +203,6 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
         for key in ("encrypted", "tunnel_bytes", "redirect_peer", "needs_redirect_peer")
         for encryption in getattr(variant, key)
         if encryption is Encryption.NONE or isinstance(variant.encryptions.get(encryption), str)
-    )
-    problems.extend(
-        Problem("an expectation for an edition that is not the variant's", f"{where}.expected_in.{edition}")
-        for edition in variant.expected_in
-        if edition not in variant.editions
     )
     if variant.reference is not None and variant.reference not in variants:
         hint = suggestion(variant.reference, variants)

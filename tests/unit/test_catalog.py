@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -78,15 +77,6 @@ def test_a_quick_look_is_at_things_that_exist() -> None:
     assert set(QUICK.workloads) <= set(shipped.workloads)
 
 
-def test_an_edition_can_differ_in_single_words_of_what_is_expected() -> None:
-    variant = catalog.load().variants["cilium-ebpf"]
-    current, of_2021 = (
-        variant.expected_with(Encryption.NONE, edition=edition)["cni"] for edition in ("current", "2021")
-    )
-    assert isinstance(current, Mapping)
-    assert of_2021 == {**current, "forwards": ["ingress"]}
-
-
 def test_the_catalog_is_read_once() -> None:
     assert catalog.load() is catalog.load()
 
@@ -132,11 +122,6 @@ def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
             "vars: {}",
             "vars: {}\n  reference: a",
             Problem("a variant cannot be its own reference", "variants.yml:a.reference"),
-        ),
-        (
-            "vars: {}",
-            'vars: {}\n  expected_in: {"2021": {}}',
-            Problem("an expectation for an edition that is not the variant's", "variants.yml:a.expected_in.2021"),
         ),
         (
             "vars: {}",
