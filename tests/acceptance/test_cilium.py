@@ -86,6 +86,11 @@ def agent(bench: Bench) -> dict[str, Any]:
     return said(json.loads(bench.shell(SERVER, HEALTH)))
 
 
+def is_well(seen: dict[str, Any]) -> bool:
+    """Whether an agent has nothing to complain of."""
+    return seen["state"] == "Ok" and not seen["failing_controllers"]
+
+
 def failed(bench: Bench, setup: str, **changes: object) -> set[tuple[str, str]]:
     """Which assertions of the proof do not hold."""
     proof, _ = bench.prove(setup, **changes)
@@ -112,7 +117,7 @@ def test_what_the_agent_and_the_node_say(bench: Bench) -> None:
         with broken(bench, (SERVER, NO_CNI_FILE, f"rm -r {CNI_FILE}")):
             wait_until(lambda: agent(bench)["failing_controllers"], 180)
             assert failed(bench, "cilium-ebpf") == {("cni_state", SERVER), ("cni_failing_controllers", SERVER)}
-        wait_until(lambda: agent(bench)["state"] == "Ok" and not agent(bench)["failing_controllers"], 180)
+        wait_until(lambda: is_well(agent(bench)), 180)
         bench.shell(CLIENT, OFF.format("endpoints"))
         assert failed(bench, "cilium-ebpf") == {("forwarded_by_stack", CLIENT)}
         bench.shell(CLIENT, OFF.format("devices"))

@@ -120,9 +120,9 @@ def remove() -> None:
         remove_unit(UNIT)
         if not wait_until(lambda: link_of(DEVICE) is None, START_S):
             raise Refused(f"{UNIT} was stopped, and {DEVICE} is still there")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # it removed it itself
             os.remove(SOCKET)
-        with contextlib.suppress(FileNotFoundError, OSError):
+        with contextlib.suppress(OSError):  # gone, or others have sockets there
             os.rmdir(os.path.dirname(SOCKET))
     elif link_of(DEVICE):
         run(["ip", "link", "delete", "dev", DEVICE])

@@ -111,7 +111,7 @@ def end_tests() -> None:
         if time.monotonic() > deadline:
             raise Refused(f"processes of netserver do not end: {running}")
         for pid in running:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # ended meanwhile
                 os.kill(pid, signal.SIGKILL)
         time.sleep(POLL_S)
 
