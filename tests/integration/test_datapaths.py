@@ -51,6 +51,11 @@ END
 sha256sum < $object | cut -d' ' -f1 > $object.sha256""",
 )
 
+# A program on a control group that every socket of a new group passes, and what takes it away again.
+GROUP = "$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts)/stranger"
+SOCKET_PROGRAM = Path(__file__).with_name("socket_program.py").read_text()
+ON_SOCKETS = (f"python3 - {GROUP} <<'END'\n{SOCKET_PROGRAM}\nEND", f"rmdir {GROUP}")
+
 Broken = set[tuple[str, str]]
 
 
@@ -168,8 +173,8 @@ def test_baseline(bench: Bench) -> None:
         act = "nft list table ip labctl > /root/saved; nft delete table ip labctl"
         without_rule = (CLIENT, act, "nft -f /root/saved; rm /root/saved")
         stranger = (SERVER, "nft add table ip6 stranger", "nft delete table ip6 stranger")
-        with broken(bench, without_rule, stranger), second_cable(bench):
-            gone = {("conntrack_hooked", CLIENT), ("tracked", CLIENT)}
+        with broken(bench, without_rule, stranger, (SERVER, *ON_SOCKETS)), second_cable(bench):
+            gone = {("conntrack_hooked", CLIENT), ("tracked", CLIENT), ("socket_programs", SERVER)}
             elsewhere = {("clear_on_cable", CLIENT), *on_both("cable_carried")}
             bench.assert_broken(gone | elsewhere | on_both("netfilter_tables"), "baseline")
         with broken(bench, (SERVER, "systemctl stop labctl-netserver", "systemctl start labctl-netserver")):

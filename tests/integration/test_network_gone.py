@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,17 @@ import pytest
 pytestmark = pytest.mark.lab
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+TOOLS = {"bpftool": "bpftool", "ip": "iproute2", "nft": "nftables"}
 # The role's own module, in namespaces that end with this program.
 MODULE = """
 import importlib, json, subprocess, sys
 import ansible.module_utils
 repository, *words = sys.argv[1:]
-for role in ("lab_host", "kubernetes"):
+for role in ("lab_host", "datapath", "kubernetes"):
     ansible.module_utils.__path__.append(f"{repository}/roles/{role}/module_utils")
 sys.path.insert(0, f"{repository}/roles/kubernetes/library")
 gone = importlib.import_module("kubernetes_gone")
+gone.hierarchy = gone.cgroups.hierarchy
 """
 RULES = """
 seen = [sorted(gone.rules())]
@@ -58,6 +61,20 @@ for link in links:
 gone.remove_pins_and_files(before)
 print(json.dumps(sorted(set(os.listdir(top)) - set(own))))
 """
+SOCKETS = """
+import os
+top = gone.hierarchy(open("/proc/mounts").read())
+group = f"{top}/labctl-test-{os.getpid()}"
+before = gone.read()
+subprocess.run([sys.executable, words[0], group], check=True)
+try:
+    seen = [sorted(set(gone.read()["socket programs"]) - set(before["socket programs"]))]
+    seen.append(gone.remove_socket_programs(before))
+    seen.append(gone.read()["socket programs"] == before["socket programs"])
+finally:
+    os.rmdir(group)
+print(json.dumps([group, *seen]))
+"""
 # What Cilium does for its proxy and for IPsec: its own rules come before the one for the table `local`, which moves.
 CILIUM = (
     "-4 rule add priority 100 from all lookup local",
@@ -67,6 +84,15 @@ CILIUM = (
     "-6 rule add priority 100 from all lookup local",
     "-6 rule delete priority 0",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """What the module calls is there: a node has it, a bare machine does not."""
+    lacking = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if lacking:
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", *lacking]):
+            subprocess.run(["apt-get", "--quiet=2", *words], check=True, stdout=subprocess.DEVNULL)
 
 
 def in_namespaces(script: str, *words: str) -> list[Any]:
@@ -97,3 +123,14 @@ def test_mounts_of_the_clusters_own_containers_stay() -> None:
 def test_links_to_directories_of_pins_go_as_well() -> None:
     """As iproute2 makes them beside its `tc`."""
     assert in_namespaces(PINS, "/sys/fs/bpf", "ip", "xdp") == []
+
+
+def test_programs_that_sockets_pass_are_seen_and_detached() -> None:
+    """As those of Cilium before it pinned links for them."""
+    group, seen, done, as_before = in_namespaces(SOCKETS, str(REPOSITORY / "tests/integration/socket_program.py"))
+    (program,) = seen
+    assert program.startswith(f"{group} ")
+    assert "connect" in program
+    assert program.endswith(" stranger")
+    assert done == [f"program {program}"]
+    assert as_before

@@ -41,6 +41,7 @@ NODE: dict[str, Any] = {
     "listening": True,
     "netfilter_tables": [],
     "programs": {"cable": "cable_ingress", "pod": "pod_ingress"},
+    "socket_programs": [],
     "timestamps": True,
     "tracked": False,
 }
@@ -82,7 +83,7 @@ def broken(assertions: Any) -> set[tuple[str, str]]:
 def test_a_setup_that_shows_what_it_claims_is_proven() -> None:
     assertions = proof.prove(setup_of(), *evidence())
     assert not broken(assertions)
-    assert len(assertions) == 27
+    assert len(assertions) == 29
     assert {one.name for one in assertions} > set(proof.VOCABULARY)
 
 
@@ -138,11 +139,19 @@ def test_without_test_traffic_only_what_needs_none_is_judged() -> None:
     assert broken(assertions) == {("netserver_listening", "node2"), ("test_traffic", "node1")}
     assert not {"tracked", "programs_hit", "cable_carried", "mss"} & {one.name for one in assertions}
     assert proof.message(setup_of(), assertions) == (
-        "veth-ebpf is not what it claims to be: 2 of 16 assertions do not hold.\n"
+        "veth-ebpf is not what it claims to be: 2 of 18 assertions do not hold.\n"
         "  netserver_listening on node2: wanted 198.19.0.130:12865 in labctl-pod, seen nothing\n"
         "  test_traffic on node1: wanted all transactions, seen no route\n"
         "  What only test traffic shows could not be judged."
     )
+
+
+def test_programs_of_sockets_are_expected_without_their_names_or_not_at_all() -> None:
+    probe, nodes = evidence()
+    nodes["node2"]["socket_programs"] = ["/sys/fs/cgroup connect4 sock4_connect"]
+    assert broken(proof.prove(setup_of(), probe, nodes)) == {("socket_programs", "node2")}
+    replaced = setup_of(expected={**setup_of().expected, "socket_programs": "some"})
+    assert broken(proof.prove(replaced, probe, nodes)) == {("socket_programs", "node1")}
 
 
 def test_a_word_that_nothing_looks_at_is_refused() -> None:
@@ -170,6 +179,7 @@ def test_what_a_cni_says_of_itself_is_held_against_the_claim(said: dict[str, Any
     probe, nodes = evidence()
     for seen in nodes.values():
         seen.update(netfilter_tables=["ip filter", "ip6 raw"], programs={"cable": "cil_from_netdev"})
+        seen["socket_programs"] = ["/sys/fs/cgroup connect4 sock4_connect"]
     cni = {"node1": {**words, "status": {}}, "node2": {**words, **said}}
     assert broken(proof.prove(setup_of(expected=expected, cni=cni), probe, nodes)) == {
         (name, "node2") for name in names

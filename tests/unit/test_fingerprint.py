@@ -20,7 +20,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CAPTURES = REPOSITORY / "tests" / "fixtures" / "fingerprint"
 
 # Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
-ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / "fingerprint" / "module_utils"))
+for role in ("datapath", "fingerprint"):
+    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
+cgroups = importlib.import_module("ansible.module_utils.datapath_cgroups")
 probe = importlib.import_module("ansible.module_utils.fingerprint_probe")
 machine = importlib.import_module("ansible.module_utils.fingerprint_machine")
 network = importlib.import_module("ansible.module_utils.fingerprint_network")
@@ -195,6 +197,27 @@ def test_rules_filters_and_programs_are_counted(files: Any, outputs: Any) -> Non
         "cable0 clsact/ingress c.o:[tc/cable_ingress]",
     ]
     assert seen["netfilter"] == {"ip labctl_x": 2, "ip nat": 1}
+
+
+def test_programs_of_sockets_are_named_but_those_of_units_and_containers() -> None:
+    def program(kind: str, name: str, number: int = 7) -> dict[str, object]:
+        return {"id": number, "attach_type": kind, "attach_flags": "multi", "name": name}
+
+    of_units = [program("device", ""), program("egress", "sd_fw_egress"), program("cgroup_inet4_bind", "sd_bind4")]
+    tree = [
+        {"cgroup": "/sys/fs/cgroup", "programs": [program("connect4", "sock4_connect"), *of_units]},
+        {"cgroup": "/sys/fs/cgroup/kubepods", "programs": [program("cgroup_device", "")]},
+    ]
+    assert network.parse_socket_programs(json.dumps(tree)) == ["/sys/fs/cgroup connect4 sock4_connect"]
+    assert network.parse_socket_programs("[]") == []
+    assert network.parse_socket_programs(None) is None
+
+
+def test_the_hierarchy_of_version_2_is_found_wherever_it_is_mounted() -> None:
+    hybrid = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /run/cilium/cgroupv2 cgroup2 rw 0 0\n"
+    assert cgroups.hierarchy(hybrid) == "/run/cilium/cgroupv2"
+    assert cgroups.hierarchy(hybrid + "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n") == "/sys/fs/cgroup/unified"
+    assert cgroups.hierarchy("tmpfs /sys/fs/cgroup tmpfs ro 0 0\n") is None
 
 
 def test_rules_are_not_asked_for_where_asking_would_load_a_module(tmp_path: Path) -> None:

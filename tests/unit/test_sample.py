@@ -338,14 +338,15 @@ def scaled(folder: Path, share: float) -> None:
 
 @pytest.mark.parametrize("name", [CRR, RR2, STREAM])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.94, 1.06, 2.0])
-def test_traffic_that_took_another_way_is_invalid(copy: Copy, name: str, share: float) -> None:
+def test_traffic_that_took_another_way_or_was_not_alone_is_invalid(copy: Copy, name: str, share: float) -> None:
     folder = copy(name)
     scaled(folder, share)
     status, reasons = verdict(folder)
     # bulk data and connections tolerate a few packets more or less, never missing payload
     tolerated = name == CRR and share in (0.94, 1.06)
     assert (status is Status.VALID) == tolerated
-    assert tolerated or "traffic took another way" in reasons[0]
+    why = "traffic took another way" if share < 1 else "others' traffic crossed it too, or a tunnel added to it"
+    assert tolerated or reasons[0].endswith(why)
 
 
 def test_the_reason_has_the_figures(copy: Copy) -> None:

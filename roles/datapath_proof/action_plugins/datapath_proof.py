@@ -111,9 +111,13 @@ def _programs(setup: Setup, seen: Evidence) -> object:
     return CNI if setup.expected["programs"] == CNI else seen["programs"]
 
 
-def _services(setup: Setup, seen: Evidence) -> object:
-    count = seen["kube_services"]
-    return SOME if setup.expected["kube_services"] == SOME and count else count
+def _or_some(word: str) -> Callable[[Setup, Evidence], object]:
+    """How a word is read of which any that are may be expected: how many there are depends on versions."""
+
+    def read(setup: Setup, seen: Evidence) -> object:
+        return SOME if setup.expected[word] == SOME and seen[word] else seen[word]
+
+    return read
 
 
 # What `expected` of a variant names: how it is read from a node's evidence, and whether that takes test traffic.
@@ -121,9 +125,10 @@ VOCABULARY: Mapping[str, tuple[Callable[[Setup, Evidence], object], bool]] = {
     "conntrack_hooked": (lambda _setup, seen: seen["conntrack_hooked"], False),
     "tracked": (_tracked, True),
     "netfilter_tables": (_tables, False),
-    "kube_services": (_services, False),
+    "kube_services": (_or_some("kube_services"), False),
     "forwarded_by_stack": (_forwarded, True),
     "programs": (_programs, False),
+    "socket_programs": (_or_some("socket_programs"), False),
 }
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.fingerprint_probe import Files, Outputs, integer
 
 NET = "/sys/class/net"
@@ -25,6 +26,7 @@ def commands(interface: str) -> Dict[str, Tuple[str, ...]]:
         "address": ("ip", "-json", "address", "show", "dev", interface),
         "qdisc": ("tc", "-json", "qdisc", "show"),
         "bpf": ("bpftool", "-j", "net", "show"),
+        "cgroup_bpf": ("bpftool", "-j", "cgroup", "tree"),
         "ethtool": ("ethtool", interface),
         **{name: ("ethtool", option, interface) for name, option in ETHTOOL.items()},
     }
@@ -162,7 +164,8 @@ def filter_batch(devices: Sequence[str]) -> str:
 def network(files: Files, outputs: Outputs) -> Dict[str, object]:
     """What hooks into the node's network. A setup changes this, so it is no part of a node's identity.
 
-    `filters` counts tc filters, `bpf` names the programs attached to devices, by tc, tcx, netkit or XDP.
+    `filters` counts tc filters, `bpf` names the programs attached to devices, by tc, tcx, netkit or XDP,
+    `socket_programs` those on control groups.
     """
     qdiscs: Dict[str, List[str]] = {}
     for item in parse_json(outputs.output("qdisc")):
@@ -172,6 +175,7 @@ def network(files: Files, outputs: Outputs) -> Dict[str, object]:
         "qdiscs": {device: sorted(kinds) for device, kinds in qdiscs.items()} if listed else None,
         "tc_filters": _filters(outputs) if listed else None,
         "bpf": parse_bpf(outputs.output("bpf")),
+        "socket_programs": parse_socket_programs(outputs.output("cgroup_bpf")),
         "netfilter": parse_rules(outputs.output("nft")),
         "netfilter_legacy": (files.text("/proc/net/ip_tables_names") or "").split(),
         "conntrack": {
@@ -203,6 +207,11 @@ def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
         for group, items in groups
         for item in _dicts(items)
     )
+
+
+def parse_socket_programs(text: Optional[str]) -> Optional[List[str]]:
+    """Programs that sockets pass, as sorted "group type program"; None where not readable."""
+    return None if text is None else sorted(map(cgroups.words, cgroups.socket_programs(text)))
 
 
 def parse_rules(text: Optional[str]) -> Optional[Dict[str, int]]:

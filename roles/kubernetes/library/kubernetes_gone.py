@@ -25,7 +25,9 @@ import os
 import shutil
 import signal
 import time
+from typing import Any
 
+from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import (
     BEFORE,
@@ -35,6 +37,7 @@ from ansible.module_utils.kubernetes_traces import (
     read,
     restore_settings,
     rules,
+    socket_programs,
 )
 from ansible.module_utils.lab_host_system import Failed, run, wait_until
 
@@ -55,6 +58,7 @@ DATA = (
 )
 SHIM = "containerd-shim"
 END_S = 15
+LINK_END_S = 0.5
 
 
 def parents() -> dict[int, tuple[int, str]]:
@@ -166,8 +170,8 @@ def remove_pins_and_files(before: Traces) -> list[str]:
 
 
 def remove_network(before: Traces) -> list[str]:
-    """Hooks, links, rules, routes, XFRM and netfilter tables that are new."""
-    done = []
+    """Programs of sockets, hooks, links, rules, routes, XFRM and netfilter tables that are new."""
+    done = remove_socket_programs(before)
     for name in extra(before, read(), "hooks"):
         run(["tc", "qdisc", "delete", "dev", name, "clsact"])
         done.append(f"hook {name}")
@@ -190,6 +194,25 @@ def remove_network(before: Traces) -> list[str]:
         run(["ipvsadm", "--clear"])
         done.append("IPVS")
     return done + remove_netfilter(before, after) + restore_settings(before)
+
+
+def remove_socket_programs(before: Traces) -> list[str]:
+    """Detach programs on control groups that are new.
+
+    Those that a link held whose pin has just gone are on their way, and cannot be detached by hand.
+    """
+    known = before.get("socket programs")
+    if known is None:  # a record of a labctl that did not look at them
+        return []
+
+    def new() -> list[dict[str, Any]]:
+        return [program for program in socket_programs() if cgroups.words(program) not in known]
+
+    wait_until(lambda: not new(), LINK_END_S)
+    done = new()
+    for program in done:
+        run(["bpftool", "cgroup", "detach", program["group"], program["type"], "id", str(program["id"])])
+    return [f"program {cgroups.words(program)}" for program in done]
 
 
 def remove_rules(before: Traces) -> list[str]:

@@ -45,7 +45,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What is left by kubeadm and others on a host that is a member of a cluster, and the programs that run on one.
 MARKS = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf", "/etc/rancher/k3s", "/var/lib/k0s")
 RUNNING = ("kubelet", "k3s", "k3s-server", "k0s", "kube-apiserver", "microk8s")
-NEEDED = ("conntrack", "iptables", "mount", "nft", "nsenter")
+NEEDED = ("bpftool", "conntrack", "iptables", "mount", "nft", "nsenter")
 # Where the kernel has AppArmor, containerd 1.4 starts nothing without it; in a container it leaves that to the host.
 PARSER = ("apparmor_parser",)
 

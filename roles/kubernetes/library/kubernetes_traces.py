@@ -7,9 +7,10 @@ DOCUMENTATION = r"""
 module: kubernetes_traces
 short_description: What a cluster could leave on the node, recorded and compared
 description:
-  - Reads netfilter and IPVS rules, CNI files, BPF pins, links, network namespaces, XFRM state, routing rules, routes
-    and mounts. Recorded, writes them to a file unless it exists. Compared, reads them again, fails with every
-    difference, and removes the record when there is none. Without a record there is nothing to compare with.
+  - Reads netfilter and IPVS rules, CNI files, BPF pins and programs on control groups, links, network namespaces,
+    XFRM state, routing rules, routes and mounts. Recorded, writes them to a file unless it exists. Compared, reads
+    them again, fails with every difference, and removes the record when there is none. Without a record there is
+    nothing to compare with.
 options:
   state: {type: str, choices: [recorded, compared], required: true, description: Which of the two.}
   of:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.lab_host_system import run
 
 DIRECTORY = "/var/lib/labctl/kubernetes"
@@ -78,6 +79,13 @@ def hooks() -> Iterator[str]:
             yield str(entry["dev"])
 
 
+def socket_programs() -> list[dict[str, Any]]:
+    """Programs on control groups, as `datapath_cgroups` tells them."""
+    with open("/proc/mounts", encoding="utf-8") as file:
+        top = cgroups.hierarchy(file.read())
+    return cgroups.socket_programs(run(cgroups.tree(top))) if top else []
+
+
 def _ip(*argv: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(run(["ip", "-json", *argv]) or "[]")
     return found
@@ -143,6 +151,7 @@ def read() -> Traces:
         "CNI files": files_below(*CNI_DIRECTORIES),
         "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
         "hooks": hooks(),
+        "socket programs": map(cgroups.words, socket_programs()),
         "links": (link["ifname"] for link in _ip("link", "show")),
         "network namespaces": (path for path in files_below(NETNS) if path != NETNS),
         "XFRM": xfrm(),

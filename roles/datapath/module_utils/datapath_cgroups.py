@@ -1,0 +1,42 @@
+"""BPF programs on control groups, which every socket of a process in such a group passes.
+
+A CNI in place of kube-proxy has them, for connect(2) and its like. Where no link is pinned that holds them, as with
+Cilium before 1.14, they stay when the CNI has gone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, Optional
+
+# Last part of the type of programs that come and go with units of systemd and with containers.
+OF_UNITS = ("device", "ingress", "egress")
+SYSTEMD = "sd_"
+CGROUPS = "/sys/fs/cgroup"
+
+
+def hierarchy(mounts: str) -> Optional[str]:
+    """Return where /proc/mounts (its text) has the hierarchy of version 2; None where nobody mounted it."""
+    lines = [line.split() for line in mounts.splitlines()]
+    points = [point for _, point, kind, *_ in lines if kind == "cgroup2"]
+    return min(points, key=lambda point: not point.startswith(CGROUPS), default=None)
+
+
+def tree(top: str) -> List[str]:
+    """Return the command that prints the programs of all groups below `top`."""
+    return ["bpftool", "--json", "cgroup", "tree", top]
+
+
+def socket_programs(printed: str) -> List[Dict[str, Any]]:
+    """Return the programs that sockets pass, in the output of `tree`: `group` (a path), `type`, `name`, `id`."""
+    return [
+        {"group": entry["cgroup"], "type": program["attach_type"], "name": program["name"], "id": program["id"]}
+        for entry in json.loads(printed or "[]")
+        for program in entry["programs"]
+        if not program["attach_type"].endswith(OF_UNITS) and not program["name"].startswith(SYSTEMD)
+    ]
+
+
+def words(program: Dict[str, Any]) -> str:
+    """Return a program in words that are the same after it was loaded again."""
+    return f"{program['group']} {program['type']} {program['name']}".rstrip()
