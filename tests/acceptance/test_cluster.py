@@ -23,6 +23,7 @@ from labctl.play import Session, load_inventory
 from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
+from tests.integration.test_datapaths import ON_SOCKETS
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
 
@@ -128,6 +129,7 @@ def test_a_provision_that_broke_off_is_made_good_by_the_next(lab: ClusterLab) ->
     _, err = first.communicate(timeout=READY_S)
     assert first.returncode == 1
     assert "where: node1, task 'The control plane runs'" in err
+    assert "What its services complained of last:" in err
     done = labctl(*words)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -273,9 +275,18 @@ def test_a_right_that_a_kubeconfig_lacks_is_named(networked: Networked, tmp_path
         assert right in done.stderr
 
 
-def test_reset_leaves_nothing_of_the_cluster(provisioned: ClusterLab) -> None:
+def test_reset_leaves_nothing_of_a_cluster_that_no_longer_answers(provisioned: ClusterLab) -> None:
+    """With a network and pods on it, and a program that sockets pass, which a CNI left."""
+    provisioned.on_node("node1", "rm /etc/kubernetes/manifests/kube-apiserver.yaml")
+    wait_until(lambda: not provisioned.on_node("node1", "pgrep kube-apiserver"), READY_S)
+    attach, group_gone = ON_SOCKETS
+    provisioned.on_node("node2", attach)
+    assert "stranger" in provisioned.on_node("node2", "bpftool cgroup tree")
     done = labctl("reset", "-i", provisioned.path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing of a cluster is left" in done.stdout
     traces = "find /etc/cni /etc/kubernetes /var/lib/kubelet -mindepth 1 2>/dev/null"
-    assert provisioned.on_nodes(f"pgrep -a 'kube|containerd|etcd'; nft list ruleset; {traces}; true") == []
+    left = provisioned.on_nodes(f"pgrep -a 'kube|containerd|etcd'; nft list ruleset; {traces}; bpftool cgroup tree")
+    provisioned.on_node("node2", group_gone)
+    assert "stranger" not in "\n".join(left)
+    assert [line for line in left if not line.startswith(("CgroupPath", "ID "))] == []

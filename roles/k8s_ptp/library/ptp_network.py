@@ -43,7 +43,7 @@ RESULTS = ("/var/lib/cni/cache/results", "/var/lib/cni/results")  # of plugins a
 # Marks our route: rtnetlink(7) leaves the numbers from 5 on to users.
 PROTOCOL = "198"
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
-FORWARDED = "/run/labctl/ptp_forwarding"
+FORWARDED = "/var/lib/labctl/kubernetes/ptp_forwarding"  # with the other records of the cluster
 RELEASE_S = 20.0
 POLL_S = 0.05
 

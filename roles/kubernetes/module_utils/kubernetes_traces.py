@@ -15,7 +15,7 @@ DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
 NETWORK_BEFORE = f"{DIRECTORY}/network.json"  # how the member was before it had a network
 RECORD = f"{DIRECTORY}/cluster.json"  # that it is a member, and of what
-CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni")
+CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni", "/run/cilium")
 BPF_FS = "/sys/fs/bpf"
 NETNS = "/run/netns"
 # Sessions of users and credentials of units come and go by themselves.
