@@ -160,12 +160,17 @@ def remove_files(before: Traces) -> list[str]:
 
 
 def remove_pins_and_files(before: Traces) -> list[str]:
-    """What is new in the places that a CNI shares with others. A program whose pinned link goes is detached."""
-    done, after = [], read()
-    for kind in ("CNI files", "BPF pins", "network namespaces"):
-        for path in reversed(extra(before, after, kind)):
+    """What is new in the places that a CNI shares with others. A program whose pinned link goes is detached.
+
+    A plugin in /opt goes before what it writes in /run: the kubelet lets it clean up once more after pods that went a
+    minute ago. One that is running meanwhile is met by looking again.
+    """
+    done = []
+    for kind in ("CNI files", "BPF pins", "network namespaces") * 2:
+        new = extra(before, read(), kind)
+        for path in new:
             remove(path)
-            done.append(path)
+        done += new
     return done
 
 
