@@ -166,7 +166,10 @@ def proof_of(visit: Visit, data: Any) -> dict[str, object]:
 
 @dataclass
 class Execution:
-    """A plan being executed in a run folder. `kept` are the samples that an earlier attempt left, and that count."""
+    """A plan being executed in a run folder. `kept` are the samples that an earlier attempt left, and that count.
+
+    `besides`: seconds that the last visit of a setup took besides its samples.
+    """
 
     session: Session
     plan: Plan
@@ -178,6 +181,7 @@ class Execution:
     attempt: int = 1
     kept: frozenset[str] = frozenset()
     visits: list[VisitRecord] = field(default_factory=list)
+    besides: dict[str, float] = field(default_factory=dict)
     fail_fast: bool = False
     taken: int = 0
     unusable: int = 0
@@ -200,7 +204,11 @@ class Execution:
         self.folder.stop.unlink(missing_ok=True)
         self.save(RunState.RUNNING)
         while self.todo and not (self.stop.asked or self.broken or (self.fail_fast and self.failed)):
+            before = self.taken
             record = self.visit(self.todo[0])
+            if record.status == "ok":
+                samples_s = (self.taken - before) * planning.sample_s(self.plan)
+                self.besides[record.setup] = max(record.seconds["total"] - samples_s, 0.0)
             del self.todo[0]
             self.visits.append(record)
             self.failed_visits += record.status != "ok"
@@ -314,8 +322,8 @@ class Execution:
         self.progress(Step(visit.setup, visit.round, node, task, self.left_s()))
 
     def left_s(self) -> float:
-        """Seconds that the rest of the plan takes, by the plan's own estimate."""
-        return planning.time_left(self.plan, self.plan.samples - self.taken, len(self.todo))
+        """Seconds that the rest of the plan takes, by what visits took so far and the catalog's estimate of others."""
+        return planning.time_left(self.plan, self.plan.samples - self.taken, self.todo, self.besides)
 
     def save(self, state: RunState) -> None:
         """Write how far the run got; a folder that cannot be written ends the run."""

@@ -7,7 +7,7 @@ that executing it needs: nothing is looked up in the catalog again when a later 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -22,7 +22,6 @@ from labctl.tunnels import TunnelFacts
 
 SCHEMA = "labctl.plan/1"
 PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler
-VISIT_OVERHEAD_S = 5.0  # one start of Ansible, deploy, proof and undeploy
 SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start behind the barrier
 
 
@@ -147,14 +146,22 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
         estimated_s=0.0,
         notes=(*selection.notes, *notes),
     )
-    return replace(plan, estimated_s=time_left(plan, plan.samples, len(visits)))
+    return replace(plan, estimated_s=time_left(plan, plan.samples, visits))
 
 
-def time_left(plan: Plan, samples: int, visits: int) -> float:
-    """Seconds that so many samples and visits of a plan take, Ansible and deployments included."""
+def sample_s(plan: Plan) -> float:
+    """Seconds that one sample takes, on an average of the plan's workloads."""
     tail_s = sum(workload.test.tail_s for workload in plan.workloads) / len(plan.workloads)
-    sample_s = plan.warmup_s + plan.duration_s + tail_s + SAMPLE_OVERHEAD_S
-    return round(samples * sample_s + visits * VISIT_OVERHEAD_S, 1)
+    return plan.warmup_s + plan.duration_s + tail_s + SAMPLE_OVERHEAD_S
+
+
+def time_left(plan: Plan, samples: int, visits: Iterable[Visit], seen: Mapping[str, float] | None = None) -> float:
+    """Seconds that so many samples and these visits of a plan take, Ansible and deployments included.
+
+    `seen` has seconds by setup that visits were seen to take besides their samples; for others the catalog's count.
+    """
+    besides = {setup.id: setup.visit_s for setup in plan.setups} | dict(seen or {})
+    return round(samples * sample_s(plan) + sum(besides[visit.setup] for visit in visits), 1)
 
 
 def interval(duration_s: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from labctl.catalog import Catalog, Encryption, Endpoint, Variant
+from labctl.catalog import VISIT_S, Catalog, Encryption, Endpoint, Variant
 from labctl.errors import Problem
 from labctl.options import MIN_MTU, MatrixOptions
 from labctl.tunnels import Tunnel, TunnelFacts
@@ -21,6 +21,7 @@ class Setup:
     the second one of an A/A pair. `expected` is what its proof has to see. `tunnel` is what encrypts it, None without
     encryption; `endpoint_mtu` is the largest packet that the endpoints exchange, None where it is the link's `mtu`.
     `redirect_peer`: decrypted packets go into the pod by bpf_redirect_peer, which not every kernel lets them survive.
+    `visit_s`: seconds that a visit takes besides its samples, for the estimate of a plan.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Setup:
     tunnel: Tunnel | None = None
     endpoint_mtu: int | None = None
     redirect_peer: bool = False
+    visit_s: float = VISIT_S
 
     @property
     def encrypted_by(self) -> str:
@@ -196,6 +198,7 @@ def _add(found: dict[str, Setup], choice: _Choice, catalog: Catalog, alone: bool
         tunnel=choice.tunnel,
         endpoint_mtu=choice.endpoint_mtu,
         redirect_peer=choice.redirect_peer,
+        visit_s=choice.variant.visit_s,
     )
 
 

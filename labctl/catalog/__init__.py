@@ -20,6 +20,7 @@ from labctl.netperf import Selector, Test
 from labctl.records import decode, load_yaml, suggestion
 
 CATALOG_DIR = Path(__file__).parent
+VISIT_S = 5.0  # of a variant without a cluster, seen on the local lab
 CLUSTER = "cluster"  # kind of a lab whose nodes are reached through the API of their cluster alone
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Variant:
     `tunnel_bytes` is what a CNI that encrypts by itself takes off the MTU of its pods, in bytes; empty where labctl
     makes the tunnel. `redirect_peer` is what differs from `encrypted` on kernels where decrypted packets survive
     bpf_redirect_peer, `needs_redirect_peer` the encryptions that the variant has on such kernels alone.
+    `visit_s` are the seconds that a visit takes besides its samples: Ansible, deployment, rest, proof and removal.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Variant:
     tunnel_bytes: Mapping[Encryption, int] = field(default_factory=dict)
     redirect_peer: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
     needs_redirect_peer: tuple[Encryption, ...] = ()
+    visit_s: float = VISIT_S
 
     def expected_with(self, encryption: Encryption, redirect_peer: bool = False) -> Mapping[str, object]:
         """The datapath that the proof wants to see with `encryption`."""

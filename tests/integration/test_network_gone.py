@@ -61,6 +61,19 @@ for link in links:
 gone.remove_pins_and_files(before)
 print(json.dumps(sorted(set(os.listdir(top)) - set(own))))
 """
+PLUGIN = """
+import os, shutil
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/opt"], check=True)
+os.makedirs("/opt/cni/bin")
+shutil.copy("/bin/sleep", "/opt/cni/bin/old")
+before = gone.read()
+shutil.copy("/bin/sleep", "/opt/cni/bin/new")
+plugins = [subprocess.Popen([f"/opt/cni/bin/{name}", "30"]) for name in ("old", "new")]
+gone.remove_pins_and_files(before)
+ended = [plugin.poll() for plugin in plugins]
+plugins[0].kill()
+print(json.dumps([os.listdir("/opt/cni/bin"), *ended]))
+"""
 SOCKETS = """
 import os
 top = gone.hierarchy(open("/proc/mounts").read())
@@ -123,6 +136,13 @@ def test_mounts_of_the_clusters_own_containers_stay() -> None:
 def test_links_to_directories_of_pins_go_as_well() -> None:
     """As iproute2 makes them beside its `tc`."""
     assert in_namespaces(PINS, "/sys/fs/bpf", "ip", "xdp") == []
+
+
+def test_a_plugin_that_was_brought_ends_before_it_can_write_anything() -> None:
+    left, old, new = in_namespaces(PLUGIN)
+    assert left == ["old"]
+    assert old is None
+    assert new == -9
 
 
 def test_programs_that_sockets_pass_are_seen_and_detached() -> None:

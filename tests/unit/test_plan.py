@@ -259,7 +259,8 @@ def test_short_windows_have_short_intervals(duration: float, seconds: float) -> 
 
 def test_the_estimate_counts_windows_and_deployments(small_catalog: Catalog) -> None:
     plan = plan_of(small_catalog, variant="base", workload="tcp_rr", processes="1", rounds="2")
-    assert plan.estimated_s == time_left(plan, samples=2, visits=2) == 2 * (10 + 2 + 0.1) + 2 * 5.0
+    assert plan.estimated_s == time_left(plan, 2, plan.visits) == 2 * (10 + 2 + 0.1) + 2 * 5.0
+    assert time_left(plan, 1, plan.visits[1:], {"base": 60.0}) == 10 + 2 + 0.1 + 60.0
 
 
 def test_a_plan_survives_its_file(small_catalog: Catalog) -> None:

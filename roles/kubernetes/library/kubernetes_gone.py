@@ -56,6 +56,8 @@ DATA = (
     "/var/log/containers",
     "/var/log/pods",
 )
+PLUGINS = "/opt/cni/bin/"
+REMOVED = " (deleted)"  # what the kernel adds to the path of a program that is no longer there
 SHIM = "containerd-shim"
 END_S = 15
 LINK_END_S = 0.5
@@ -162,16 +164,36 @@ def remove_files(before: Traces) -> list[str]:
 def remove_pins_and_files(before: Traces) -> list[str]:
     """What is new in the places that a CNI shares with others. A program whose pinned link goes is detached.
 
-    A plugin in /opt goes before what it writes in /run: the kubelet lets it clean up once more after pods that went a
-    minute ago. One that is running meanwhile is met by looking again.
+    The kubelet lets a plugin clean up once more after pods that went a minute ago. That of Cilium then waits for its
+    agent, and writes down in the end that it was not there: so the program goes first, what runs of it, then the rest.
     """
     done = []
-    for kind in ("CNI files", "BPF pins", "network namespaces") * 2:
-        new = extra(before, read(), kind)
-        for path in new:
-            remove(path)
-        done += new
+    for _ in range(2):
+        for kind in ("CNI files", "BPF pins", "network namespaces"):
+            new = extra(before, read(), kind)
+            for path in new:
+                remove(path)
+            done += new
+        end_plugins()
     return done
+
+
+def end_plugins() -> None:
+    """Kill what still runs of CNI plugins that were removed."""
+
+    def none_left() -> bool:
+        left = []
+        for path in glob.glob("/proc/[0-9]*/exe"):
+            # Ended meanwhile; the kernel's own have none; those of others than the node's are not to be looked at.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                program = os.readlink(path)
+                if program.startswith(PLUGINS) and program.endswith(REMOVED):
+                    left.append(int(path.split("/")[2]))
+                    os.kill(left[-1], signal.SIGKILL)
+        return not left
+
+    if not wait_until(none_left, END_S):
+        raise Failed({"what": "CNI plugins that were removed do not end.", "where": PLUGINS})
 
 
 def remove_network(before: Traces) -> list[str]:
