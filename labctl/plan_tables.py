@@ -74,10 +74,11 @@ def _order(plan: Plan) -> Table:
 
 def _foot(plan: Plan) -> list[str]:
     nodes = f"{plan.lab.client} and {plan.lab.server}"
+    of_cluster = ", and the network and kube-proxy of their cluster" if any(one.edition for one in plan.setups) else ""
     disrupted = (
         f"Made meanwhile: pods on {nodes}, in a namespace that every visit removes again. netperf loads both nodes."
         if plan.lab.kind == CLUSTER
-        else f"Disrupted meanwhile: the addresses of the cable on {nodes}. Every visit deploys its setup there "
-        "and removes it again."
+        else f"Disrupted meanwhile: the addresses of the cable on {nodes}{of_cluster}. Every visit deploys its setup "
+        "there and removes it again."
     )
     return [*plan.notes, disrupted]

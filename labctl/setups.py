@@ -68,8 +68,6 @@ def select(options: MatrixOptions, catalog: Catalog, tunnels: TunnelFacts) -> Se
     for name in options.variants:
         variant = catalog.variants[name]
         for encryption in options.encryptions:
-            if encryption in lacking:
-                continue
             for edition in _editions(variant, options):
                 pair = name if edition is None else f"{name} of edition {edition}"
                 if reason := variant.refusal(encryption, edition) or _kernel_refuses(variant, encryption, tunnels):
@@ -79,6 +77,8 @@ def select(options: MatrixOptions, catalog: Catalog, tunnels: TunnelFacts) -> Se
                         refusals.append(Problem(what, "--encryption", reason, hint))
                     else:
                         notes.append(f"{pair} is left out with encryption {encryption}: {reason}")
+                    continue
+                if encryption in lacking:
                     continue
                 for mtu in options.mtus:
                     peer = encryption in variant.redirect_peer and tunnels.redirect_peer is True

@@ -35,8 +35,8 @@ pytestmark = [
 ]
 
 PROOF = "The setup is what it claims to be"
-# The agent's pins of its links hold the programs of `endpoints` and `devices`; the pins are in its own mounts.
-OFF = "nsenter --target $(pidof -s cilium-agent) --mount sh -c 'rm -r /sys/fs/bpf/cilium/{}/*/links'"
+# The agent's pins of its links hold the programs of endpoints, devices and sockets; the pins are in its own mounts.
+OFF = "nsenter --target $(pidof -s cilium-agent) --mount sh -c 'rm -r /sys/fs/bpf/cilium/{}/links'"
 # Nodes have no curl.
 HEALTH = """python3 -c '
 import socket
@@ -118,9 +118,11 @@ def test_what_the_agent_and_the_node_say(bench: Bench) -> None:
             wait_until(lambda: agent(bench)["failing_controllers"], 180)
             assert failed(bench, "cilium-ebpf") == {("cni_state", SERVER), ("cni_failing_controllers", SERVER)}
         wait_until(lambda: is_well(agent(bench)), 180)
-        bench.shell(CLIENT, OFF.format("endpoints"))
-        assert failed(bench, "cilium-ebpf") == {("forwarded_by_stack", CLIENT)}
-        bench.shell(CLIENT, OFF.format("devices"))
+        bench.shell(SERVER, OFF.format("socketlb"))
+        assert failed(bench, "cilium-ebpf") == {("socket_programs", SERVER)}
+        bench.shell(CLIENT, OFF.format("endpoints/*"))
+        assert failed(bench, "cilium-ebpf") == {("socket_programs", SERVER), ("forwarded_by_stack", CLIENT)}
+        bench.shell(CLIENT, OFF.format("devices/*"))
         assert ("cni_forwards", CLIENT) in failed(bench, "cilium-ebpf")
 
 

@@ -178,6 +178,17 @@ def test_what_the_nodes_cannot_encrypt_with_is_refused_with_what_they_lack(small
     )
 
 
+def test_a_pair_that_cannot_exist_is_said_to_be_one_on_any_kernel() -> None:
+    lab = replace(LAB, edition="2021", tunnels=TunnelFacts(lacking={Encryption.IPSEC: "it lacks CONFIG_INET_ESP"}))
+    with pytest.raises(UsageError) as raised:
+        plan_of(load(), lab, variant="cilium-ebpf", encryption="ipsec", edition="2021")
+    seen = [problem.seen for problem in raised.value.problems]
+    assert seen == [
+        "it lacks CONFIG_INET_ESP",
+        "IPsec in Cilium 1.9 excludes kube-proxy replacement and eBPF host-routing",
+    ]
+
+
 def test_an_mtu_too_small_for_a_tunnel_is_refused(small_catalog: Catalog) -> None:
     assert plan_of(small_catalog, variant="pods", encryption="wireguard", mtu="636").setups[-1].endpoint_mtu == 576
     with pytest.raises(UsageError) as raised:
