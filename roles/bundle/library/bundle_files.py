@@ -81,13 +81,24 @@ def wanted(params: dict[str, Any]) -> list[dict[str, Any]]:
     return lacking
 
 
+def make_directory(path: str) -> list[str]:
+    """Make a directory with those above it; returns the ones that were not there."""
+    made: list[str] = []
+    while not os.path.isdir(path):
+        made.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(made):
+        os.mkdir(directory)
+    return made
+
+
 def install_program(staged: str, file: dict[str, Any]) -> list[str]:
     target = os.path.join(file["dest"], file["name"])
-    os.makedirs(file["dest"], exist_ok=True)
+    made = make_directory(file["dest"])
     shutil.copyfile(staged, f"{target}.new")
     os.chmod(f"{target}.new", 0o755)  # noqa: S103 - a program for all
     os.replace(f"{target}.new", target)  # a program that runs cannot be written, but replaced
-    return [target]
+    return [*made, target]
 
 
 def unpack(staged: str, file: dict[str, Any]) -> list[str]:
@@ -103,7 +114,7 @@ def unpack(staged: str, file: dict[str, Any]) -> list[str]:
                     {"what": "An archive holds what it should not.", "where": file["name"], "seen": member.name}
                 )
             target = os.path.join(file["dest"], name)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
+            paths += make_directory(os.path.dirname(target))
             with open(f"{target}.new", "wb") as out:
                 shutil.copyfileobj(cast("IO[bytes]", archive.extractfile(member)), out, BLOCK)
                 os.fchmod(out.fileno(), 0o755 if member.mode & 0o111 else 0o644)
@@ -144,9 +155,11 @@ def present(params: dict[str, Any]) -> list[str]:
                     "hint": "Is there room on the node? `labctl bundle verify` checks the bundle.",
                 }
             )
-        paths = INSTALL[file["use"]](staged, file)
+        path = record_path(params["records"], file)
+        made = [known for known in recorded(path).get("paths", []) if os.path.isdir(known)]
+        paths = made + INSTALL[file["use"]](staged, file)
         record = {"name": file["name"], "sha256": file["sha256"], "version": file["version"], "paths": paths}
-        with open(record_path(params["records"], file), "w", encoding="utf-8") as out:
+        with open(path, "w", encoding="utf-8") as out:
             json.dump(record, out)
         os.unlink(staged)
         done.append(file["name"])
@@ -154,7 +167,7 @@ def present(params: dict[str, Any]) -> list[str]:
 
 
 def absent(params: dict[str, Any], check_mode: bool) -> list[str]:
-    """Remove what the records name, the records, and directories that are empty then."""
+    """Remove what the records name, and the records."""
     records = params["records"]
     names = sorted(os.listdir(records)) if os.path.isdir(records) else []
     paths = [
@@ -166,10 +179,12 @@ def absent(params: dict[str, Any], check_mode: bool) -> list[str]:
     ]
     if check_mode:
         return paths
-    for path in paths:
-        os.unlink(path)
+    for path in sorted(paths, key=len, reverse=True):
+        if not os.path.isdir(path) or os.path.islink(path):
+            os.unlink(path)
+            continue
         with contextlib.suppress(OSError):  # others have files there
-            os.rmdir(os.path.dirname(path))
+            os.rmdir(path)
     if os.path.isdir(records):
         shutil.rmtree(records)
     return paths
