@@ -24,7 +24,6 @@ for role in ("lab_host", "datapath", "kubernetes"):
     ansible.module_utils.__path__.append(f"{repository}/roles/{role}/module_utils")
 sys.path.insert(0, f"{repository}/roles/kubernetes/library")
 gone = importlib.import_module("kubernetes_gone")
-gone.hierarchy = gone.cgroups.hierarchy
 """
 RULES = """
 seen = [sorted(gone.rules())]
@@ -76,7 +75,7 @@ print(json.dumps([os.listdir("/opt/cni/bin"), *ended]))
 """
 SOCKETS = """
 import os
-top = gone.hierarchy(open("/proc/mounts").read())
+top = gone.cgroups.hierarchy(open("/proc/mounts").read())
 group = f"{top}/labctl-test-{os.getpid()}"
 before = gone.read()
 subprocess.run([sys.executable, words[0], group], check=True)

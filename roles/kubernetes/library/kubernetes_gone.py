@@ -25,6 +25,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils import datapath_cgroups as cgroups
@@ -84,18 +85,30 @@ def container_processes() -> list[int]:
     return sorted(found)
 
 
-def end_containers() -> bool:
-    """Kill shims and containers until none is left; a container that forks meanwhile is met in the next round."""
+def plugin_processes() -> list[int]:
+    """What still runs of CNI plugins that were removed."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/exe"):
+        # Ended meanwhile; the kernel's own have none; those of others than the node's are not to be looked at.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            program = os.readlink(path)
+            if program.startswith(PLUGINS) and program.endswith(REMOVED):
+                found.append(int(path.split("/")[2]))
+    return found
+
+
+def end(find: Callable[[], list[int]], what: str) -> bool:
+    """Kill processes until `find` finds none, so that one which forks meanwhile is met; whether there were any."""
 
     def none_left() -> bool:
-        for pid in container_processes():
+        for pid in find():
             with contextlib.suppress(ProcessLookupError):  # ended meanwhile
                 os.kill(pid, signal.SIGKILL)
-        return not container_processes()
+        return not find()
 
-    there = bool(container_processes())
+    there = bool(find())
     if not wait_until(none_left, END_S, 0.1):
-        raise Failed({"what": "Containers do not end.", "seen": f"processes {container_processes()}"})
+        raise Failed({"what": what, "seen": f"processes {find()}"})
     return there
 
 
@@ -169,31 +182,14 @@ def remove_pins_and_files(before: Traces) -> list[str]:
     """
     done = []
     for _ in range(2):
+        after = read()
         for kind in ("CNI files", "BPF pins", "network namespaces"):
-            new = extra(before, read(), kind)
+            new = extra(before, after, kind)
             for path in new:
                 remove(path)
             done += new
-        end_plugins()
+        end(plugin_processes, "CNI plugins that were removed do not end.")
     return done
-
-
-def end_plugins() -> None:
-    """Kill what still runs of CNI plugins that were removed."""
-
-    def none_left() -> bool:
-        left = []
-        for path in glob.glob("/proc/[0-9]*/exe"):
-            # Ended meanwhile; the kernel's own have none; those of others than the node's are not to be looked at.
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                program = os.readlink(path)
-                if program.startswith(PLUGINS) and program.endswith(REMOVED):
-                    left.append(int(path.split("/")[2]))
-                    os.kill(left[-1], signal.SIGKILL)
-        return not left
-
-    if not wait_until(none_left, END_S):
-        raise Failed({"what": "CNI plugins that were removed do not end.", "where": PLUGINS})
 
 
 def remove_network(before: Traces) -> list[str]:
@@ -343,7 +339,7 @@ def gone(check_mode: bool) -> dict[str, object]:
     started = time.monotonic()
     # The mounts that make control groups and settings what they are on a shared kernel are undone by their units.
     done = stop_units()
-    done += ["containers"] if end_containers() else []
+    done += ["containers"] if end(container_processes, "Containers do not end.") else []
     done += remove_control_groups() + unmount(before) + remove_files(before) + remove_network(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
