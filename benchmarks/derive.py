@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from labctl import catalog, sample
+from labctl import catalog
+from labctl.samples import sample
 
 LIMIT_MS = 20.0
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "samples" / "baseline.tcp_crr.1" / "1-1"

@@ -24,15 +24,20 @@ from typing import Any
 
 from tabulate import tabulate
 
-from labctl import catalog, lab, netperf, raw, sample, stats, workflow
-from labctl.errors import LabctlError, Problem
-from labctl.netperf import Test
-from labctl.options import RawOptions, parse_options
-from labctl.plan import Plan
-from labctl.play import AnsibleOptions, Inventory, Session
-from labctl.records import encode
-from labctl.runfolder import RunFolder, write_yaml
-from labctl.visit import samples_for, setup_inventory
+from labctl import catalog
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import encode
+from labctl.engine.play import AnsibleOptions, Inventory, Session
+from labctl.labs import embedded as lab
+from labctl.matrix import workflow
+from labctl.plan.options import RawOptions, parse_options
+from labctl.plan.plan import Plan
+from labctl.plan.visit import samples_for, setup_inventory
+from labctl.results import stats
+from labctl.runs.folder import RunFolder, write_yaml
+from labctl.samples import raw, sample
+from labctl.tools import netperf
+from labctl.tools.netperf import Test
 
 Ways = dict[str, dict[int, list[float]]]
 

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests/, w
 
 from tabulate import tabulate
 
-from labctl import lab as labs
-from labctl import workflow
-from labctl.play import AnsibleOptions, Session, load_inventory
+from labctl.engine.play import AnsibleOptions, Session, load_inventory
+from labctl.labs import embedded as labs
+from labctl.matrix import workflow
 from tests.integration.conftest import ProvisionedLab, copy_inventory, give_up_soon
 from tests.integration.kills import Ordeal, Stage, Victim, draw
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from labctl import paths
+from labctl.core import paths
 
 LIMIT_S = 5.0
 NAME = "benchmark"

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from labctl.catalog import editions as _editions
 from labctl.catalog.editions import Edition
-from labctl.errors import LabctlError, Problem
-from labctl.netperf import Selector, Test
-from labctl.records import decode, load_yaml, suggestion
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode, load_yaml, suggestion
+from labctl.tools.netperf import Selector, Test
 
 CATALOG_DIR = Path(__file__).parent
 VISIT_S = 5.0  # of a variant without a cluster, seen on the local lab

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from labctl.errors import LabctlError, Problem
-from labctl.records import decode, load_yaml
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode, load_yaml
 
 FILE = "editions.yml"
 # Set per file rather than under `locations`.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from labctl.catalog import CATALOG_DIR, Encryption, Unit
-from labctl.errors import LabctlError, Problem
-from labctl.records import decode, load_yaml
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode, load_yaml
 
 CLAIMS_SCHEMA = "labctl.claims/1"
 REFERENCE_SCHEMA = "labctl.reference/1"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from labctl import lab as labs
-from labctl import paths
-from labctl.play import Session, load_inventory
+from labctl.core import paths
+from labctl.engine.play import Session, load_inventory
+from labctl.labs import embedded as labs
 from tests.integration.conftest import ProvisionedLab
 
 # Name and first port of the lab; another checkout that tests on this machine at the same time sets both.

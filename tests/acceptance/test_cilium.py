@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from labctl import lab as labs
 from labctl.catalog import load
-from labctl.options import RawOptions, parse_options
-from labctl.plan import LabFacts, build
-from labctl.play import Session, load_inventory
-from labctl.visit import setup_inventory
+from labctl.engine.play import Session, load_inventory
+from labctl.labs import embedded as labs
+from labctl.plan.options import RawOptions, parse_options
+from labctl.plan.plan import LabFacts, build
+from labctl.plan.visit import setup_inventory
 from roles.cni_cilium.module_utils.cilium_status import said
 from tests.acceptance.conftest import ANSWER_S
 from tests.integration.conftest import ProvisionedLab, wait_until

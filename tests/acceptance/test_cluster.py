@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl import bundle as bundles
-from labctl import cluster as clusters
-from labctl import lab as labs
-from labctl.play import Session, load_inventory
+from labctl.bundle import index as bundles
+from labctl.bundle import install as clusters
+from labctl.engine.play import Session, load_inventory
+from labctl.labs import embedded as labs
 from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Encryption
-from labctl.tunnels import Tunnel, TunnelFacts
+from labctl.nodes.tunnels import Tunnel, TunnelFacts
 from tests.acceptance.conftest import labctl
 from tests.integration.conftest import ProvisionedLab, load
 from tests.integration.test_datapaths import CLIENT, SERVER, Bench

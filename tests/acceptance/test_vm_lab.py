@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from labctl import lab as labs
-from labctl import paths
-from labctl.errors import LabctlError
-from labctl.plan_tables import EMULATED
-from labctl.play import Event, Session, TaskResult
+from labctl.core import paths
+from labctl.core.errors import LabctlError
+from labctl.engine.play import Event, Session, TaskResult
+from labctl.labs import embedded as labs
+from labctl.plan.tables import EMULATED
 from tests.acceptance.conftest import VM_NAME, VM_PORT, ansible, copy_vm_inventory, labctl, left_behind, molecule
 from tests.integration.conftest import ProvisionedLab, load
 

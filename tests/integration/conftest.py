@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from labctl import lab as labs
-from labctl import workflow
-from labctl.play import AnsibleOptions, Inventory, Session, load_inventory
+from labctl.engine.play import AnsibleOptions, Inventory, Session, load_inventory
+from labctl.labs import embedded as labs
+from labctl.matrix import workflow
 
 # Name and index of the lab; another checkout that tests on this machine at the same time sets both.
 LAB_NAME = os.environ.get("LABCTL_TEST_LAB_NAME", "test")

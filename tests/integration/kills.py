@@ -28,10 +28,11 @@ from typing import NoReturn
 
 import pytest
 
-from labctl import lab as labs
-from labctl import report, runs
-from labctl.sample import Status
-from labctl.visit import all_samples
+from labctl.labs import embedded as labs
+from labctl.plan.visit import all_samples
+from labctl.results import report
+from labctl.runs import find as runs
+from labctl.samples.sample import Status
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 

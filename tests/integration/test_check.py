@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl import check, workflow
-from labctl.check import Finding
-from labctl.check_rules import Level
-from labctl.fingerprint import differences
-from labctl.play import AnsibleOptions, Session, load_inventory
+from labctl.engine.play import AnsibleOptions, Session, load_inventory
+from labctl.matrix import workflow
+from labctl.nodes import findings as check
+from labctl.nodes.findings import Finding
+from labctl.nodes.fingerprint import differences
+from labctl.nodes.rules import Level
 from tests.integration.conftest import ProvisionedLab
 
 pytestmark = pytest.mark.lab

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from labctl.play import Event, Outcome, TaskResult
+from labctl.engine.play import Event, Outcome, TaskResult
 from tests.integration.conftest import ProvisionedLab
 
 pytestmark = pytest.mark.lab

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from labctl import lab as labs
-from labctl import paths
-from labctl.errors import LabctlError, UsageError
-from labctl.play import Event, Session, TaskResult
+from labctl.core import paths
+from labctl.core.errors import LabctlError, UsageError
+from labctl.engine.play import Event, Session, TaskResult
+from labctl.labs import embedded as labs
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, copy_inventory
 
 pytestmark = pytest.mark.lab

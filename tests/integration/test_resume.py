@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl.play import AnsibleOptions, Event, TaskResult
+from labctl.engine.play import AnsibleOptions, Event, TaskResult
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab

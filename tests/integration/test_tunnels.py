@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from labctl import tunnels
 from labctl.catalog import Encryption, load
-from labctl.fingerprint import parse
-from labctl.play import TaskResult
-from labctl.tunnels import TunnelFacts
+from labctl.engine.play import TaskResult
+from labctl.nodes import tunnels
+from labctl.nodes.fingerprint import parse
+from labctl.nodes.tunnels import TunnelFacts
 from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import (
     CLIENT,

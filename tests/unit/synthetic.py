@@ -7,11 +7,11 @@ import random
 from datetime import UTC, datetime
 
 from labctl.catalog import Catalog, Unit
-from labctl.options import RawOptions, parse_options
-from labctl.plan import LabFacts, Plan, build
-from labctl.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
-from labctl.sample import CpuUse, EndCounters, Flag, Sample, Status
-from labctl.visit import PlannedSample, all_samples
+from labctl.plan.options import RawOptions, parse_options
+from labctl.plan.plan import LabFacts, Plan, build
+from labctl.plan.visit import PlannedSample, all_samples
+from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
+from labctl.samples.sample import CpuUse, EndCounters, Flag, Sample, Status
 
 LAB = LabFacts("local", "local", "node1", "node2", 2)
 LEVELS = {"tcp_stream": 7.0, "tcp_rr": 25000.0, "tcp_crr": 8000.0}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from labctl.cli import app
+from labctl.cli.app import app
 
 
 def commands_of(command: Any, name: str) -> Iterator[tuple[str, Any]]:

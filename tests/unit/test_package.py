@@ -75,7 +75,7 @@ def test_the_wheel_holds_nothing_else(repository: Path, wheel: Path) -> None:
 
 def test_the_installed_package_finds_its_content(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import json; from labctl import paths; "
+        "import json; from labctl.core import paths; "
         "print(json.dumps([str(paths.content_root()), str(paths.resolve_lab('local')), paths.known_labs()]))"
     )
     root, local, known = json.loads(in_installed(installed, code, tmp_path))
@@ -90,5 +90,5 @@ def test_the_installed_package_loads_its_catalog(installed: Path, tmp_path: Path
 
 
 def test_the_installed_command_answers(installed: Path, tmp_path: Path) -> None:
-    code = "sys.argv = ['labctl', '--version']; from labctl.cli import main; main()"
+    code = "sys.argv = ['labctl', '--version']; from labctl.cli.app import main; main()"
     assert in_installed(installed, code, tmp_path).startswith("labctl ")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from labctl import netperf
+from labctl.tools import netperf
 
 PROBE_PORT = 12866
 PATIENCE_S = 60

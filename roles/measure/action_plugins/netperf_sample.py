@@ -27,7 +27,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader, connection_loader
 
-from labctl import netperf
+from labctl.tools import netperf
 
 MARK = b"LABCTL-AGENT\n"
 PREFIX = b"labctl:"

@@ -1,0 +1,1 @@
+"""Everything that a lab without internet needs, in one directory."""

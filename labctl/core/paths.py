@@ -1,0 +1,84 @@
+"""Where things are: the Ansible content, the labs, the runs, the caches.
+
+Nothing here creates a directory, and nothing but the current directory and two environment variables is read:
+`LABCTL_CACHE_DIR` and `LABCTL_STATE_DIR` move what belongs to the machine and not to a user or a run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from labctl.core.errors import LabctlError, Problem, UsageError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def content_root() -> Path:
+    """Return the directory that holds `playbooks/`, `roles/` and `inventories/`.
+
+    In a wheel that is `labctl/_content`, in a checkout the repository's root. Raises `LabctlError` where
+    neither is there, which only a broken installation can do.
+    """
+    for root in (_PACKAGE / "_content", _PACKAGE.parent):
+        if (root / "playbooks").is_dir():
+            return root
+    raise LabctlError(
+        Problem(
+            "The playbooks of labctl are not where its package is.",
+            where=str(_PACKAGE),
+            hint="Install labctl again: `pipx install .` in a checkout, or `make setup` to use it there.",
+        )
+    )
+
+
+def resolve_lab(lab: str) -> Path:
+    """Return the absolute inventory directory of a lab.
+
+    `lab` is a directory, else the name of one in `./inventories`, else of one that labctl ships. Raises
+    `UsageError` naming the labs that exist for anything else.
+    """
+    if lab:
+        for candidate in (Path(lab).expanduser(), *(root / lab for root in _lab_roots())):
+            if candidate.is_dir():
+                return candidate.resolve()
+    known = known_labs()
+    raise UsageError(
+        Problem(
+            f"There is no lab {lab!r}.",
+            where=" and ".join(str(root) for root in _lab_roots()),
+            seen="A file: a lab is an inventory directory." if lab and Path(lab).is_file() else None,
+            hint=f"Name one of {', '.join(known)}, or give the path of an inventory directory.",
+        )
+    )
+
+
+def known_labs() -> tuple[str, ...]:
+    """Return the names that `resolve_lab` knows from here, sorted."""
+    return tuple(
+        sorted({entry.name for root in _lab_roots() if root.is_dir() for entry in root.iterdir() if entry.is_dir()})
+    )
+
+
+def runs_dir() -> Path:
+    """Return the directory of the runs: `./runs`, absolute. It may not exist yet."""
+    return Path.cwd() / "runs"
+
+
+def cache_dir() -> Path:
+    """Return the machine's cache of node trees and compiled programs; deleting it costs only time."""
+    return _from_environment("LABCTL_CACHE_DIR", "/var/cache/labctl")
+
+
+def state_dir() -> Path:
+    """Return the directory of the records that say which lab owns what on this machine."""
+    return _from_environment("LABCTL_STATE_DIR", "/var/lib/labctl")
+
+
+def _lab_roots() -> tuple[Path, ...]:
+    # The same directory twice where one stands in the checkout: the first hit wins, so it does not matter.
+    return (Path.cwd() / "inventories", content_root() / "inventories")
+
+
+def _from_environment(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().absolute()

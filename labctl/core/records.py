@@ -1,0 +1,234 @@
+"""Frozen dataclasses from plain data (YAML, JSON) and back, strictly.
+
+The types of a dataclass are its schema: an unknown key, a missing key and a value of another type are each a
+`Problem` whose `where` is file:key, and all problems of one document are raised together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import functools
+import types
+import typing
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from labctl.core.errors import LabctlError, Problem
+
+T = TypeVar("T")
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    types.NoneType: "null",
+}
+
+
+class _Mismatch(Exception):
+    """A value is not what its type wants; carries every problem found below it."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key written twice is an error: PyYAML alone would keep the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is written twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path) -> object:
+    """The content of a YAML file. Raises LabctlError when it cannot be read or parsed."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise LabctlError(Problem("a data file cannot be read", str(path), error.strerror)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LabctlError(Problem("a data file is not valid YAML", str(path), str(error))) from error
+
+
+def decode(cls: type[T], data: object, where: str, key: str = "") -> T:
+    """`data` (dicts, lists, scalars) as a `cls`.
+
+    `where` names the document in messages ("variants.yml") and `key` the place of `data` inside it.
+    Raises LabctlError with every unknown key, missing key and wrong value.
+    """
+    try:
+        return typing.cast(T, _value(cls, data, where, key))
+    except _Mismatch as mismatch:
+        raise LabctlError(*mismatch.problems) from None
+
+
+def encode(value: object) -> Any:
+    """A dataclass, mapping, sequence or scalar as what `json.dumps` and `yaml.safe_dump` take."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {encode(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    return value
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to write instead of an unknown word: the closest known one, and all of them."""
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{meant}known: {', '.join(words)}"
+
+
+def _value(wanted: Any, data: object, where: str, key: str) -> object:
+    """`data` as the type `wanted`; the key path inside the document is `key`."""
+    if wanted is object or wanted is Any:
+        return data
+    origin = typing.get_origin(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return _union(typing.get_args(wanted), data, where, key)
+    if origin is typing.Literal:
+        if data in typing.get_args(wanted):
+            return data
+        raise _Mismatch(_wrong(where, key, data, _name(wanted)))
+    if dataclasses.is_dataclass(wanted):
+        return _record(wanted, data, where, key)
+    if origin is tuple:
+        return _sequence(typing.get_args(wanted), data, where, key)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(typing.get_args(wanted), data, where, key)
+    return _scalar(wanted, data, where, key)
+
+
+def _scalar(wanted: Any, data: object, where: str, key: str) -> object:
+    if wanted is types.NoneType and data is None:
+        return None
+    if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
+        if data in [member.value for member in wanted]:
+            return wanted(data)
+        raise _Mismatch(_wrong(where, key, data, _name(wanted)))
+    if isinstance(data, bool):  # an int to Python, never a number here
+        if wanted is bool:
+            return data
+    elif wanted is float and isinstance(data, (int, float)):
+        return float(data)
+    elif wanted in (int, str) and isinstance(data, wanted):
+        return data
+    raise _Mismatch(_wrong(where, key, data, _name(wanted)))
+
+
+def _record(wanted: Any, data: object, where: str, key: str) -> object:
+    if not isinstance(data, Mapping):
+        raise _Mismatch(_wrong(where, key, data, "a mapping"))
+    fields = {field.name: field for field in dataclasses.fields(wanted)}
+    problems = [
+        Problem("unknown key", _place(where, _below(key, name)), hint=suggestion(str(name), fields))
+        for name in data
+        if name not in fields
+    ]
+    hints = _hints(wanted)
+    values: dict[str, object] = {}
+    for name, field in fields.items():
+        if name in data:
+            try:
+                values[name] = _value(hints[name], data[name], where, _below(key, name))
+            except _Mismatch as mismatch:
+                problems.extend(mismatch.problems)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            problems.append(Problem("missing key", _place(where, _below(key, name))))
+    if problems:
+        raise _Mismatch(*problems)
+    return wanted(**values)
+
+
+def _mapping(args: tuple[Any, ...], data: object, where: str, key: str) -> dict[object, object]:
+    if not isinstance(data, Mapping):
+        raise _Mismatch(_wrong(where, key, data, "a mapping"))
+    result: dict[object, object] = {}
+    problems: list[Problem] = []
+    for name, item in data.items():
+        place = _below(key, name)
+        try:
+            result[_value(args[0], name, where, place)] = _value(args[1], item, where, place)
+        except _Mismatch as mismatch:
+            problems.extend(mismatch.problems)
+    if problems:
+        raise _Mismatch(*problems)
+    return result
+
+
+def _sequence(args: tuple[Any, ...], data: object, where: str, key: str) -> tuple[object, ...]:
+    if not isinstance(data, (list, tuple)):
+        raise _Mismatch(_wrong(where, key, data, "a list"))
+    endless = len(args) == 2 and args[1] is Ellipsis
+    wanted = (args[0],) * len(data) if endless else args
+    if len(wanted) != len(data):
+        raise _Mismatch(_wrong(where, key, data, f"a list of {len(wanted)}"))
+    result: list[object] = []
+    problems: list[Problem] = []
+    for index, (one, item) in enumerate(zip(wanted, data, strict=True)):
+        try:
+            result.append(_value(one, item, where, f"{key}[{index}]"))
+        except _Mismatch as mismatch:
+            problems.extend(mismatch.problems)
+    if problems:
+        raise _Mismatch(*problems)
+    return tuple(result)
+
+
+def _union(args: tuple[Any, ...], data: object, where: str, key: str) -> object:
+    others = [arg for arg in args if arg is not types.NoneType]
+    if data is None and len(others) < len(args):
+        return None
+    if len(others) == 1:  # its own problems say more than "not one of"
+        return _value(others[0], data, where, key)
+    for arg in others:
+        try:
+            return _value(arg, data, where, key)
+        except _Mismatch:
+            continue  # the next alternative may fit; the last word is below
+    raise _Mismatch(_wrong(where, key, data, " or ".join(_name(arg) for arg in others)))
+
+
+@functools.cache
+def _hints(wanted: type) -> dict[str, Any]:
+    return typing.get_type_hints(wanted)
+
+
+def _name(wanted: Any) -> str:
+    """What a type is called in a message."""
+    if wanted in _NAMES:
+        return _NAMES[wanted]
+    if typing.get_origin(wanted) is typing.Literal:
+        return " or ".join(str(word) for word in typing.get_args(wanted))
+    if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
+        return " or ".join(str(member.value) for member in wanted)
+    return "a list" if typing.get_origin(wanted) is tuple else "a mapping"
+
+
+def _wrong(where: str, key: str, data: object, wanted: str) -> Problem:
+    return Problem(f"the value is not {wanted}", _place(where, key), repr(data))
+
+
+def _below(key: str, name: object) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _place(where: str, key: str) -> str:
+    return f"{where}:{key}" if key else where

@@ -1,0 +1,1 @@
+"""Ansible through ansible-runner: the only room that knows it."""

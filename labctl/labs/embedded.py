@@ -1,0 +1,275 @@
+"""The labs of this machine, local and vm: create, destroy, list, log in.
+
+What exists is read from the records that the roles local_lab and vm_lab keep (`<state>/labs/<lab>/lab.json`, schema
+`labctl.lab/2`); creating and destroying is those roles' work, through the playbooks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from labctl.core import paths, records
+from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.engine.play import AnsibleOptions, Event, Listener, Outcome, Session, TaskResult
+
+SCHEMA = "labctl.lab/2"
+KINDS = ("local", "vm")  # of labs whose nodes labctl makes itself
+# The modules that make a lab, as Ansible names them.
+MAKERS = tuple(f"{kind}_lab" for kind in KINDS)
+
+
+class LabState(StrEnum):
+    """How much of a lab runs."""
+
+    RUNNING = "running"
+    PARTLY = "partly running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class SshFiles:
+    """Paths of the lab's client key and of its known host keys."""
+
+    key: str
+    known_hosts: str
+
+
+@dataclass(frozen=True)
+class LabNode:
+    """One node: where the host reaches it, its address on the cable, the pidfile of what carries it, and its log."""
+
+    name: str
+    address: str
+    cable_address: str
+    port: int
+    user: str
+    pidfile: str
+    log: str
+
+    @property
+    def place(self) -> str:
+        """Where it is reached, for people."""
+        return self.address if self.port == 22 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class LocalLab:
+    """What only a local lab has on the host; `netns` and `host_interface` are by node."""
+
+    index: int
+    tree: str
+    uplink: str | None
+    table: str
+    netns: Mapping[str, str]
+    host_interface: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class VmLab:
+    """What only a vm lab has.
+
+    `accelerator` is kvm, or tcg where guests are emulated; `disk` and `monitor` (QMP) are paths by node, `owner` is the
+    user id that runs QEMU.
+    """
+
+    accelerator: str
+    cpu: str
+    vcpus: int
+    memory_mib: int
+    image: str
+    owner: int
+    disk: Mapping[str, str]
+    monitor: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab as it was created; the fields are those of lab.json. Of `local` and `vm` the one of its kind is there."""
+
+    schema: str
+    name: str
+    kind: str
+    inventory: str
+    boot_id: str
+    created: str
+    release: str
+    ssh: SshFiles
+    nodes: tuple[LabNode, ...]
+    local: LocalLab | None
+    vm: VmLab | None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its processors are programs: nothing measured there is a result."""
+        return self.vm is not None and self.vm.accelerator == "tcg"
+
+    @property
+    def state(self) -> LabState:
+        """What runs now. After a reboot nothing does."""
+        if self.boot_id != Path("/proc/sys/kernel/random/boot_id").read_text().strip():
+            return LabState.STOPPED
+        running = sum(_runs(Path(node.pidfile)) for node in self.nodes)
+        if running == len(self.nodes):
+            return LabState.RUNNING
+        return LabState.PARTLY if running else LabState.STOPPED
+
+
+def create(
+    session: Session, lab: str, options: AnsibleOptions | None = None, listener: Listener = lambda _: None
+) -> Lab:
+    """Create the lab, or what is missing of it, and return it.
+
+    `lab` is an inventory directory or a name (see `paths.resolve_lab`). Raises LabctlError with
+    everything in the inventory or on this host that stands in its way, or with what failed.
+    """
+    directory = paths.resolve_lab(lab)
+    _require_root()
+    names: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TaskResult) and event.action in MAKERS and event.ok:
+            names.append(str(event.data["name"]))
+        listener(event)
+
+    session.run_playbook("lab_create.yml", [directory], options=options, listener=watch).require()
+    return read(names[-1])
+
+
+def destroy(
+    session: Session, lab: str, options: AnsibleOptions | None = None, listener: Listener = lambda _: None
+) -> Outcome:
+    """Remove the lab and prove the host's settings unchanged. A lab that does not exist is no error.
+
+    `lab` as for `create`, or the name of a recorded lab whose inventory is gone. Raises LabctlError when something
+    cannot be removed, and with every host-global setting that differs (the lab is gone all the same).
+    """
+    _require_root()
+    with _inventory(lab) as inventory:
+        return session.run_playbook("lab_destroy.yml", [inventory], options=options, listener=listener).require()
+
+
+def read(name: str) -> Lab:
+    """The record of a lab by its name. Raises LabctlError where there is none, or one that is not understood."""
+    path = _labs() / name / "lab.json"
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise LabctlError(
+            Problem(f"there is no lab {name} on this machine", str(path), hint="labctl lab create")
+        ) from None
+    except (OSError, ValueError) as error:
+        raise LabctlError(Problem(f"the record of lab {name} cannot be read", str(path), str(error))) from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        seen = str(data.get("schema")) if isinstance(data, dict) else type(data).__name__
+        hint = "destroy the lab with the labctl that created it"
+        raise LabctlError(Problem(f"the record of lab {name} is not of schema {SCHEMA}", str(path), seen, hint))
+    return records.decode(Lab, data, str(path))
+
+
+def names() -> tuple[str, ...]:
+    """The names of all labs that have a record on this machine, running or not, understood or not."""
+    return tuple(record.parent.name for record in sorted(_labs().glob("*/lab.json")))
+
+
+def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:
+    """Every lab that has a record on this machine, by name, running or not; and the records that are not understood."""
+    found: list[Lab] = []
+    problems: list[Problem] = []
+    for name in names():
+        try:
+            found.append(read(name))
+        except LabctlError as error:
+            problems.extend(error.problems)
+    return tuple(found), tuple(problems)
+
+
+def is_up(name: str) -> bool:
+    """Whether a lab of this name exists and all of its nodes run."""
+    return (_labs() / name / "lab.json").is_file() and read(name).state is LabState.RUNNING
+
+
+def shell_command(lab: str, node: str) -> tuple[str, ...]:
+    """The ssh command line that logs in to a node; what follows it is run there.
+
+    `lab` is the name of a recorded lab, or the inventory directory it was created from. Raises LabctlError for a lab
+    that does not run, UsageError for an unknown node.
+    """
+    record = _recorded(lab)
+    found = next((one for one in record.nodes if one.name == node), None)
+    if found is None:
+        known = ", ".join(one.name for one in record.nodes)
+        raise UsageError(Problem(f"the lab {record.name} has no node {node!r}", seen=f"its nodes: {known}"))
+    if not _runs(Path(found.pidfile)):
+        raise LabctlError(
+            Problem(f"{node} of lab {record.name} does not run", found.log, hint="labctl lab create starts it")
+        )
+    options = {
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": record.ssh.known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        "IdentitiesOnly": "yes",
+        "LogLevel": "ERROR",
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return ("ssh", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
+
+
+def _labs() -> Path:
+    return paths.state_dir() / "labs"
+
+
+def _recorded(lab: str) -> Lab:
+    """The record that a name or an inventory directory means."""
+    if not (_labs() / lab / "lab.json").is_file() and Path(lab).is_dir():
+        directory = str(Path(lab).resolve())
+        for one in list_labs()[0]:
+            if one.inventory == directory:
+                return one
+    return read(lab)
+
+
+@contextmanager
+def _inventory(lab: str) -> Iterator[Path]:
+    """The inventory of a lab to destroy; where it is gone, one that says no more than the name."""
+    try:
+        found = paths.resolve_lab(lab)
+    except UsageError:
+        if not (_labs() / lab / "lab.json").is_file():
+            raise
+        with tempfile.TemporaryDirectory(prefix="labctl-") as directory:
+            group_vars = Path(directory) / "group_vars"
+            group_vars.mkdir()
+            (group_vars / "all.yml").write_text(json.dumps({"lab_name": lab, "lab_kind": read(lab).kind}))
+            (Path(directory) / "hosts.yml").write_text(json.dumps({"all": {}}))
+            yield Path(directory)
+    else:
+        yield found
+
+
+def _runs(pidfile: Path) -> bool:
+    """Whether the process of a pidfile ({"pid", "started"}, the start in clock ticks since boot) still runs."""
+    try:
+        supervisor = json.loads(pidfile.read_text())
+        fields = Path(f"/proc/{supervisor['pid']}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] not in "ZX" and int(fields[19]) == supervisor["started"]
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0 and shutil.which("sudo") is None:
+        raise LabctlError(
+            Problem(
+                "labs on this machine need root: for network namespaces and containers, or to build the guests' image",
+                seen=f"user id {os.geteuid()}, and no sudo on this machine",
+                hint="run labctl as root, or install sudo",
+            )
+        )

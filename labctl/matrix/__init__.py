@@ -1,0 +1,1 @@
+"""Executing a plan, and going on with one that was interrupted."""

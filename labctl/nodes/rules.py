@@ -1,0 +1,386 @@
+"""What one node should be for its numbers to mean something: rules, as data where a comparison will do.
+
+A rule looks at one fingerprint and says how bad what it sees is. Sources of the wanted values: FIELD-NOTES 2.1 (the
+2021 benchmark's tuning), netperf's own behaviour, and each kernel option's own documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from labctl.nodes import tunnels
+from labctl.nodes.fingerprint import Fingerprint
+
+
+class Level(StrEnum):
+    """How bad a finding is. An error makes numbers wrong or impossible, a warning makes them worse."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as it was seen. `kind` is the lab's: local, vm or metal."""
+
+    name: str
+    kind: str
+    seen: Fingerprint
+
+    @property
+    def threads(self) -> int:
+        """CPU threads online."""
+        return self.seen.whole("cpu", "threads") or 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of a node; `wanted` where it depends on the node."""
+
+    level: Level
+    seen: str
+    wanted: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing looked at on every node of the named kinds of lab.
+
+    What belongs to the whole machine (`of_machine`) is the user's own on a local lab: seen there once, changed never,
+    and at most a warning.
+    """
+
+    subject: str
+    wanted: str
+    judge: Callable[[Node], Verdict]
+    action: str
+    of_machine: bool = False
+    of_cable: bool = False
+    kinds: tuple[str, ...] = ("local", "vm", "metal")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a variant needs of the kernel: one option of each group as "y" or "m", and at least a version."""
+
+    variant: str
+    options: tuple[tuple[str, ...], ...]
+    kernel: tuple[int, int] = (0, 0)
+
+
+# veth-ebpf uses bpf_redirect_peer and bpf_redirect_neigh, both of Linux 5.10.
+REQUIREMENTS = (
+    Requirement("baseline", (("NF_CONNTRACK",), ("NF_TABLES", "IP_NF_IPTABLES"))),
+    Requirement("baseline-notrack", (("NF_CONNTRACK",), ("NF_TABLES", "NETFILTER_XT_TARGET_CT"))),
+    Requirement("veth-iptables", (("VETH",), ("NF_CONNTRACK",), ("NF_NAT",), ("NFT_COMPAT", "IP_NF_IPTABLES"))),
+    Requirement(
+        "veth-ebpf", (("VETH",), ("BPF_SYSCALL",), ("NET_CLS_ACT",), ("NET_SCH_INGRESS",), ("NET_CLS_BPF",)), (5, 10)
+    ),
+)
+
+# Built to find mistakes in the kernel, at several times the cost of a packet.
+DEBUGGING = ("DEBUG_KMEMLEAK", "KASAN", "LOCKDEP", "PROVE_LOCKING")
+
+TOOLS = ("iproute2", "nft", "iptables", "ethtool", "bpftool", "conntrack")
+
+# A cable whose ends segment carries 64 KB packets whole, and its MTU means nothing.
+SEGMENTING = (
+    "tcp-segmentation-offload",
+    "generic-segmentation-offload",
+    "generic-receive-offload",
+    "large-receive-offload",
+)
+
+# netperf's TCP_CRR walks the client ports 5000 to 65535 towards one server port per process, and connection tracking
+# keeps a closed connection for 120 s: so many entries per process, and no more, can be there at once.
+CRR_PORTS = 65536 - 5000
+
+STEAL_PCT = 1.0
+IDLE_LOAD = 0.5  # of all threads together: a system at rest with its daemons
+
+
+def _judge(good: bool, seen: str, bad: Level = Level.WARNING, wanted: str | None = None) -> Verdict:
+    return Verdict(Level.OK if good else bad, seen, wanted)
+
+
+def cable(node: Node) -> Verdict:
+    """Whether the interface of the inventory exists, is up, and has the other end plugged in."""
+    wanted = f"{node.seen.text('inventory', 'interface')} up, with carrier"
+    if node.seen.get("link") is None:
+        return Verdict(Level.ERROR, "no such interface", wanted)
+    up, carrier = node.seen.flag("link", "up"), node.seen.flag("link", "carrier")
+    seen = "up" if up and carrier else "up, no carrier" if up else "down"
+    return _judge(bool(up and carrier), seen, Level.ERROR, wanted)
+
+
+def cable_address(node: Node) -> Verdict:
+    """Whether the cable carries the address that the inventory names."""
+    wanted = node.seen.text("inventory", "address") or "cable_address set in the inventory"
+    addresses = node.seen.items("link", "addresses") or ()
+    seen = ", ".join(str(address) for address in addresses if ":" not in str(address)) or "none"
+    return _judge(wanted in {str(address).partition("/")[0] for address in addresses}, seen, Level.ERROR, wanted)
+
+
+def segmentation(node: Node) -> Verdict:
+    """Whether the cable between two namespaces carries packets no larger than its MTU."""
+    features = node.seen.mapping("nic", "features")
+    if features is None:
+        return Verdict(Level.WARNING, "not readable: no ethtool")
+    on = [name for name in SEGMENTING if features.get(name)]
+    return _judge(not on, f"on: {', '.join(on)}" if on else "off", Level.ERROR)
+
+
+def netperf(node: Node) -> Verdict:
+    """Whether netperf is there, and which."""
+    version = node.seen.text("versions", "netperf")
+    return _judge(version is not None, version or "not installed")
+
+
+def python(node: Node) -> Verdict:
+    """Which Python runs the modules: one that is too old gives no fingerprint, which is told as such."""
+    return Verdict(Level.OK, node.seen.text("versions", "python") or "unknown")
+
+
+def tools(node: Node) -> Verdict:
+    """Whether the tools are there that deploy and prove the variants."""
+    missing = [name for name in TOOLS if node.seen.get("versions", name) is None]
+    return _judge(not missing, f"missing: {', '.join(missing)}" if missing else "installed")
+
+
+def kernel_of(requirement: Requirement) -> Callable[[Node], Verdict]:
+    """A judge of whether the kernel can carry a variant."""
+
+    def judge(node: Node) -> Verdict:
+        release, version = node.seen.text("kernel", "release") or "unknown", node.seen.kernel_version
+        config = node.seen.mapping("kernel", "config")
+        if version is not None and version < requirement.kernel:
+            return Verdict(Level.WARNING, release)
+        if config is None:
+            return Verdict(Level.OK, f"{release}, build options not readable: deploying it will tell")
+        missing = ["/".join(group) for group in requirement.options if all(config.get(name) == "n" for name in group)]
+        return _judge(not missing, f"{release} without {', '.join(missing)}" if missing else release)
+
+    return judge
+
+
+def wireguard(node: Node) -> Verdict:
+    """Which WireGuard setups with that encryption get."""
+    refusal = tunnels.lacks_wireguard(node.seen)
+    kind = node.seen.text("tunnels", "wireguard")
+    if refusal or kind is None:
+        return Verdict(Level.WARNING, refusal or "none")
+    return Verdict(Level.OK, tunnels.Tunnel(kind).words)
+
+
+def esp(node: Node) -> Verdict:
+    """Whether the kernel can carry setups with IPsec."""
+    refusal = tunnels.lacks_esp(node.seen)
+    if refusal:
+        return Verdict(Level.WARNING, refusal)
+    drivers = node.seen.mapping("tunnels", "drivers") or {}
+    known = drivers.get("rfc4106(gcm(aes))")
+    seen = "not tried: deploying it will tell" if node.seen.flag("tunnels", "esp") is None else "taken"
+    survives = node.seen.flag("tunnels", "esp_redirect_peer")
+    pods = {
+        None: "",
+        True: "into pods by bpf_redirect_peer",
+        False: "into pods past bpf_redirect_peer (no c4327229)",
+    }[survives]
+    return Verdict(Level.OK, "; ".join(filter(None, (f"{seen} ({known})" if known else seen, pods))))
+
+
+def crypto_flags(node: Node) -> Verdict:
+    """Whether the CPU encrypts AES by itself: known, for it decides between WireGuard and IPsec."""
+    flags = node.seen.items("cpu", "flags")
+    if flags is None:
+        return Verdict(Level.OK, "CPU flags not readable")
+    return Verdict(
+        Level.OK, ", ".join(name for name in ("aes", "vaes", "pclmulqdq", "vpclmulqdq") if name in flags) or "none"
+    )
+
+
+def debugging(node: Node) -> Verdict:
+    """Whether the kernel was built to find mistakes rather than to be fast."""
+    config = node.seen.mapping("kernel", "config")
+    if config is None:
+        return Verdict(Level.OK, "build options not readable")
+    on = [name for name in DEBUGGING if config.get(name) == "y"]
+    return _judge(not on, f"built with {', '.join(on)}" if on else "none built in")
+
+
+def governor(node: Node) -> Verdict:
+    """Whether all CPUs run at the frequency that the user, not the load, decides."""
+    governors = node.seen.mapping("cpu", "frequency", "governors")
+    if not governors:
+        return Verdict(Level.OK, "no frequency control visible")
+    seen = ", ".join(f"{name} on {cpus}" for name, cpus in governors.items())
+    driver = node.seen.text("cpu", "frequency", "driver") or "unknown driver"
+    return _judge(set(governors) == {"performance"}, f"{seen} ({driver})")
+
+
+def boost(node: Node) -> Verdict:
+    """Whether frequencies above the nominal one come and go with temperature: known, not judged."""
+    return Verdict(
+        Level.OK, {True: "on", False: "off", None: "not visible"}[node.seen.flag("cpu", "frequency", "boost")]
+    )
+
+
+def irqbalance(node: Node) -> Verdict:
+    """Whether something moves interrupts between CPUs while we measure, or will after the next boot."""
+    state = node.seen.mapping("services", "irqbalance")
+    if state is None:
+        return Verdict(Level.OK, "not installed")
+    words = ["running" if state["active"] else "stopped", "enabled" if state["enabled"] else "disabled"]
+    return _judge(not state["active"] and not state["enabled"], ", ".join(words))
+
+
+def accounting(node: Node) -> Verdict:
+    """How the kernel counts softirq time: known, so that CPU figures can be read."""
+    config = node.seen.mapping("kernel", "config")
+    if config is None:
+        return Verdict(Level.OK, "build options not readable")
+    exact = config.get("IRQ_TIME_ACCOUNTING") == "y"
+    return Verdict(Level.OK, f"{'exact' if exact else 'sampled by the tick'}, HZ {config.get('HZ')}")
+
+
+def conntrack(node: Node) -> Verdict:
+    """Whether the tracking table holds all connections that tcp_crr with every process can leave behind."""
+    wanted = f">= {CRR_PORTS * node.threads} entries ({CRR_PORTS} per process)"
+    entries = node.seen.whole("network", "conntrack", "nf_conntrack_max")
+    if entries is None:
+        return Verdict(Level.OK, "not loaded", wanted)
+    buckets = node.seen.whole("network", "conntrack", "nf_conntrack_buckets")
+    return _judge(entries >= CRR_PORTS * node.threads, f"{entries} entries, {buckets} buckets", wanted=wanted)
+
+
+def clock(node: Node) -> Verdict:
+    """Whether something keeps the node's clock; the offset itself is measured with every sample."""
+    synchronized, error = node.seen.flag("state", "clock_synchronized"), node.seen.whole("state", "clock_error_us")
+    if synchronized is None:
+        return Verdict(Level.OK, "not readable")
+    return _judge(synchronized, f"synchronised within {error} us" if synchronized else "not synchronised")
+
+
+def virtualization(node: Node) -> Verdict:
+    """Whether the node is a machine of its own. Only a lab of real machines claims that."""
+    machine = node.seen.text("machine", "vm")
+    hypervisor = "hypervisor" in (node.seen.items("cpu", "flags") or ())
+    seen = machine or ("a hypervisor of unknown kind" if hypervisor else "none")
+    if node.seen.emulated:
+        return Verdict(Level.WARNING, "qemu without KVM: nothing measured here is a result", wanted="kvm, or none")
+    return _judge(seen == "none" or node.kind != "metal", seen, wanted="none" if node.kind == "metal" else "known")
+
+
+def steal(node: Node) -> Verdict:
+    """Whether a hypervisor takes CPU time away."""
+    share = node.seen.number("state", "steal_pct_since_boot")
+    seen = "not readable" if share is None else f"{share:.1f} % since boot"
+    return _judge(share is None or share <= STEAL_PCT, seen)
+
+
+def load(node: Node) -> Verdict:
+    """Whether anything else keeps the node busy."""
+    loads = node.seen.items("state", "load")
+    if loads is None:
+        return Verdict(Level.OK, "not readable")
+    return _judge(loads[0] <= IDLE_LOAD * node.threads, f"{loads[0]:.2f} on {node.threads} threads")
+
+
+def congestion_control(node: Node) -> Verdict:
+    """Whether the congestion control that the workloads pin is there; the node's own default does not matter."""
+    available = node.seen.items("congestion_control", "available") or ()
+    current = node.seen.text("congestion_control", "current")
+    return _judge("cubic" in available, f"{', '.join(available) or 'unknown'} (default {current})")
+
+
+def pause(node: Node) -> Verdict:
+    """Whether the card throttles its peer by pause frames."""
+    frames = node.seen.mapping("nic", "pause")
+    if frames is None:
+        return Verdict(Level.OK, "not supported or not readable")
+    on = [name for name in ("RX", "TX") if frames.get(name)]
+    return _judge(not on, f"on: {', '.join(on)}" if on else "off")
+
+
+def card(node: Node) -> Verdict:
+    """Which network card carries the cable."""
+    if not node.seen.flag("nic", "hardware"):
+        return _judge(node.kind == "local", f"no NIC ({node.seen.text('nic', 'driver') or 'unknown'})")
+    parts = [node.seen.text("nic", name) for name in ("driver", "firmware")]
+    speed = node.seen.whole("nic", "speed_mbps")
+    return Verdict(Level.OK, ", ".join(filter(None, [*parts, f"{speed} Mbit/s" if speed else None])))
+
+
+PROVISION = "run `labctl provision`"
+REAL = ("vm", "metal")
+
+RULES: tuple[Rule, ...] = (
+    Rule("cable", "", cable, "check cable_interface in the inventory and the plug; local lab: `labctl lab create`"),
+    Rule(
+        "cable address",
+        "",
+        cable_address,
+        "set the address on the node, or correct cable_address in the inventory",
+        of_cable=True,
+    ),
+    Rule(
+        "network card",
+        "a NIC",
+        card,
+        "a cable without a NIC measures software alone: name the card's interface",
+        of_cable=True,
+    ),
+    Rule(
+        "segmentation offload",
+        "off",
+        segmentation,
+        "`labctl lab destroy`, then `labctl lab create`",
+        of_cable=True,
+        kinds=("local",),
+    ),
+    Rule(
+        "pause frames", "off", pause, "ethtool -A INTERFACE rx off tx off autoneg off", of_cable=True, kinds=("metal",)
+    ),
+    Rule("python", ">= 3.8", python, ""),
+    Rule("netperf", "installed", netperf, PROVISION),
+    Rule("tools", "installed", tools, PROVISION),
+    Rule("congestion control", "cubic available", congestion_control, "load the module tcp_cubic"),
+    Rule("irqbalance", "stopped and disabled", irqbalance, "systemctl disable --now irqbalance"),
+    Rule("clock", "synchronised", clock, "start chrony or systemd-timesyncd", kinds=REAL),
+    *(
+        Rule(
+            f"kernel for {requirement.variant}",
+            "has what the variant needs" + (" (>= {}.{})".format(*requirement.kernel) if requirement.kernel[0] else ""),
+            kernel_of(requirement),
+            f"boot a kernel that has it, or leave {requirement.variant} out",
+            of_machine=True,
+        )
+        for requirement in REQUIREMENTS
+    ),
+    Rule(
+        "WireGuard",
+        "known",
+        wireguard,
+        "boot a kernel that has it, or leave encryption wireguard out",
+        of_machine=True,
+    ),
+    Rule("IPsec", "ESP with AES-GCM", esp, "boot a kernel that has it, or leave encryption ipsec out", of_machine=True),
+    Rule("AES of the CPU", "known", crypto_flags, "", of_machine=True),
+    Rule("debugging kernel", "none", debugging, "boot a kernel built without it", of_machine=True),
+    Rule("CPU accounting", "known", accounting, "", of_machine=True),
+    Rule("governor", "performance", governor, "cpupower frequency-set -g performance", of_machine=True),
+    Rule("boost", "known", boost, "", of_machine=True),
+    Rule("conntrack table", "", conntrack, "raise net.netfilter.nf_conntrack_max", of_machine=True),
+    Rule(
+        "virtual machine",
+        "known",
+        virtualization,
+        "measure on real machines, or call the lab's kind vm",
+        of_machine=True,
+    ),
+    Rule("stolen CPU time", f"<= {STEAL_PCT:g} %", steal, "give the machine CPUs of its own", of_machine=True),
+    Rule("load", f"<= {IDLE_LOAD:g} per thread", load, "stop what runs beside the measurement", of_machine=True),
+)

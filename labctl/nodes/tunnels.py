@@ -1,0 +1,115 @@
+"""What encryption between two nodes is made of, what it costs in bytes, and whether a lab's nodes have it. Pure.
+
+All sizes are in bytes, for IPv4 outside and inside. WireGuard (its white paper, section 5.4.6): outer IP 20, UDP 8,
+header 16, tag 16; the inner packet is padded to a multiple of 16, but not beyond the tunnel's MTU. ESP in tunnel mode
+with AES-GCM (RFC 4303, RFC 4106): outer IP 20, SPI and sequence number 8, IV 8, tag 16; the inner packet with 2 bytes
+of trailer is padded to a multiple of 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from labctl.catalog import Encryption
+from labctl.nodes.fingerprint import Fingerprint
+
+SMALLEST_MTU = 576  # what every IPv4 host has to accept
+_WIREGUARD_BYTES = 60
+_ESP_BYTES = 52
+_ESP_TRAILER = 2
+
+
+class Tunnel(StrEnum):
+    """What a tunnel is made of: WireGuard of the kernel, WireGuard in user space, ESP of the kernel."""
+
+    KERNEL = "kernel"
+    WIREGUARD_GO = "wireguard-go"
+    ESP = "esp"
+
+    @property
+    def label(self) -> str:
+        """How setups with it are marked, in their ids and so in every table."""
+        return {Tunnel.KERNEL: "wireguard", Tunnel.WIREGUARD_GO: "wireguard-go", Tunnel.ESP: "ipsec"}[self]
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return {
+            Tunnel.KERNEL: "WireGuard of the kernel",
+            Tunnel.WIREGUARD_GO: "WireGuard in user space (wireguard-go)",
+            Tunnel.ESP: "ESP of the kernel, AES-GCM",
+        }[self]
+
+    def inner_mtu(self, mtu: int) -> int:
+        """The largest packet inside for a link's MTU."""
+        if self is Tunnel.ESP:
+            return (mtu - _ESP_BYTES) // 4 * 4 - _ESP_TRAILER
+        return mtu - _WIREGUARD_BYTES
+
+    def outer_bytes(self, packet: float, mtu: int) -> float:
+        """The packet on the link (without its Ethernet header) that carries an inner packet, on a link of this MTU."""
+        if self is Tunnel.ESP:
+            return _ESP_BYTES + -(-(packet + _ESP_TRAILER) // 4) * 4
+        return _WIREGUARD_BYTES + min(-(-packet // 16) * 16, self.inner_mtu(mtu))
+
+
+@dataclass(frozen=True)
+class TunnelFacts:
+    """What the nodes of a lab have: WireGuard's implementation (None: unknown), and why an encryption is not there.
+
+    `redirect_peer`: whether what ESP decrypted survives bpf_redirect_peer on both; None where that was not tried.
+    """
+
+    wireguard: Tunnel | None = None
+    lacking: Mapping[Encryption, str] = field(default_factory=dict)
+    redirect_peer: bool | None = None
+
+    def of(self, encryption: Encryption) -> Tunnel | None:
+        """The tunnel of an encryption; None for none. Where nothing is known, the kernel's."""
+        if encryption is Encryption.WIREGUARD:
+            return self.wireguard or Tunnel.KERNEL
+        return Tunnel.ESP if encryption is Encryption.IPSEC else None
+
+
+def facts(nodes: Sequence[Fingerprint]) -> TunnelFacts:
+    """What both ends have. WireGuard is the kernel's where both kernels have it, else wireguard-go on both."""
+    lacking: dict[Encryption, str] = {}
+    kinds = {node.text("tunnels", "wireguard") for node in nodes}
+    wireguard = None
+    if kinds == {Tunnel.KERNEL}:
+        wireguard = Tunnel.KERNEL
+    elif kinds <= {Tunnel.KERNEL, Tunnel.WIREGUARD_GO} and all(node.flag("tunnels", "tun") for node in nodes):
+        wireguard = Tunnel.WIREGUARD_GO
+    else:
+        lacking[Encryption.WIREGUARD] = "; ".join(filter(None, map(lacks_wireguard, nodes)))
+    if reasons := [reason for node in nodes if (reason := lacks_esp(node))]:
+        lacking[Encryption.IPSEC] = "; ".join(dict.fromkeys(reasons))
+    answers = {node.flag("tunnels", "esp_redirect_peer") for node in nodes}
+    redirect_peer = False if False in answers else answers == {True} or None
+    return TunnelFacts(
+        wireguard, {encryption: reason for encryption, reason in lacking.items() if reason}, redirect_peer
+    )
+
+
+def lacks_wireguard(node: Fingerprint) -> str | None:
+    """Why a node can make no WireGuard tunnel; None where it can."""
+    if node.text("tunnels", "wireguard") is not None:
+        return None
+    return f"kernel {_release(node)} has neither CONFIG_WIREGUARD nor CONFIG_TUN for wireguard-go"
+
+
+def lacks_esp(node: Fingerprint) -> str | None:
+    """Why a node's kernel takes no ESP with AES-GCM, with the build options that it lacks; None where it takes it."""
+    if node.flag("tunnels", "esp") is not False:
+        return None
+    config = node.mapping("kernel", "config") or {}
+    missing = [f"CONFIG_{name}" for name in ("XFRM_USER", "INET_ESP", "CRYPTO_GCM") if config.get(name) == "n"]
+    return f"kernel {_release(node)} takes no ESP with AES-GCM" + (
+        f": it lacks {', '.join(missing)}" if missing else ""
+    )
+
+
+def _release(node: Fingerprint) -> str:
+    return node.text("kernel", "release") or "of unknown release"

@@ -1,0 +1,1 @@
+"""From options to a plan: setups, cells, visits, and the inventory of each visit."""

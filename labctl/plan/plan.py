@@ -1,0 +1,243 @@
+"""The plan of a run: which setups, in which order, with which samples.
+
+A plan is made once from options, the catalog and facts about the lab, is stored as plan.json, and holds all
+that executing it needs: nothing is looked up in the catalog again when a later labctl resumes the run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from labctl.catalog import Catalog, Workload
+from labctl.core.errors import Problem, UsageError
+from labctl.core.records import decode, encode
+from labctl.nodes.tunnels import TunnelFacts
+from labctl.plan.options import MAX, MatrixOptions, Pin
+from labctl.plan.setups import Setup, select
+from labctl.runs.folder import require_schema
+
+SCHEMA = "labctl.plan/1"
+PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler
+SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start behind the barrier
+
+
+@dataclass(frozen=True)
+class LabFacts:
+    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
+
+    `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
+    `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
+    where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none.
+    """
+
+    name: str
+    kind: str
+    client: str
+    server: str
+    threads: int
+    emulated: bool = False
+    tunnels: TunnelFacts = field(default_factory=TunnelFacts)
+    largest_mtu: int | None = None
+    edition: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Setup x workload x processes; `processes_label` is the number as written ("max")."""
+
+    id: str
+    setup: str
+    workload: str
+    processes: int
+    processes_label: str
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One deployment of a setup; every setup is visited once a round."""
+
+    round: int
+    setup: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. Times in seconds, `created` in ISO 8601 (UTC); `notes` tell what was settled by the way."""
+
+    schema: Literal["labctl.plan/1"]
+    id: str
+    created: str
+    lab: LabFacts
+    seed: int
+    rounds: int
+    repeat: int
+    duration_s: float
+    warmup_s: float
+    interval_s: float
+    quick: bool
+    noise_floor: bool
+    pin: Pin
+    workloads: tuple[Workload, ...]
+    setups: tuple[Setup, ...]
+    cells: tuple[Cell, ...]
+    visits: tuple[Visit, ...]
+    estimated_s: float
+    notes: tuple[str, ...] = ()
+
+    def setup(self, setup_id: str) -> Setup:
+        """The setup of this id."""
+        return next(setup for setup in self.setups if setup.id == setup_id)
+
+    def cells_of(self, setup_id: str) -> tuple[Cell, ...]:
+        """The cells of a setup, in the plan's order."""
+        return tuple(cell for cell in self.cells if cell.setup == setup_id)
+
+    @property
+    def samples(self) -> int:
+        """How many samples the whole run takes."""
+        return len(self.cells) * self.rounds * self.repeat
+
+
+def cell_id(setup: str, workload: str, processes_label: str) -> str:
+    """The id of a cell, which is also the name of its folder."""
+    return f"{setup}.{workload}.{processes_label}"
+
+
+def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: datetime) -> Plan:
+    """The plan for `options`. Raises UsageError with the pairs that cannot exist and impossible numbers."""
+    created = created.astimezone(UTC).replace(microsecond=0)
+    selection = select(options, catalog, lab.tunnels)
+    setups = selection.setups
+    processes, notes, too_many = _processes(options.processes, lab)
+    too_large = _too_large(options, lab)
+    other = _other_editions(setups, lab)
+    if selection.refusals or too_many or too_large or other:
+        raise UsageError(*other, *selection.refusals, *too_large, *too_many)
+    cells = tuple(
+        Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
+        for setup in setups
+        for workload in options.workloads
+        for label, count in processes
+    )
+    seed = int(created.timestamp()) if options.seed is None else options.seed
+    visits = order([setup.id for setup in setups], options.rounds, seed)
+    plan = Plan(
+        schema="labctl.plan/1",
+        id=f"{created:%Y%m%d-%H%M%S}-{lab.name}",
+        created=created.isoformat().replace("+00:00", "Z"),
+        lab=lab,
+        seed=seed,
+        rounds=options.rounds,
+        repeat=options.repeat,
+        duration_s=float(options.duration_s),
+        warmup_s=float(options.warmup_s),
+        interval_s=interval(options.duration_s),
+        quick=options.quick,
+        noise_floor=options.noise_floor,
+        pin=options.pin,
+        workloads=tuple(catalog.workloads[name] for name in options.workloads),
+        setups=setups,
+        cells=cells,
+        visits=visits,
+        estimated_s=0.0,
+        notes=(*selection.notes, *notes),
+    )
+    return replace(plan, estimated_s=time_left(plan, plan.samples, visits))
+
+
+def sample_s(plan: Plan) -> float:
+    """Seconds that one sample takes, on an average of the plan's workloads."""
+    tail_s = sum(workload.test.tail_s for workload in plan.workloads) / len(plan.workloads)
+    return plan.warmup_s + plan.duration_s + tail_s + SAMPLE_OVERHEAD_S
+
+
+def time_left(plan: Plan, samples: int, visits: Iterable[Visit], seen: Mapping[str, float] | None = None) -> float:
+    """Seconds that so many samples and these visits of a plan take, Ansible and deployments included.
+
+    `seen` has seconds by setup that visits were seen to take besides their samples; for others the catalog's count.
+    """
+    besides = {setup.id: setup.visit_s for setup in plan.setups} | dict(seen or {})
+    return round(samples * sample_s(plan) + sum(besides[visit.setup] for visit in visits), 1)
+
+
+def interval(duration_s: float) -> float:
+    """Seconds between interim results: 1, or a tenth of a short window, but never below 0.1."""
+    return round(max(0.1, min(1.0, duration_s / 10)), 3)
+
+
+def order(setups: Iterable[str], rounds: int, seed: int) -> tuple[Visit, ...]:
+    """Every setup once a round: a seeded shuffle, and its reverse in the round that follows.
+
+    So over two rounds every setup stands at the same mean position, and drift falls on all alike.
+    """
+    generator = random.Random(seed)
+    current = list(setups)
+    visits: list[Visit] = []
+    for number in range(1, rounds + 1):
+        if number % 2:
+            generator.shuffle(current)
+        else:
+            current.reverse()
+        visits.extend(Visit(number, setup) for setup in current)
+    return tuple(visits)
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The content of plan.json."""
+    encoded: dict[str, Any] = encode(plan)
+    return encoded
+
+
+def from_json(data: object, where: str) -> Plan:
+    """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
+    require_schema(data, SCHEMA, where)
+    return decode(Plan, data, where)
+
+
+def _other_editions(setups: tuple[Setup, ...], lab: LabFacts) -> list[Problem]:
+    """Editions of setups that are not the one of the lab's cluster."""
+    others = dict.fromkeys(
+        setup.edition for setup in setups if setup.edition and lab.edition not in (None, setup.edition)
+    )
+    hint = f"measure edition {lab.edition}, or: labctl reset, then labctl provision --bundle DIR --edition ..."
+    return [
+        Problem(f"the cluster of lab {lab.name} is of another edition", "--edition", f"{name}, not {lab.edition}", hint)
+        for name in others
+    ]
+
+
+def _too_large(options: MatrixOptions, lab: LabFacts) -> list[Problem]:
+    """MTUs that an end of the cable cannot carry."""
+    return [
+        Problem(
+            f"an MTU of {mtu} is beyond what the cable of {lab.name} carries",
+            "--mtu",
+            f"at most {lab.largest_mtu} bytes",
+            "give a smaller one, or another card",
+        )
+        for mtu in options.mtus
+        if lab.largest_mtu is not None and mtu > lab.largest_mtu
+    ]
+
+
+def _processes(labels: Iterable[str], lab: LabFacts) -> tuple[list[tuple[str, int]], tuple[str, ...], list[Problem]]:
+    """Labels with their numbers, notes about labels that mean the same here, and numbers beyond reason."""
+    resolved: dict[int, str] = {}
+    notes: list[str] = []
+    problems: list[Problem] = []
+    limit = PROCESSES_PER_THREAD * lab.threads
+    for label in labels:
+        count = lab.threads if label == MAX else int(label)
+        if count > limit:
+            what = f"more than {PROCESSES_PER_THREAD} processes per CPU thread"
+            hint = f"the smaller node of {lab.name} has {lab.threads} CPU threads: at most {limit}"
+            problems.append(Problem(what, "--processes", label, hint))
+        elif count in resolved:
+            notes.append(f"processes {label} and {resolved[count]} are the same on this lab: planned once")
+        else:
+            resolved[count] = label
+    return [(label, count) for count, label in resolved.items()], tuple(notes), problems

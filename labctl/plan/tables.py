@@ -1,0 +1,84 @@
+"""A plan for people: what is deployed, what is measured, in which order, how long it takes."""
+
+from __future__ import annotations
+
+import json
+
+from labctl.catalog import CLUSTER
+from labctl.core.tables import Style, Table, as_csv, counted, document, duration, style_of
+from labctl.plan.plan import Plan, to_json
+
+QUICK = "quick look, not a result"
+EMULATED = "emulated processors (QEMU without KVM): not a performance result"
+ROUNDS_SHOWN = 12
+
+
+def plan_tables(plan: Plan, style: str = Style.TABLE) -> str:
+    """The plan as tables; as CSV its cells, as JSON all of plan.json."""
+    match style_of(style):
+        case Style.JSON:
+            return json.dumps(to_json(plan), indent=1)
+        case Style.CSV:
+            cells = _cells(plan)
+            return as_csv(cells.headers, cells.rows)
+        case shown:
+            return document([_head(plan), _setups(plan), _cells(plan), _order(plan), *_foot(plan)], shown)
+
+
+def _head(plan: Plan) -> str:
+    window = f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up"
+    samples = f"{counted(plan.samples, 'sample')} of {window}"
+    size = [counted(len(plan.setups), "setup"), counted(len(plan.cells), "cell"), samples]
+    size.append(counted(len(plan.visits), "deployment"))
+    lines = [f"Plan for lab {plan.lab.name}: {', '.join(size)}", f"Estimated time: {duration(plan.estimated_s)}"]
+    return "\n".join([*marks(plan.quick, plan.lab.emulated), *lines])
+
+
+def marks(quick: bool, emulated: bool) -> list[str]:
+    """Why the numbers of a run are no result, in words; empty where they may be one."""
+    return [mark for mark, applies in ((QUICK, quick), (EMULATED, emulated)) if applies]
+
+
+def _setups(plan: Plan) -> Table:
+    headers = ("setup", "variant", "encryption", "MTU", "ends", "compared with")
+    rows = tuple(
+        (
+            setup.id,
+            setup.variant,
+            setup.encrypted_by,
+            setup.mtu,
+            f"{setup.endpoint}s",
+            setup.reference,
+        )
+        for setup in plan.setups
+    )
+    return Table("Setups", headers, rows)
+
+
+def _cells(plan: Plan) -> Table:
+    headers = ("setup", "workload", "processes", "netperf processes", "samples")
+    each = plan.rounds * plan.repeat
+    rows = tuple((cell.setup, cell.workload, cell.processes_label, cell.processes, each) for cell in plan.cells)
+    return Table("Cells", headers, rows)
+
+
+def _order(plan: Plan) -> Table:
+    rows = tuple(
+        (number, ", ".join(visit.setup for visit in plan.visits if visit.round == number))
+        for number in range(1, min(plan.rounds, ROUNDS_SHOWN) + 1)
+    )
+    left = plan.rounds - len(rows)
+    more = f"; {left} more rounds in the JSON" if left else ""
+    return Table(f"Order (seed {plan.seed}, every second round reversed{more})", ("round", "setups"), rows)
+
+
+def _foot(plan: Plan) -> list[str]:
+    nodes = f"{plan.lab.client} and {plan.lab.server}"
+    of_cluster = ", and the network and kube-proxy of their cluster" if any(one.edition for one in plan.setups) else ""
+    disrupted = (
+        f"Made meanwhile: pods on {nodes}, in a namespace that every visit removes again. netperf loads both nodes."
+        if plan.lab.kind == CLUSTER
+        else f"Disrupted meanwhile: the addresses of the cable on {nodes}{of_cluster}. Every visit deploys its setup "
+        "there and removes it again."
+    )
+    return [*plan.notes, disrupted]

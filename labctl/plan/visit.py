@@ -1,0 +1,140 @@
+"""One visit of a setup: the samples it takes and the inventory that Ansible gets for it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labctl.core.records import encode
+from labctl.nodes.tunnels import Tunnel
+from labctl.plan.options import Pin
+from labctl.plan.plan import Plan, Visit
+
+# Data ports lie below the ephemeral range and above the ports of services. They rotate from sample to sample, so
+# that no sample meets the TIME_WAIT leftovers of the one before it.
+FIRST_PORT = 20000
+PORTS = 10000
+SLACK_S = 30.0  # netperf finishes late on a loaded node; after this it hangs
+
+
+@dataclass(frozen=True)
+class PlannedSample:
+    """One sample to take: an item of the role variable `measure_samples`.
+
+    `id` is `<cell>/<round>-<n>`, its folder below samples/; `deployment` of the setup in this round is the one it is
+    taken in. Process p gets data port `data_port` + p. Times are in seconds; after `time_limit_s` the sample is ended
+    and has failed. `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both.
+    """
+
+    id: str
+    cell: str
+    setup: str
+    workload: str
+    processes: int
+    processes_label: str
+    round: int
+    n: int
+    deployment: int
+    duration_s: float
+    warmup_s: float
+    interval_s: float
+    test: str
+    options: tuple[str, ...]
+    selectors: tuple[str, ...]
+    pin: Pin
+    tunnel: Tunnel | None
+    mtu: int
+    data_port: int
+    time_limit_s: float
+
+
+def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedSample, ...]:
+    """The samples of a visit in order: its cells, as often as the plan repeats them.
+
+    Cells come in the plan's order in odd rounds and reversed in even ones, for every setup alike, so that no cell
+    always follows the same other one.
+    """
+    setup, cells = plan.setup(visit.setup), plan.cells_of(visit.setup)
+    if visit.round % 2 == 0:
+        cells = cells[::-1]
+    workloads = {workload.name: workload for workload in plan.workloads}
+    port = _ports_before(plan, visit)
+    usable = PORTS - max(cell.processes for cell in cells)  # the ports of one sample stay in one piece
+    samples: list[PlannedSample] = []
+    for n in range(1, plan.repeat + 1):
+        for cell in cells:
+            workload = workloads[cell.workload]
+            samples.append(
+                PlannedSample(
+                    id=f"{cell.id}/{visit.round}-{n}",
+                    cell=cell.id,
+                    setup=cell.setup,
+                    workload=cell.workload,
+                    processes=cell.processes,
+                    processes_label=cell.processes_label,
+                    round=visit.round,
+                    n=n,
+                    deployment=deployment,
+                    duration_s=plan.duration_s,
+                    warmup_s=plan.warmup_s,
+                    interval_s=plan.interval_s,
+                    test=workload.test,
+                    options=workload.options,
+                    selectors=workload.selectors,
+                    pin=plan.pin,
+                    tunnel=setup.tunnel,
+                    mtu=setup.mtu,
+                    data_port=FIRST_PORT + port % usable,
+                    time_limit_s=plan.duration_s + plan.warmup_s + SLACK_S,
+                )
+            )
+            port += cell.processes
+    return tuple(samples)
+
+
+def all_samples(plan: Plan) -> tuple[PlannedSample, ...]:
+    """Every sample of a plan in the order in which they are taken."""
+    return tuple(sample for visit in plan.visits for sample in samples_for(plan, visit))
+
+
+def setup_inventory(
+    plan: Plan, visit: Visit, hosts: Iterable[str], output_dir: Path, done: Container[str] = (), deployment: int = 1
+) -> dict[str, Any]:
+    """The content of setup.yml: an inventory that says what is deployed and measured in one visit.
+
+    Values stand at host level, which beats the group variables of the lab. `done` holds ids of samples that are
+    not to be taken again, `deployment` counts those of this setup in this round. Every host gets objects of its own:
+    YAML would write shared ones as aliases.
+    """
+    setup = plan.setup(visit.setup)
+    samples = [sample for sample in samples_for(plan, visit, deployment) if sample.id not in done]
+
+    def variables() -> dict[str, Any]:
+        return {
+            **encode(setup.vars),
+            "setup_id": setup.id,
+            "setup_variant": setup.variant,
+            "setup_edition": setup.edition,
+            "setup_role": setup.role,
+            "setup_encryption": setup.encryption.value,
+            "setup_tunnel": None if setup.tunnel is None else setup.tunnel.value,
+            "setup_redirect_peer": setup.redirect_peer,
+            "setup_mtu": setup.mtu,
+            "setup_endpoint_mtu": setup.endpoint_mtu or setup.mtu,
+            "setup_endpoint": setup.endpoint.value,
+            "setup_expected": encode(setup.expected),
+            "measure_output_dir": str(output_dir.absolute()),
+            "measure_samples": encode(samples),
+        }
+
+    return {"all": {"hosts": {host: variables() for host in hosts}}}
+
+
+def _ports_before(plan: Plan, visit: Visit) -> int:
+    """How many data ports the visits before this one used: all setups have the same cells."""
+    per_visit = sum(cell.processes for cell in plan.cells_of(visit.setup)) * plan.repeat
+    first = (visit.round - 1) * len(plan.setups)
+    position = plan.visits[first : first + len(plan.setups)].index(visit)
+    return (first + position) * per_visit

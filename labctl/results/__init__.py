@@ -1,0 +1,1 @@
+"""What the samples of a run say: statistics, comparisons, summary, report."""

@@ -1,0 +1,229 @@
+"""What the samples of a run say, cell by cell. Derived: it can be deleted and made again at any time.
+
+Only valid samples carry numbers; invalid and failed ones are counted and listed with their reasons. Cells are
+compared by their rates, paired by round (labctl.ratios).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from labctl.catalog import Unit
+from labctl.core.errors import Problem, UsageError
+from labctl.core.records import encode, suggestion
+from labctl.plan.plan import Cell, Plan
+from labctl.results import stats
+from labctl.results.ratios import Comparison, compare
+from labctl.results.sizes import Sizes, sizes_of
+from labctl.results.stats import Spread
+from labctl.runs.history import History
+from labctl.samples.cpu import CpuUse
+from labctl.samples.sample import CpuCost, Flag, Latency, LatencyRange, Range, Sample, Status
+
+
+@dataclass(frozen=True)
+class Busy:
+    """CPU in percent of all threads, median over the samples: of the machine where the nodes share a kernel."""
+
+    machine: float | None
+    client: float | None
+    server: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell. Of `planned` samples `taken` are valid, invalid or failed; null is "not known", never 0.
+
+    `rate` is over the valid samples, in `unit`. `latency_us` is one process's minimum, maximum and medians over
+    the samples, or of several processes the lowest and highest of any process in any sample. `cpu_cost` is the
+    median.
+    """
+
+    cell: str
+    setup: str
+    workload: str
+    processes: int
+    processes_label: str
+    unit: Unit
+    planned: int
+    taken: int
+    valid: int
+    invalid: int
+    failed: int
+    rate: Spread | None
+    latency_us: Latency | LatencyRange | None
+    cpu_busy_pct: Busy
+    cpu_cost: CpuCost | None
+    comparison: Comparison | None
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A sample that carries no number that counts, and why."""
+
+    sample: str
+    status: Status
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run as rows, in the plan's order. `reference` is the setup all were compared with, where one was named.
+
+    `emulated` as in the plan. `shared_kernel` says whether the nodes are one machine; null where no sample could tell.
+    """
+
+    schema: Literal["labctl.summary/1"]
+    run: str
+    lab: str
+    quick: bool
+    emulated: bool
+    rounds: int
+    repeat: int
+    duration_s: float
+    shared_kernel: bool | None
+    reference: str | None
+    rows: tuple[Row, ...]
+    sizes: tuple[Sizes, ...]
+    unusable: tuple[Unusable, ...]
+    history: History
+
+
+def summarise(
+    plan: Plan,
+    samples: Iterable[Sample],
+    reference: str | None = None,
+    damaged: Mapping[str, tuple[str, ...]] | None = None,
+    history: History | None = None,
+) -> Summary:
+    """The summary of those samples of a plan that are there.
+
+    `reference` compares every setup with this one instead of its own reference. `damaged` says why a sample of
+    this id cannot be read: it counts as failed. `history` is what else happened to the run. Raises UsageError where
+    the plan has no such setup.
+    """
+    setups = [setup.id for setup in plan.setups]
+    if reference is not None and reference not in setups:
+        hint = suggestion(reference, setups)
+        raise UsageError(Problem("the run has no such setup", "--reference", repr(reference), hint))
+    by_cell: dict[str, list[Sample]] = {cell.id: [] for cell in plan.cells}
+    for sample in sorted(samples, key=lambda sample: (sample.round, sample.n)):
+        by_cell[sample.cell].append(sample)
+    lost: dict[str, list[Unusable]] = {cell.id: [] for cell in plan.cells}
+    for sample_id, reasons in (damaged or {}).items():
+        lost[sample_id.rpartition("/")[0]].append(Unusable(sample_id, Status.FAILED, reasons))
+    kernels = {sample.shared_kernel for ordered in by_cell.values() for sample in ordered}
+    comparisons = compare(plan, by_cell, reference)
+    return Summary(
+        schema="labctl.summary/1",
+        run=plan.id,
+        lab=plan.lab.name,
+        quick=plan.quick,
+        emulated=plan.lab.emulated,
+        rounds=plan.rounds,
+        repeat=plan.repeat,
+        duration_s=plan.duration_s,
+        shared_kernel=next(iter(kernels - {None}), None),
+        reference=reference,
+        rows=tuple(_row(plan, cell, by_cell[cell.id], lost[cell.id], comparisons.get(cell.id)) for cell in plan.cells),
+        sizes=sizes_of(plan, [sample for ordered in by_cell.values() for sample in ordered]),
+        unusable=tuple(one for cell in plan.cells for one in (*_unusable(by_cell[cell.id]), *lost[cell.id])),
+        history=history or History(),
+    )
+
+
+def to_json(summary: Summary) -> dict[str, Any]:
+    """The content of summary.json."""
+    encoded: dict[str, Any] = encode(summary)
+    return encoded
+
+
+def _unusable(samples: Iterable[Sample]) -> list[Unusable]:
+    return [Unusable(one.id, one.status, one.reasons) for one in samples if one.status is not Status.VALID]
+
+
+def _row(
+    plan: Plan, cell: Cell, samples: Sequence[Sample], lost: Sequence[Unusable], comparison: Comparison | None
+) -> Row:
+    valid = [sample for sample in samples if sample.status is Status.VALID]
+    costs = [sample.cpu_cost for sample in valid if sample.cpu_cost is not None]
+    flags = {flag for sample in valid for flag in sample.flags}
+    return Row(
+        cell=cell.id,
+        setup=cell.setup,
+        workload=cell.workload,
+        processes=cell.processes,
+        processes_label=cell.processes_label,
+        unit=next(workload.unit for workload in plan.workloads if workload.name == cell.workload),
+        planned=plan.rounds * plan.repeat,
+        taken=len(samples) + len(lost),
+        valid=len(valid),
+        invalid=sum(sample.status is Status.INVALID for sample in samples),
+        failed=sum(sample.status is Status.FAILED for sample in samples) + len(lost),
+        rate=stats.spread([sample.rate.value for sample in valid if sample.rate is not None]),
+        latency_us=_latency(valid),
+        cpu_busy_pct=_busy(valid),
+        cpu_cost=CpuCost(statistics.median(cost.value for cost in costs), costs[0].unit) if costs else None,
+        comparison=comparison,
+        flags=tuple(flag for flag in Flag if flag in flags),
+    )
+
+
+def _latency(samples: Iterable[Sample]) -> Latency | LatencyRange | None:
+    """The latency of a cell: of one process, or the range over several."""
+    found = [sample.latency_us for sample in samples if sample.latency_us is not None]
+    single = [one for one in found if isinstance(one, Latency)]
+    several = [one for one in found if isinstance(one, LatencyRange)]
+    if several:
+        return LatencyRange(
+            min=_range(one.min for one in several),
+            mean=_range(one.mean for one in several),
+            p50=_range(one.p50 for one in several),
+            p90=_range(one.p90 for one in several),
+            p99=_range(one.p99 for one in several),
+            max=_range(one.max for one in several),
+            stddev=_range(one.stddev for one in several),
+        )
+    if not single:
+        return None
+    return Latency(
+        min=min(_known(one.min for one in single), default=None),
+        mean=_median(one.mean for one in single),
+        p50=_median(one.p50 for one in single),
+        p90=_median(one.p90 for one in single),
+        p99=_median(one.p99 for one in single),
+        max=max(_known(one.max for one in single), default=None),
+        stddev=_median(one.stddev for one in single),
+    )
+
+
+def _range(ranges: Iterable[Range | None]) -> Range | None:
+    """From the lowest to the highest: percentiles of processes or samples can be neither averaged nor merged."""
+    known = [one for one in ranges if one is not None]
+    return Range(min(one.low for one in known), max(one.high for one in known)) if known else None
+
+
+def _busy(samples: Iterable[Sample]) -> Busy:
+    cpus = [sample.cpu for sample in samples]
+    return Busy(
+        machine=_busy_median(cpu.machine for cpu in cpus),
+        client=_busy_median(cpu.client for cpu in cpus),
+        server=_busy_median(cpu.server for cpu in cpus),
+    )
+
+
+def _busy_median(uses: Iterable[CpuUse | None]) -> float | None:
+    return _median(None if use is None else use.busy_pct for use in uses)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
+    return statistics.median(known) if known else None

@@ -1,0 +1,162 @@
+"""An attempt is one start of labctl on a run: what it found before it touched anything (attempts/<number>.json).
+
+The first attempt makes the run, every `--resume` adds one. What differs from the attempt before is drift: the samples
+on both sides of it were not taken under the same conditions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from labctl import __version__
+from labctl.core.errors import Problem
+from labctl.nodes.fingerprint import Fingerprint, differences
+from labctl.nodes.fingerprint import parse as parse_fingerprint
+from labctl.engine.play import Inventory
+from labctl.core.records import decode, encode
+from labctl.runs.folder import RunFolder, read_json, require_schema, write_json
+
+SCHEMA = "labctl.attempt/1"
+
+# What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
+STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl", "cluster")
+OF_A_SETUP = "sysctl.setup."
+
+# Host variables that reach nothing but labctl's own roles, and where a node is. The rest of a user's inventory may
+# hold secrets, and changes no number.
+VARIABLES = ("ansible_host", "ansible_port", "lab_", "local_lab_index", "cable_", "pod_", "endpoint_", "netperf_pods_")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not what it was. `where` is a node with a path, an option or a file; null is "none"."""
+
+    what: Literal["lab", "plan", "fingerprint", "controller", "labctl"]
+    where: str
+    recorded: object
+    now: object
+
+    def problem(self) -> Problem:
+        """The change as a problem to show."""
+        seen = f"recorded {_shown(self.recorded)}, now {_shown(self.now)}"
+        hint = "put it back, or go on with --accept-drift: the change is then recorded and reported"
+        return Problem(f"the {self.what} is not what the run began with", self.where, seen, hint)
+
+    def __str__(self) -> str:
+        return f"{self.what}, {self.where}: {_shown(self.recorded)} became {_shown(self.now)}"
+
+
+@dataclass(frozen=True)
+class LabRecord:
+    """The lab as its inventory describes it; `variables` by node are those that say where its nodes and cables are."""
+
+    name: str
+    client: str
+    server: str
+    inventory: str
+    variables: Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """attempts/<number>.json. `fingerprints` by node are documents of roles/fingerprint, with nothing deployed."""
+
+    schema: Literal["labctl.attempt/1"]
+    number: int
+    started: str
+    host: str
+    pid: int
+    labctl: str
+    plan_sha256: str
+    lab: LabRecord
+    fingerprints: Mapping[str, object]
+    drift: tuple[Change, ...]
+
+
+def observe(number: int, plan_text: str, lab: Inventory, fingerprints: Mapping[str, Fingerprint]) -> Attempt:
+    """This attempt, without its drift."""
+    return Attempt(
+        schema="labctl.attempt/1",
+        number=number,
+        started=datetime.now(UTC).isoformat(),
+        host=platform.node(),
+        pid=os.getpid(),
+        labctl=__version__,
+        plan_sha256=hashlib.sha256(plan_text.encode()).hexdigest(),
+        lab=lab_record(lab),
+        fingerprints={node: fingerprint.data for node, fingerprint in fingerprints.items()},
+        drift=(),
+    )
+
+
+def lab_record(lab: Inventory) -> LabRecord:
+    """What of a lab has to stay for a run."""
+    ends = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
+    variables = {
+        node: {name: values[name] for name in sorted(values) if name.startswith(VARIABLES)}
+        for node, values in ends.items()
+    }
+    return LabRecord(lab.name, lab.client, lab.server, str(lab.path), variables)
+
+
+def changes(before: Attempt, now: Attempt) -> tuple[Change, ...]:
+    """What differs between two attempts that has to be the same in both."""
+    return (*lab_changes(before, now), *_plan_changes(before, now), *_fingerprint_changes(before, now))
+
+
+def lab_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
+    """The lab's names and places; where its inventory lies does not matter."""
+    for name in ("name", "client", "server"):
+        recorded, seen = getattr(before.lab, name), getattr(now.lab, name)
+        if recorded != seen:
+            yield Change("lab", name, recorded, seen)
+    for node in sorted(before.lab.variables.keys() & now.lab.variables.keys()):
+        old, new = before.lab.variables[node], now.lab.variables[node]
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                yield Change("lab", f"{node}: {name}", old.get(name), new.get(name))
+
+
+def _plan_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
+    if before.plan_sha256 != now.plan_sha256:
+        yield Change("plan", "plan.json, its SHA-256", before.plan_sha256, now.plan_sha256)
+    if before.host != now.host:
+        yield Change("controller", "host", before.host, now.host)
+    if before.labctl != now.labctl:
+        yield Change("labctl", "version", before.labctl, now.labctl)
+
+
+def _fingerprint_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
+    for node in sorted(before.fingerprints.keys() | now.fingerprints.keys()):
+        old, new = before.fingerprints.get(node), now.fingerprints.get(node)
+        if old is None or new is None:
+            yield Change("fingerprint", node, *("none" if one is None else "taken" for one in (old, new)))
+            continue
+        where = f"attempts/{before.number}.json: {node}"
+        for found in differences(parse_fingerprint(old, where), parse_fingerprint(new, node)):
+            if found.path.partition(".")[0] in STABLE and not found.path.startswith(OF_A_SETUP):
+                yield Change("fingerprint", f"{node}: {found.path}", found.first, found.second)
+
+
+def write(folder: RunFolder, attempt: Attempt) -> None:
+    """Store an attempt in the run folder."""
+    write_json(folder.attempt(attempt.number), encode(attempt))
+
+
+def read(path: Path) -> Attempt:
+    """An attempt from its file. Raises LabctlError naming what is wrong with it."""
+    data = read_json(path)
+    require_schema(data, SCHEMA, path)
+    return decode(Attempt, data, str(path))
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -1,0 +1,115 @@
+"""What happened to a run besides its samples: attempts, accepted drift, visits that failed, samples taken again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labctl.runs import attempts
+from labctl.samples import sample as samples
+from labctl.runs import status as statuses
+from labctl.core.errors import LabctlError, Problem
+from labctl.engine.play import Failure
+from labctl.runs.folder import RunFolder, read_json
+from labctl.runs.status import VisitRecord
+
+LONGEST = 400  # characters of a failure in a table; status.json has all of it
+
+
+@dataclass(frozen=True)
+class FailedVisit:
+    """A visit that did not come to its end, in which attempt at the run, and why."""
+
+    setup: str
+    round: int
+    attempt: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Retaken:
+    """A sample that was set aside by a resume. `sample` is its folder below samples/."""
+
+    sample: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Something that was not as in the attempt before, accepted when this attempt was made."""
+
+    attempt: int
+    change: str
+
+
+@dataclass(frozen=True)
+class History:
+    """`cut_rounds` hold samples of several attempts, or deployments of a setup; `damaged` files are named."""
+
+    attempts: int = 1
+    cut_rounds: tuple[int, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    failed_visits: tuple[FailedVisit, ...] = ()
+    retaken: tuple[Retaken, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+
+def read(folder: RunFolder) -> History:
+    """The history of a run. Never raises for what stands in its files: a damaged one is named."""
+    problems: list[Problem] = []
+    made: list[attempts.Attempt] = []
+    for path in folder.attempts():
+        try:
+            made.append(attempts.read(path))
+        except LabctlError as error:
+            problems.extend(error.problems)
+    visits: tuple[VisitRecord, ...] = ()
+    if folder.status.exists():
+        try:
+            visits = statuses.from_json(read_json(folder.status), str(folder.status)).visits
+        except LabctlError as error:
+            problems.extend(error.problems)
+    return History(
+        attempts=max((int(path.stem) for path in folder.attempts()), default=1),
+        cut_rounds=cut_rounds(visits),
+        drift=tuple(Drift(attempt.number, str(change)) for attempt in made for change in attempt.drift),
+        failed_visits=tuple(
+            FailedVisit(visit.setup, visit.round, visit.attempt, tuple(map(_words, visit.failures)))
+            for visit in visits
+            if visit.failures
+        ),
+        retaken=tuple(_retaken(folder.samples, aside) for aside in _set_aside(folder.samples)),
+        damaged=tuple(f"{problem.what} ({problem.where})" for problem in problems),
+    )
+
+
+def cut_rounds(visits: Iterable[VisitRecord]) -> tuple[int, ...]:
+    """The rounds that were not taken in one go. A visit killed with labctl left no record, its successor has."""
+    attempts_of: dict[int, set[int]] = {}
+    again = set()
+    for visit in visits:
+        attempts_of.setdefault(visit.round, set()).add(visit.attempt)
+        if visit.deployment > 1:
+            again.add(visit.round)
+    return tuple(sorted(again | {number for number, made in attempts_of.items() if len(made) > 1}))
+
+
+def _words(failure: Failure) -> str:
+    """A failure in a line."""
+    text = ": ".join(part for part in (failure.node, failure.task, " ".join(failure.message.split())) if part)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _set_aside(root: Path) -> list[Path]:
+    """The folders of samples that were set aside: `<round>-<n>.<why>-<k>`."""
+    return sorted(path for path in root.glob("*/*.*-*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _retaken(root: Path, folder: Path) -> Retaken:
+    name = str(folder.relative_to(root))
+    path = folder / "sample.json"
+    try:
+        return Retaken(name, samples.from_json(read_json(path), str(path)).reasons)
+    except LabctlError as error:
+        return Retaken(name, tuple(f"{problem.what} ({problem.where})" for problem in error.problems))

@@ -1,0 +1,145 @@
+"""The quantities of a sample and how they follow from its processes, its window and its CPU readings.
+
+Pure functions. null (None) is "not known" or "does not apply", never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from labctl.catalog import Unit
+from labctl.samples import cpu
+from labctl.samples.cpu import CpuUse
+from labctl.samples.raw import End, RawSample
+from labctl.samples.window import Window
+from labctl.tools.netperf import NetperfResult, Selector
+
+CostUnit = Literal["core-s/GB", "core-s/1k"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The sum over the processes, each within the window."""
+
+    value: float
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What netperf says of one process, in microseconds. Unlike rates it covers the whole test, warm-up included."""
+
+    min: float | None
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    max: float | None
+    stddev: float | None
+
+
+@dataclass(frozen=True)
+class Range:
+    """The lowest and the highest value of any process."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LatencyRange:
+    """The same of several processes: percentiles cannot be merged without histograms, so their range is given."""
+
+    min: Range | None
+    mean: Range | None
+    p50: Range | None
+    p90: Range | None
+    p99: Range | None
+    max: Range | None
+    stddev: Range | None
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """CPU use within the window: of the machine where both nodes share a kernel, else of each end."""
+
+    machine: CpuUse | None = None
+    client: CpuUse | None = None
+    server: CpuUse | None = None
+
+    @property
+    def known(self) -> tuple[CpuUse, ...]:
+        """Those that are not None."""
+        return tuple(use for use in (self.machine, self.client, self.server) if use is not None)
+
+
+@dataclass(frozen=True)
+class CpuCost:
+    """CPU seconds of the machine, or of both ends together, per GB (10^9 bytes of payload) or 1000 transactions."""
+
+    value: float
+    unit: CostUnit
+
+
+def in_unit(rate: float, unit: Unit) -> float:
+    """A rate in netperf's unit (10^6 bits/s or transactions/s) as one in the workload's `unit`."""
+    return rate / 1000 if unit is Unit.GBIT else rate
+
+
+def latency(results: Sequence[NetperfResult]) -> Latency | LatencyRange:
+    """Of one process its own latencies; of several the range over the processes, None where one has none."""
+    each = [_latency(result) for result in results]
+    if len(each) == 1:
+        return each[0]
+    return LatencyRange(**{field.name: _range([getattr(one, field.name) for one in each]) for field in fields(Latency)})
+
+
+def _latency(result: NetperfResult) -> Latency:
+    return Latency(
+        min=result.number(Selector.MIN_LATENCY),
+        mean=result.number(Selector.MEAN_LATENCY),
+        p50=result.number(Selector.P50_LATENCY),
+        p90=result.number(Selector.P90_LATENCY),
+        p99=result.number(Selector.P99_LATENCY),
+        max=result.number(Selector.MAX_LATENCY),
+        stddev=result.number(Selector.STDDEV_LATENCY),
+    )
+
+
+def _range(values: Sequence[float | None]) -> Range | None:
+    known = [value for value in values if value is not None]
+    return Range(min(known), max(known)) if len(known) == len(values) else None
+
+
+def cpu_use(sample: RawSample, window: Window) -> Cpu:
+    """CPU use of the machine or of both ends within the window, which is moved into the server's clock for it.
+
+    The two nodes of a shared kernel read the same /proc/stat: what each of them uses is not known, and stays
+    None. Raises CpuError.
+    """
+    client, server, offset = sample.client, sample.server, sample.clock_offset_s
+    if client is None or server is None:
+        return Cpu()
+    if sample.shared_kernel:
+        return Cpu(machine=_use(client, window, 0.0))
+    if offset is None:
+        return Cpu(client=_use(client, window, 0.0))
+    return Cpu(client=_use(client, window, 0.0), server=_use(server, window, offset))
+
+
+def _use(end: End, window: Window, offset_s: float) -> CpuUse:
+    return cpu.use(end.ticks, window.start + offset_s, window.end + offset_s, end.hz, end.threads, end.source)
+
+
+def cost(used: Cpu, rate: Rate, window: Window) -> CpuCost | None:
+    """CPU seconds per unit of work done in the window; None unless both ends are known, or nothing was done."""
+    whole = used.machine is not None or (used.client is not None and used.server is not None)
+    work = rate.value * window.seconds
+    if not whole or work <= 0:
+        return None
+    busy_s = sum(use.busy_core_s for use in used.known)
+    if rate.unit is Unit.GBIT:
+        return CpuCost(busy_s / (work / 8), "core-s/GB")
+    return CpuCost(busy_s / (work / 1000), "core-s/1k")

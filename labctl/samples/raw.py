@@ -1,0 +1,242 @@
+"""Reading the raw folder of one sample: measurement.json, client.json, server.json, netperf-*.txt.
+
+Keys that a reader does not use are passed over, so the measuring plugin can record more than labctl derives from
+(docs/run-folder.md); a key that is used has to be there and of its type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode
+from labctl.nodes.tunnels import Tunnel
+from labctl.samples.cpu import Tick
+
+T = TypeVar("T")
+Counters = Mapping[str, int | None]
+CableUse = Literal["own", "shared", "unknown"]
+
+
+class RawError(LabctlError):
+    """A raw file of a sample is missing, unreadable or not what it has to be."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """What was to be measured: the item of `measure_samples`. Times in seconds, the link's `mtu` in bytes."""
+
+    id: str
+    cell: str
+    setup: str
+    workload: str
+    processes: int
+    processes_label: str
+    round: int
+    n: int
+    duration_s: float
+    warmup_s: float
+    test: str
+    options: tuple[str, ...]
+    selectors: tuple[str, ...]
+    tunnel: Tunnel | None = None
+    mtu: int = 1500
+
+
+@dataclass(frozen=True)
+class Process:
+    """One netperf process of the client, as it ended."""
+
+    index: int
+    exit: int | None
+    signal: int | None
+    stderr: str
+    stdout_file: str
+
+
+# The many numbers, counters and CPU times, are `object` here and checked by hand below: decoding them one by one
+# would take most of the time that deriving a sample takes.
+@dataclass(frozen=True)
+class _CounterPair:
+    before: object
+    after: object
+
+
+@dataclass(frozen=True)
+class _Tick:
+    t: float
+    mono: float
+    stat: object
+
+
+@dataclass(frozen=True)
+class _End:
+    """client.json or server.json as it stands in the file."""
+
+    schema: Literal["labctl.end/1"]
+    node: str
+    threads: int
+    hz: int
+    counters: _CounterPair
+
+
+@dataclass(frozen=True)
+class End:
+    """What one end recorded. Counters are cumulative, None where one could not be read.
+
+    `clock_offsets_s` are the time of day minus the monotonic clock at every tick: they drift, and jump where somebody
+    sets the clock.
+    """
+
+    source: str
+    node: str
+    threads: int
+    hz: int
+    before: Counters
+    after: Counters
+    ticks: tuple[Tick, ...]
+    clock_offsets_s: tuple[float, ...] = ()
+
+    def delta(self, name: str) -> int | None:
+        """How much a counter grew over the sample; None unless it was read before and after."""
+        before, after = self.before.get(name), self.after.get(name)
+        return None if before is None or after is None else after - before
+
+    def deltas(self) -> dict[str, int | None]:
+        """The growth of every counter."""
+        return {name: self.delta(name) for name in {**self.before, **self.after}}
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """measurement.json; only a sample that got as far as the nodes has the facts after `reason`."""
+
+    schema: Literal["labctl.measurement/1"]
+    sample: Mapping[str, object]
+    status: Literal["ok", "failed"]
+    reason: str | None
+    clock_offset_s: float | None = None
+    clock_uncertainty_s: float | None = None
+    shared_kernel: bool | None = None
+    cable: CableUse = "own"
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """A raw folder. An end is None when it was not recorded, which only a failed measurement may leave.
+
+    `cable` says whose traffic the cable's counters count: `own` the test's alone, `shared` others' as well, as on a
+    cluster in use; `unknown` where nobody could look at it.
+    """
+
+    folder: Path
+    item: Item
+    failed: bool
+    reason: str | None
+    clock_offset_s: float | None
+    clock_uncertainty_s: float | None
+    shared_kernel: bool | None
+    client: End | None
+    server: End | None
+    processes: tuple[Process, ...]
+    cable: CableUse = "own"
+
+    def text(self, process: Process) -> str:
+        """What a process printed. Raises RawError."""
+        return _read(self.folder / process.stdout_file)
+
+
+def read(folder: Path) -> RawSample:
+    """Read a sample's raw folder. Raises RawError naming file and key."""
+    path = folder / "measurement.json"
+    measurement = _known(_Measurement, _document(path), path.name)
+    client_data, client = _end(folder / "client.json")
+    _, server = _end(folder / "server.json")
+    failed = measurement.status == "failed"
+    for name, end in (("client.json", client), ("server.json", server)):
+        if end is None and not failed:
+            raise RawError(Problem("a measured sample lacks a raw file", str(folder / name)))
+    processes = _many(Process, client_data.get("processes") if client else [], "client.json:processes")
+    return RawSample(
+        folder=folder,
+        item=_known(Item, measurement.sample, f"{path.name}:sample"),
+        failed=failed,
+        reason=measurement.reason,
+        clock_offset_s=measurement.clock_offset_s,
+        clock_uncertainty_s=measurement.clock_uncertainty_s,
+        shared_kernel=measurement.shared_kernel,
+        client=client,
+        server=server,
+        processes=processes,
+        cable=measurement.cable,
+    )
+
+
+def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
+    if not path.exists():
+        return {}, None
+    data = _document(path)
+    head = _known(_End, data, path.name)
+    rows = _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
+    ticks = tuple(Tick(row.t, _stat(row.stat, f"{path.name}:ticks")) for row in rows)
+    offsets = tuple(row.t - row.mono for row in rows)
+    before = _counters(head.counters.before, f"{path.name}:counters.before")
+    after = _counters(head.counters.after, f"{path.name}:counters.after")
+    return data, End(path.name, head.node, head.threads, head.hz, before, after, ticks, offsets)
+
+
+def _counters(data: object, where: str) -> dict[str, int | None]:
+    if not isinstance(data, dict):
+        raise RawError(Problem("the value is not a mapping", where, repr(data)))
+    for name, value in data.items():
+        if value is not None and type(value) is not int:
+            raise RawError(Problem("a counter is neither a whole number nor null", f"{where}.{name}", repr(value)))
+    return data
+
+
+def _stat(data: object, where: str) -> dict[str, tuple[int, ...]]:
+    if not isinstance(data, dict):
+        raise RawError(Problem("the value is not a mapping", where, repr(data)))
+    for name, row in data.items():
+        if not isinstance(row, list) or not all(type(value) is int for value in row):
+            what = "a row of CPU times is not a list of whole numbers"
+            raise RawError(Problem(what, f"{where}.{name}", repr(row)))
+    return {name: tuple(row) for name, row in data.items()}
+
+
+def _many(cls: type[T], items: object, where: str) -> tuple[T, ...]:
+    if not isinstance(items, list):
+        raise RawError(Problem("a list is missing", where, repr(items)))
+    return tuple(_known(cls, item, where) for item in items)
+
+
+def _known(cls: type[T], data: object, where: str) -> T:
+    """`data` as a `cls`, without the keys that `cls` does not have."""
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = {key: value for key, value in data.items() if key in names} if isinstance(data, Mapping) else data
+    try:
+        return decode(cls, known, where)
+    except LabctlError as error:
+        raise RawError(*error.problems) from None
+
+
+def _document(path: Path) -> Mapping[str, object]:
+    try:
+        data = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise RawError(Problem("a raw file is not valid JSON", str(path), str(error))) from error
+    if not isinstance(data, dict):
+        raise RawError(Problem("a raw file is not a JSON object", str(path)))
+    return data
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RawError(Problem("a raw file cannot be read", str(path), str(error))) from error

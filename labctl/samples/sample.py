@@ -1,0 +1,316 @@
+"""One sample as a typed record, derived from its raw folder. Derived: it can be deleted and made again.
+
+`valid` samples carry numbers that count. `invalid` ones were measured, and something voids them; their numbers
+are kept for a person to look at. `failed` ones have no numbers. Both say why in `reasons`. Times are seconds,
+epochs by the client's clock; null is "not known" or "does not apply", never 0 (docs/run-folder.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from labctl import catalog
+from labctl.catalog import Workload
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode, encode, suggestion
+from labctl.samples import quantities, raw, window
+from labctl.samples import validity as checks
+from labctl.samples.cpu import CpuError, CpuUse
+from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
+from labctl.samples.raw import Process, RawSample
+from labctl.samples.validity import Link, Wire
+from labctl.samples.window import Window, WindowError
+from labctl.tools import netperf
+from labctl.tools.netperf import NetperfError, NetperfResult, Selector, Test
+
+__all__ = [
+    "Cpu",
+    "CpuCost",
+    "CpuUse",
+    "EndCounters",
+    "Flag",
+    "Latency",
+    "LatencyRange",
+    "Range",
+    "Rate",
+    "Sample",
+    "SampleError",
+    "Status",
+    "Window",
+    "Wire",
+    "derive",
+    "from_json",
+    "to_json",
+]
+
+INDICATIVE_BELOW_S = 30.0
+SKEW_GRACE_S = 0.5  # a window planned at 30 s loses the start skew of its processes
+ACCOUNTED_PCT = (95.0, 105.0)  # outside, /proc/stat and the clock disagree about how much time passed
+PROBLEMS_PER_FILE = 3  # a file cut short lacks every field: three of them tell as much
+_SENT_AND_RECEIVED = {
+    Test.TCP_STREAM: (Selector.LOCAL_SEND_SIZE, Selector.REMOTE_RECV_SIZE),
+    Test.TCP_MAERTS: (Selector.REMOTE_SEND_SIZE, Selector.LOCAL_RECV_SIZE),
+    Test.TCP_RR: (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE),
+    Test.TCP_CRR: (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE),
+}
+
+
+class SampleError(LabctlError):
+    """A raw folder from which no sample can be derived, not even a failed one."""
+
+
+class Status(StrEnum):
+    """Whether a sample's numbers count."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    FAILED = "failed"
+
+
+class Flag(StrEnum):
+    """What a reader of a valid sample has to know.
+
+    `indicative`: the window is shorter than 30 s. `steal`: somebody else had the CPUs for more than 1 %.
+    `cpu_unknown`: no CPU use, its readings do not cover the window. `cpu_accounting`: /proc/stat accounts for
+    another amount of time than passed. `counters_unread`: a counter that would void the sample was not readable.
+    """
+
+    INDICATIVE = "indicative"
+    STEAL = "steal"
+    CPU_UNKNOWN = "cpu_unknown"
+    CPU_ACCOUNTING = "cpu_accounting"
+    COUNTERS_UNREAD = "counters_unread"
+
+
+@dataclass(frozen=True)
+class EndCounters:
+    """How much every counter grew over the sample (gauges may fall); null where it could not be read."""
+
+    client: Mapping[str, int | None] | None
+    server: Mapping[str, int | None] | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """sample.json. `per_process` are rates in the rate's unit, in the order of the processes.
+
+    `send_size` and `recv_size` are bytes per message as netperf confirms them, request and response where there
+    are such; `mss` and `congestion_control` those of all processes, null where they differ or are not known.
+    """
+
+    schema: Literal["labctl.sample/1"]
+    id: str
+    setup: str
+    cell: str
+    workload: str
+    processes: int
+    processes_label: str
+    round: int
+    n: int
+    status: Status
+    reasons: tuple[str, ...]
+    flags: tuple[Flag, ...]
+    rate: Rate | None
+    per_process: tuple[float, ...]
+    window: Window | None
+    latency_us: Latency | LatencyRange | None
+    cpu: Cpu
+    cpu_cost: CpuCost | None
+    wire: Wire | None
+    mss: int | None
+    congestion_control: str | None
+    send_size: int | None
+    recv_size: int | None
+    counters: EndCounters
+    clock_offset_s: float | None
+    shared_kernel: bool | None
+
+
+def derive(folder: Path, workload: Workload | None = None) -> Sample:
+    """The sample of a raw folder (RUN/samples/<cell>/<round>-<n>).
+
+    `workload` is what the plan says the sample's workload is; the catalog's without one. Whatever went wrong in
+    the measurement becomes a failed or invalid sample; only raw files of ours that are missing, broken or from
+    another labctl raise (RawError, SampleError).
+    """
+    sample = raw.read(folder)
+    workload = _checked(sample, workload)
+    base = _blank(sample)
+    reasons = _failures(sample)
+    if reasons:
+        return replace(base, reasons=reasons)
+    results, reasons = _results(sample, workload.test)
+    if reasons:
+        return replace(base, reasons=reasons)
+    return _measured(base, sample, results, workload)
+
+
+def to_json(sample: Sample) -> dict[str, Any]:
+    """The content of sample.json."""
+    encoded: dict[str, Any] = encode(sample)
+    return encoded
+
+
+def from_json(data: object, where: str = "sample.json") -> Sample:
+    """The sample in `data`, the content of sample.json. Raises LabctlError with every wrong key of `where`."""
+    return decode(Sample, data, where)
+
+
+def _checked(sample: RawSample, workload: Workload | None) -> Workload:
+    """The sample's workload, which has to be the test that was run."""
+    where, name = str(sample.folder / "measurement.json"), sample.item.workload
+    if workload is None:
+        workloads = catalog.load().workloads
+        if name not in workloads:
+            raise SampleError(Problem("unknown workload", where, repr(name), suggestion(name, workloads)))
+        workload = workloads[name]
+    if (sample.item.workload, sample.item.test) != (workload.name, workload.test):
+        what = f"the sample is not of workload {workload.name} ({workload.test})"
+        raise SampleError(Problem(what, where, f"{name} ({sample.item.test})"))
+    return workload
+
+
+def _blank(sample: RawSample) -> Sample:
+    """A failed sample with what is known before any netperf output is read."""
+    item = sample.item
+    return Sample(
+        schema="labctl.sample/1",
+        id=item.id,
+        setup=item.setup,
+        cell=item.cell,
+        workload=item.workload,
+        processes=item.processes,
+        processes_label=item.processes_label,
+        round=item.round,
+        n=item.n,
+        status=Status.FAILED,
+        reasons=(),
+        flags=(),
+        rate=None,
+        per_process=(),
+        window=None,
+        latency_us=None,
+        cpu=Cpu(),
+        cpu_cost=None,
+        wire=None,
+        mss=None,
+        congestion_control=None,
+        send_size=None,
+        recv_size=None,
+        counters=EndCounters(
+            sample.client.deltas() if sample.client else None, sample.server.deltas() if sample.server else None
+        ),
+        clock_offset_s=sample.clock_offset_s,
+        shared_kernel=sample.shared_kernel,
+    )
+
+
+def _failures(sample: RawSample) -> tuple[str, ...]:
+    """What kept netperf from delivering."""
+    reasons = []
+    if sample.failed:
+        reasons.append(sample.reason or "the measurement failed without a reason")
+    for process in sample.processes:
+        if process.exit != 0:
+            how = f"was killed by signal {process.signal}" if process.exit is None else f"exited {process.exit}"
+            reasons.append(f"netperf process {process.index} {how}: {_last_words(sample, process)}")
+    if not sample.failed and len(sample.processes) != sample.item.processes:
+        reasons.append(f"{len(sample.processes)} processes ran instead of {sample.item.processes}")
+    return tuple(reasons)
+
+
+def _last_words(sample: RawSample, process: Process) -> str:
+    """What a failed process said last: on stderr, or among its fields, where netperf puts most of its complaints."""
+    words = process.stderr.strip() or "\n".join(line for line in sample.text(process).splitlines() if "=" not in line)
+    return words.splitlines()[-1].strip() if words else "it said nothing"
+
+
+def _results(sample: RawSample, test: Test) -> tuple[tuple[NetperfResult, ...], tuple[str, ...]]:
+    """The parsed output of all processes, and what is wrong with it."""
+    results: list[NetperfResult] = []
+    reasons: list[str] = []
+    wanted = netperf.selectors(sample.item.selectors)
+    for process in sample.processes:
+        try:
+            results.append(netperf.parse(sample.text(process), wanted, test, process.stdout_file))
+        except NetperfError as error:
+            reasons.extend(_words(problem) for problem in error.problems[:PROBLEMS_PER_FILE])
+            if more := len(error.problems[PROBLEMS_PER_FILE:]):
+                reasons.append(f"{process.stdout_file}: {more} more problems")
+    return tuple(results), tuple(reasons)
+
+
+def _measured(base: Sample, sample: RawSample, results: Sequence[NetperfResult], workload: Workload) -> Sample:
+    """The sample with its numbers, valid unless a check objects."""
+    if sample.client is None or sample.server is None:  # raw.read lets only failed measurements lack an end
+        raise SampleError(Problem("a measured sample lacks an end", str(sample.folder)))
+    ends = (sample.client, sample.server)
+    link = Link(sample.item.tunnel, sample.item.mtu)
+    wire, reasons = checks.wire(sample.client, results, workload, link, sample.cable)
+    reasons += checks.settings(results, sample.item.options, workload.test)
+    reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.carrier(ends)
+    reasons += checks.tracking(ends, workload.test)
+    flags = {Flag.COUNTERS_UNREAD for end in ends if checks.unread(end, workload.test)}
+    sent, received = _SENT_AND_RECEIVED[workload.test]
+    base = replace(
+        base,
+        wire=wire,
+        latency_us=quantities.latency(results) if workload.latency else None,
+        mss=_common_number(results, Selector.TRANSPORT_MSS),
+        congestion_control=_common_text(results, Selector.LOCAL_CONG_CONTROL),
+        send_size=_common_number(results, sent),
+        recv_size=_common_number(results, received),
+    )
+    try:
+        base, flags = _within_window(base, sample, results, workload, flags)
+    except WindowError as error:
+        reasons += tuple(_words(problem) for problem in error.problems)
+    status = Status.INVALID if reasons else Status.VALID
+    return replace(base, status=status, reasons=reasons, flags=tuple(flag for flag in Flag if flag in flags))
+
+
+def _within_window(
+    base: Sample, sample: RawSample, results: Sequence[NetperfResult], workload: Workload, flags: set[Flag]
+) -> tuple[Sample, set[Flag]]:
+    """Rates and CPU cut to the common window, and the flags they give. Raises WindowError."""
+    item = sample.item
+    files = [process.stdout_file for process in sample.processes]
+    length_s = netperf.length_s({"duration_s": item.duration_s, "warmup_s": item.warmup_s})
+    timelines = {file: window.timeline(result, length_s, file) for file, result in zip(files, results, strict=True)}
+    common = window.common(list(timelines.values()), item.warmup_s, item.duration_s)
+    per_process = tuple(quantities.in_unit(rate, workload.unit) for rate in window.rates(timelines, common))
+    rate = Rate(sum(per_process), workload.unit)
+    if common.seconds < INDICATIVE_BELOW_S - SKEW_GRACE_S:
+        flags = flags | {Flag.INDICATIVE}
+    try:
+        used = quantities.cpu_use(sample, common)
+    except CpuError:
+        used, flags = Cpu(), flags | {Flag.CPU_UNKNOWN}
+    if any(use.stolen for use in used.known):
+        flags = flags | {Flag.STEAL}
+    if not all(ACCOUNTED_PCT[0] <= use.accounted_pct <= ACCOUNTED_PCT[1] for use in used.known):
+        flags = flags | {Flag.CPU_ACCOUNTING}
+    cost = quantities.cost(used, rate, common)
+    return replace(base, rate=rate, per_process=per_process, window=common, cpu=used, cpu_cost=cost), flags
+
+
+def _common_number(results: Sequence[NetperfResult], selector: Selector) -> int | None:
+    values = {result.number(selector) for result in results}
+    value = values.pop()
+    return None if values or value is None else int(value)
+
+
+def _common_text(results: Sequence[NetperfResult], selector: Selector) -> str | None:
+    values = {result.text(selector) for result in results}
+    value = values.pop()
+    return None if values else value
+
+
+def _words(problem: Problem) -> str:
+    """A problem as one line."""
+    around = "; ".join(part for part in (problem.where, problem.seen and f"seen: {problem.seen}") if part)
+    return f"{problem.what} ({around})" if around else problem.what

@@ -1,0 +1,232 @@
+"""What voids a sample: traffic that took another way, settings that did not come back, counters that grew.
+
+Every check returns reasons in words; an empty tuple is a pass. Pure functions over the raw sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from labctl.catalog import Workload
+from labctl.nodes.tunnels import Tunnel
+from labctl.samples.raw import CableUse, End, RawSample
+from labctl.tools.netperf import NetperfResult, Selector, Test
+
+CLOCK_LIMIT_S = 0.1
+STEP_LIMIT_S = 0.05  # a clock that is slewed moves 0.5 ms a second; what netperf and the ticks are cut by jumps with it
+TOLERANCE = 0.05
+# Ethernet 14, IPv4 20, TCP 20 and its timestamps 12, as the interface counts a packet (without FCS).
+HEADER_BYTES = 66
+ETHERNET_BYTES = 14
+# What one connection adds beyond headers and payload: SYN and SYN+ACK carry 20 bytes of options instead of 12.
+SYN_BYTES = 16
+# netperf's own control connection takes the same way. Measured per process with 2.7.0: 20 or 21 packets, 3.3 KB.
+CONTROL_PACKETS, CONTROL_BYTES = 20, 3300
+_CABLE = ("cable.rx_bytes", "cable.tx_bytes", "cable.rx_packets", "cable.tx_packets")
+_TRACKING = ("conntrack.insert_failed", "conntrack.drop")
+RELIED_ON = (*_CABLE, "tcp.RetransSegs")
+# Test-level options of netperf and the fields that say what became of them: (first value, second value).
+_CONFIRMED_BY: Mapping[Test, Mapping[str, tuple[Selector | None, Selector | None]]] = {
+    Test.TCP_STREAM: {"-m": (Selector.LOCAL_SEND_SIZE, None), "-M": (None, Selector.REMOTE_RECV_SIZE)},
+    Test.TCP_MAERTS: {"-m": (None, Selector.REMOTE_SEND_SIZE), "-M": (Selector.LOCAL_RECV_SIZE, None)},
+    Test.TCP_RR: {"-r": (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE)},
+    Test.TCP_CRR: {"-r": (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE)},
+}
+_CONGESTION = (Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
+
+
+@dataclass(frozen=True)
+class Link:
+    """What the packets of a sample cross: a cable with an MTU in bytes, and the tunnel over it, if there is one."""
+
+    tunnel: Tunnel | None = None
+    mtu: int = 1500
+
+
+PLAIN = Link()
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What the client's cable carried over the whole test, both directions, and what netperf's bytes say it should.
+
+    `expected_bytes` is payload and headers; `ratio` is bytes over expected bytes.
+    """
+
+    bytes: int
+    packets: int
+    bytes_per_packet: float | None
+    expected_bytes: float
+    ratio: float
+
+
+def wire(
+    client: End, results: Sequence[NetperfResult], workload: Workload, link: Link = PLAIN, cable: CableUse = "own"
+) -> tuple[Wire | None, tuple[str, ...]]:
+    """The cable's own counters against netperf's totals, and the reasons against the sample.
+
+    Both cover the whole test, control connections included, not the window. Bulk data: payload plus a header for
+    every packet that was seen. Requests and connections: their number times the packets they take. A tunnel adds
+    its own bytes to every packet. On a cable shared with others' traffic no more than the lower bound can be asked
+    for; where nobody could look at it, nothing.
+    """
+    if cable == "unknown":
+        return None, ()
+    deltas = {name: client.delta(name) for name in _CABLE}
+    known = {name: delta for name, delta in deltas.items() if delta is not None}
+    if len(known) < len(deltas):
+        missing = ", ".join(name for name in deltas if name not in known)
+        return None, (f"whether the traffic took the cable is unknown: {missing} of {client.node} could not be read",)
+    if min(known.values()) < 0:
+        return None, (f"the cable's counters of {client.node} went backwards: the interface was made anew",)
+    totals = _Totals.of(results, workload)
+    if totals is None:
+        return None, ("whether the traffic took the cable is unknown: netperf did not return its totals",)
+    octets = known["cable.rx_bytes"] + known["cable.tx_bytes"]
+    packets = known["cable.rx_packets"] + known["cable.tx_packets"]
+    expected, per_unit = _expected(packets - CONTROL_PACKETS * len(results), totals, workload)
+    expected += CONTROL_BYTES * len(results)
+    encrypted = "" if link.tunnel is None else f" and {link.tunnel.words}"
+    expected += tunnel_bytes(packets, totals, link, _mss(results))
+    seen = Wire(octets, packets, octets / packets if packets else None, expected, octets / expected)
+    if abs(seen.ratio - 1) <= TOLERANCE or (cable == "shared" and seen.ratio > 1):
+        return seen, ()
+    units = "" if per_unit is None else f", {per_unit:.2f} packets per unit"
+    why = "traffic took another way" if seen.ratio < 1 else "others' traffic crossed it too, or a tunnel added to it"
+    return seen, (
+        f"the cable of {client.node} carried {octets} bytes{units}; netperf's totals make {expected:.0f} with headers "
+        f"of {HEADER_BYTES} bytes{encrypted}: ratio {seen.ratio:.3f}, allowed 1 +- {TOLERANCE}: {why}",
+    )
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Over all processes and the whole test: payload bytes, and requests or connections (None for bulk data)."""
+
+    payload: float
+    units: float | None
+
+    @classmethod
+    def of(cls, results: Sequence[NetperfResult], workload: Workload) -> _Totals | None:
+        """None where netperf did not return what it takes."""
+        if workload.packets_per_unit is None:
+            bulk = Selector.REMOTE_BYTES_RECVD if workload.test is Test.TCP_STREAM else Selector.LOCAL_BYTES_RECVD
+            payload = _sum(results, bulk)
+            return None if payload is None else cls(payload, None)
+        sent, received = _sum(results, Selector.LOCAL_BYTES_SENT), _sum(results, Selector.LOCAL_BYTES_RECVD)
+        sizes = {result.number(Selector.RESPONSE_SIZE) for result in results}
+        size = sizes.pop() if len(sizes) == 1 else None
+        if sent is None or received is None or not size:
+            return None
+        return cls(sent + received, received / size)  # netperf has no field for the number of transactions
+
+
+def tunnel_bytes(packets: int, totals: _Totals, link: Link, mss: float | None) -> float:
+    """Bytes that a tunnel adds to so many packets.
+
+    To those filled with payload what it adds to a full one, to the others what it adds to one with next to none.
+    """
+    if link.tunnel is None:
+        return 0.0
+    full = 0.0 if totals.units is not None or not mss else min(totals.payload / mss, packets)
+    headers = HEADER_BYTES - ETHERNET_BYTES
+    each = [link.tunnel.outer_bytes(size, link.mtu) - size for size in (headers + (mss or 0), headers)]
+    return full * each[0] + (packets - full) * each[1]
+
+
+def _mss(results: Sequence[NetperfResult]) -> float | None:
+    return results[0].number(Selector.TRANSPORT_MSS) if results else None
+
+
+def _sum(results: Sequence[NetperfResult], selector: Selector) -> float | None:
+    values = [result.number(selector) for result in results]
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _expected(packets: int, totals: _Totals, workload: Workload) -> tuple[float, float | None]:
+    """Bytes that the workload puts on the cable, and packets per request or connection (None for bulk data)."""
+    if workload.packets_per_unit is None or totals.units is None:
+        return totals.payload + HEADER_BYTES * packets, None
+    low, high = (bound * totals.units for bound in workload.packets_per_unit)
+    syn = SYN_BYTES * totals.units if workload.test is Test.TCP_CRR else 0
+    expected = totals.payload + syn + HEADER_BYTES * min(max(packets, low), high)
+    return expected, packets / totals.units if totals.units else None
+
+
+def settings(results: Sequence[NetperfResult], options: Sequence[str], test: Test) -> tuple[str, ...]:
+    """Requested sizes and congestion control against what netperf says it used; the MSS of all processes alike."""
+    reasons: dict[str, None] = {}
+    for option, value in pairwise(options):
+        confirming = _CONGESTION if option == "-K" else _CONFIRMED_BY[test].get(option, ())
+        for selector, wanted in zip(confirming, _pair(value), strict=False):
+            for result in results:
+                # Not every test can tell: TCP_CRR has no connection left whose congestion control it could ask.
+                if selector is None or not wanted or selector not in result.fields:
+                    continue
+                seen = result.fields[selector]
+                if str(seen) != wanted:
+                    words = "nothing" if seen is None else seen
+                    reasons[f"{option} {value} was asked for, netperf returned {selector}={words}"] = None
+    sizes = {result.number(Selector.TRANSPORT_MSS) for result in results}
+    if len(sizes) > 1:
+        reasons[f"the processes had different MSS: {', '.join(sorted(str(size) for size in sizes))}"] = None
+    return tuple(reasons)
+
+
+def _pair(value: str) -> tuple[str, str]:
+    """A netperf option as its local and remote value: `a` is both, `,b` and `a,` are one."""
+    first, comma, second = value.partition(",")
+    return (first, second) if comma else (first, first)
+
+
+def clocks(sample: RawSample) -> tuple[str, ...]:
+    """The offset between the clocks of both ends, known and within 100 ms."""
+    offset, uncertainty = sample.clock_offset_s, sample.clock_uncertainty_s
+    if offset is None or uncertainty is None:
+        return ("the clock offset between the nodes was not measured",)
+    if abs(offset) > CLOCK_LIMIT_S:
+        return (f"the nodes' clocks are {1000 * abs(offset):.0f} ms apart, more than {1000 * CLOCK_LIMIT_S:.0f}",)
+    if uncertainty > CLOCK_LIMIT_S:
+        return (f"the clock offset between the nodes is known to {1000 * uncertainty:.0f} ms only",)
+    return ()
+
+
+def clock_steps(ends: Iterable[End]) -> tuple[str, ...]:
+    """Clocks that were set while the sample was taken: times before and after do not belong together."""
+    reasons = []
+    for end in ends:
+        offsets = end.clock_offsets_s
+        step = max((after - before for before, after in pairwise(offsets)), key=abs, default=0.0)
+        if abs(step) > STEP_LIMIT_S:
+            reasons.append(f"the clock of {end.node} was stepped by {step:+.3f} s during the sample")
+    return tuple(reasons)
+
+
+def carrier(ends: Iterable[End]) -> tuple[str, ...]:
+    """Cables that were down for a part of the sample."""
+    return tuple(
+        f"the cable of {end.node} was down during the sample: its carrier changed {changed} times"
+        for end in ends
+        if (changed := end.delta("cable.carrier_changes"))
+    )
+
+
+def tracking(ends: Iterable[End], test: Test) -> tuple[str, ...]:
+    """Connections that connection tracking refused while tcp_crr opened them."""
+    if test is not Test.TCP_CRR:
+        return ()
+    return tuple(
+        f"{name} of {end.node} grew by {grown} while connections were opened"
+        for end in ends
+        for name in _TRACKING
+        if (grown := end.delta(name))
+    )
+
+
+def unread(end: End, test: Test) -> tuple[str, ...]:
+    """The counters that a verdict on this sample relies on and that `end` could not read."""
+    names = (*RELIED_ON, *_TRACKING) if test is Test.TCP_CRR else RELIED_ON
+    return tuple(name for name in names if end.delta(name) is None)

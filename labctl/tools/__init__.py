@@ -1,0 +1,1 @@
+"""What measures: a program's command line, and its output as a neutral reading."""

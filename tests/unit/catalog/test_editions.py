@@ -1,0 +1,98 @@
+"""Editions: what ships is whole, overrides lie over it, and every mistake names file and key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from labctl.catalog import CATALOG_DIR
+from labctl.catalog.editions import FILE, Edition, Use, load_editions
+from labctl.core.errors import LabctlError, Problem
+
+SHIPPED = CATALOG_DIR / FILE
+NEEDED = {"kubeadm", "kubelet", "kubectl", "crictl", "containerd", "runc", "cni-plugins"}
+IMAGES = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "pause"}
+
+
+def overridden(tmp_path: Path, text: str) -> dict[str, Edition]:
+    overrides = tmp_path / "mine.yml"
+    overrides.write_text(text)
+    return load_editions(SHIPPED, overrides)
+
+
+def problems(tmp_path: Path, text: str) -> tuple[Problem, ...]:
+    with pytest.raises(LabctlError) as raised:
+        overridden(tmp_path, text)
+    return raised.value.problems
+
+
+def test_the_shipped_editions_hold_all_that_a_cluster_takes() -> None:
+    editions = load_editions(SHIPPED)
+    assert list(editions) == ["2021", "current"]
+    for edition in editions.values():
+        assert {name for name, file in edition.files.items() if not file.variants} == NEEDED
+        assert {name for name, image in edition.images.items() if not image.variants} == IMAGES
+        for name, file in edition.files.items():
+            if not name.endswith("-chart"):
+                assert file.sha256, f"{edition.name} {name} has no checksum"
+                assert "amd64" in file.sha256, f"{edition.name} {name} has no checksum"
+            assert re.match(r"https://[a-z0-9.]+/\S+$", edition.url(name, "amd64"))
+        for name in ("kubeadm", "kubelet", "kubectl"):
+            assert edition.files[name].version == edition.kubernetes
+        for name in IMAGES - {"etcd", "pause"}:
+            assert edition.images[name].reference == f"registry.k8s.io/{name}:v{edition.kubernetes}"
+            assert edition.image_origin(name) == edition.images[name].reference
+
+
+def test_origins_are_the_projects_own() -> None:
+    edition = load_editions(SHIPPED)["2021"]
+    assert edition.url("kubelet", "amd64") == "https://dl.k8s.io/release/v1.20.2/bin/linux/amd64/kubelet"
+    assert edition.url("cni-plugins", "arm64").endswith("/v0.9.1/cni-plugins-linux-arm64-v0.9.1.tgz")
+    assert edition.image_origin("pause") == "registry.k8s.io/pause:3.2"
+    assert edition.files["containerd"].use is Use.ARCHIVE
+
+
+def test_overrides_replace_what_they_name_and_nothing_else(tmp_path: Path) -> None:
+    text = f"""\
+"2021":
+  locations: {{kubernetes: "http://127.0.0.1:8000/k8s"}}
+  files: {{kubelet: {{sha256: {{amd64: {"a" * 64}}}}}}}
+"""
+    mine, shipped = overridden(tmp_path, text)["2021"], load_editions(SHIPPED)["2021"]
+    assert mine.url("kubeadm", "amd64") == "http://127.0.0.1:8000/k8s/v1.20.2/bin/linux/amd64/kubeadm"
+    assert mine.files["kubelet"].sha256 == {**(shipped.files["kubelet"].sha256 or {}), "amd64": "a" * 64}
+    assert mine.files["kubelet"].version == "1.20.2"
+    assert mine.files["kubeadm"] == shipped.files["kubeadm"]
+    assert mine.images == shipped.images
+
+
+def test_an_unknown_edition_cannot_be_overridden(tmp_path: Path) -> None:
+    assert problems(tmp_path, "'2022': {title: x}\n") == (
+        Problem("unknown edition", "mine.yml:2022", hint="known: 2021, current"),
+    )
+
+
+def test_mistakes_in_overrides_name_their_place(tmp_path: Path) -> None:
+    text = """\
+"2021":
+  kernel: {low: "5"}
+  files:
+    kubelet: {origin: "{kubernets}/kubelet", sha256: {amd64: abc}}
+"""
+    assert problems(tmp_path, text) == (
+        Problem(
+            "a location that the edition does not have",
+            "editions.yml:2021.files.kubelet.origin",
+            "{kubernets}",
+            "add it under editions.yml:2021.locations",
+        ),
+        Problem("not a SHA-256", "editions.yml:2021.files.kubelet.sha256.amd64", "abc"),
+        Problem("not a kernel version", "editions.yml:2021.kernel.low", "5", "write major.minor, as in '5.10'"),
+    )
+
+
+def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "current: {kernels: '5.10'}\n")
+    assert (problem.what, problem.where) == ("unknown key", "editions.yml:current.kernels")

@@ -1,0 +1,95 @@
+"""Labs are found by path, then beside the user, then in the package; everything else is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labctl.core import paths
+from labctl.core.errors import LabctlError, UsageError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the content of an installed package, which ships the labs `local` and `metal`."""
+    package = tmp_path_factory.mktemp("site-packages") / "labctl"
+    content = package / "_content"
+    for directory in ("playbooks", "inventories/local", "inventories/metal"):
+        (content / directory).mkdir(parents=True)
+    monkeypatch.setattr(paths, "_PACKAGE", package)
+    return content
+
+
+def test_content_of_a_checkout_is_the_repository(repository: Path) -> None:
+    assert paths.content_root() == repository
+
+
+def test_content_of_a_wheel_is_inside_the_package(shipped: Path) -> None:
+    assert paths.content_root() == shipped
+
+
+def test_content_that_is_nowhere_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "_PACKAGE", tmp_path / "labctl")
+    with pytest.raises(LabctlError, match=r"The playbooks of labctl are not where its package is\.\n.*where: "):
+        paths.content_root()
+
+
+def test_a_lab_is_a_path_first(here: Path, shipped: Path) -> None:
+    (here / "mine").mkdir()
+    (here / "inventories" / "mine").mkdir(parents=True)
+    assert paths.resolve_lab("mine") == here / "mine"
+    assert paths.resolve_lab(str(here / "mine")) == here / "mine"
+
+
+def test_a_lab_beside_the_user_hides_the_shipped_one(here: Path, shipped: Path) -> None:
+    assert paths.resolve_lab("local") == shipped / "inventories" / "local"
+    (here / "inventories" / "local").mkdir(parents=True)
+    assert paths.resolve_lab("local") == here / "inventories" / "local"
+
+
+@pytest.mark.parametrize("lab", ["nowhere", "", "./nowhere", "/nowhere/at/all"])
+def test_an_unknown_lab_is_refused_with_the_known_ones(here: Path, shipped: Path, lab: str) -> None:
+    (here / "inventories" / "mine").mkdir(parents=True)
+    with pytest.raises(UsageError) as refused:
+        paths.resolve_lab(lab)
+    assert f"There is no lab {lab!r}." in str(refused.value)
+    assert "Name one of local, metal, mine, or give the path of an inventory directory." in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_a_file_is_no_lab(here: Path, shipped: Path) -> None:
+    (here / "hosts.yml").write_text("all: {}\n")
+    with pytest.raises(UsageError, match="A file: a lab is an inventory directory"):
+        paths.resolve_lab("hosts.yml")
+
+
+def test_runs_are_here(here: Path) -> None:
+    assert paths.runs_dir() == here / "runs"
+    assert not paths.runs_dir().exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "variable", "default"),
+    [
+        (paths.cache_dir, "LABCTL_CACHE_DIR", "/var/cache/labctl"),
+        (paths.state_dir, "LABCTL_STATE_DIR", "/var/lib/labctl"),
+    ],
+)
+def test_directories_of_the_machine(
+    here: Path, monkeypatch: pytest.MonkeyPatch, function: object, variable: str, default: str
+) -> None:
+    assert callable(function)
+    monkeypatch.delenv(variable, raising=False)
+    assert function() == Path(default)
+    monkeypatch.setenv(variable, "")
+    assert function() == Path(default)
+    monkeypatch.setenv(variable, "elsewhere")
+    assert function() == here / "elsewhere"

@@ -1,0 +1,128 @@
+"""Tables: what is not known is not 0, and no line is wider than 100 columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from labctl.core.errors import Problem, UsageError
+from labctl.core.tables import WIDTH, Style, Table, Value, as_csv, document, duration, fixed, number, plain, style_of
+
+ROWS: list[dict[str, Value]] = [
+    {"setup": "baseline", "rate": 27411.6, "n": 6, "note": "a|b"},
+    {"setup": "veth-ebpf", "rate": None, "n": 0, "note": ""},
+]
+
+
+def test_a_table_for_people() -> None:
+    assert plain(ROWS) == (
+        "setup        rate    n  note\n"
+        "---------  ------  ---  ------\n"
+        "baseline    27412    6  a|b\n"
+        "veth-ebpf       -    0  -"
+    )
+
+
+def test_markdown_keeps_its_cells_together() -> None:
+    assert plain(ROWS, "github").splitlines()[2] == r"| baseline  |  27412 |   6 | a\|b   |"
+
+
+def test_csv_leaves_the_unknown_empty_and_keeps_every_digit() -> None:
+    text = plain(ROWS, "csv")
+    assert list(csv.reader(io.StringIO(text))) == [
+        ["setup", "rate", "n", "note"],
+        ["baseline", "27411.6", "6", "a|b"],
+        ["veth-ebpf", "", "0", ""],
+    ]
+    assert not text.endswith("\n")
+
+
+def test_json_says_null() -> None:
+    assert json.loads(plain(ROWS, "json")) == ROWS
+
+
+@pytest.mark.parametrize("style", list(Style))
+def test_no_rows_are_no_error(style: Style) -> None:
+    assert plain([], style) == {"json": "[]", "csv": "", "table": "", "github": ""}[style]
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(UsageError) as raised:
+        style_of("jsn")
+    assert raised.value.problems == (
+        Problem("unknown format", "--format", "'jsn'", "did you mean json? known: table, github, csv, json"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (27411.6, "27412"),
+        (1234567.8, "1234568"),
+        (712.34, "712.3"),
+        (7.12345, "7.123"),
+        (0.0312345, "0.03123"),
+        (-7.12345, "-7.123"),
+        (1e-12, "0.000000000"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers_have_sensible_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_fixed_numbers() -> None:
+    assert (fixed(1.2345, 3), fixed(None, 3), fixed(2, 1)) == ("1.234", "-", "2.0")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (45.4, "45 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (3540, "59 min"),
+        (3600, "1 h 00 min"),
+        (11100, "3 h 05 min"),
+    ],
+)
+def test_lengths_of_time(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_wide_tables_are_wrapped_to_the_width() -> None:
+    rows: list[dict[str, Value]] = [
+        {"finding": "word " * 40, "a rather long header": 1, "hint": "do this " * 20, "n": 12345.6},
+    ]
+    text = plain(rows)
+    assert max(len(line) for line in text.splitlines()) <= WIDTH
+    assert text.split().count("word") == 40
+
+
+def test_paragraphs_are_wrapped_too() -> None:
+    text = document(["one line\n" + "word " * 40], Style.TABLE)
+    assert text.splitlines()[0] == "one line"
+    assert max(len(line) for line in text.splitlines()) <= WIDTH
+
+
+def test_titles_stand_above_their_tables() -> None:
+    table = Table("Rates", ("a", "b"), ((1, "x"),))
+    assert document(["head", table], Style.TABLE) == "head\n\nRates\n\n  a  b\n---  ---\n  1  x"
+    assert document([table], Style.GITHUB).startswith("### Rates\n\n|")
+
+
+def test_csv_quotes_what_needs_it() -> None:
+    assert as_csv(("a", "b"), [('x,"y"', None)]) == 'a,b\n"x,""y""",'
+
+
+def test_names_in_the_first_column_stay_whole_though_the_table_gets_wider() -> None:
+    name = "veth-iptables+wireguard-go.mtu9000"
+    text = plain([{"setup": name, **{f"a header of number {number}": 12345.6 for number in range(12)}}])
+    assert name in text
+    assert max(len(line) for line in text.splitlines()) > WIDTH

@@ -1,0 +1,90 @@
+"""One writer per lab: who holds it is told, and a dead owner holds nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labctl.core.errors import LabctlError
+from labctl.labs import lock
+
+HOLD = """
+import sys, pathlib
+from labctl.labs import lock
+with lock.held("metal", "lab-metal", "matrix", pathlib.Path(sys.argv[1])) as held:
+    held.tell(pathlib.Path("/runs/one"))
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> subprocess.Popen[str]:
+    """Another process that holds the lock."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_labctl_is_refused_with_the_owner(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(LabctlError) as raised, lock.held("metal", "lab-metal", "provision", tmp_path):
+        pass
+    owner.communicate("")
+    (problem,) = raised.value.problems
+    assert (problem.what, problem.where) == ("another labctl uses this lab", "lab metal")
+    assert problem.seen is not None
+    assert problem.seen.startswith(f"labctl matrix, process {owner.pid} on {platform.node()}, run /runs/one, since ")
+    assert list(tmp_path.iterdir()) == []  # the owner left nothing
+    with lock.held("metal", "lab-metal", "provision", tmp_path) as held:
+        assert held.dead is None
+
+
+def test_a_dead_owner_holds_nothing_and_is_named(owner: subprocess.Popen[str], tmp_path: Path) -> None:
+    owner.send_signal(signal.SIGKILL)
+    owner.communicate()
+    with lock.held("metal", "lab-metal", "provision", tmp_path) as held:
+        assert held.dead is not None
+        assert (held.dead.pid, held.dead.run, held.dead.command) == (owner.pid, "/runs/one", "matrix")
+        content = json.loads(next(tmp_path.iterdir()).read_text())
+        assert (content["pid"], content["run"], content["command"]) == (os.getpid(), None, "provision")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": "labctl.lock/0"}', "[]"])
+def test_a_half_written_owner_does_not_keep_the_lab(tmp_path: Path, content: str) -> None:
+    (tmp_path / "labctl-x.lock").write_text(content)
+    with lock.held("x", "x", "matrix", tmp_path) as held:
+        assert held.dead is None
+
+
+def test_other_labs_are_free(tmp_path: Path) -> None:
+    with lock.held("one", "lab-one", "matrix", tmp_path), lock.held("two", "lab-two", "matrix", tmp_path):
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(LabctlError, match="cannot be opened"), lock.held("x", "x", "matrix", missing):
+        pass
+
+
+def test_a_lab_of_servers_is_locked_by_its_servers() -> None:
+    nodes: dict[str, dict[str, object]] = {
+        "a": {"ansible_host": "10.0.0.1"},
+        "b": {"ansible_host": "10.0.0.2", "ansible_port": 2222},
+    }
+    renamed = {"x": nodes["b"], "y": nodes["a"]}
+    other: dict[str, dict[str, object]] = {**nodes, "b": {"ansible_host": "10.0.0.3"}}
+    assert lock.key("metal", "metal", nodes) == lock.key("other", "metal", {**nodes})
+    assert lock.key("metal", "metal", nodes) != lock.key("metal", "metal", other)
+    for kind in ("local", "vm"):
+        assert lock.key("mine", kind, nodes) == lock.key("mine", kind, renamed) == "lab-mine"

@@ -1,0 +1,205 @@
+"""Resuming: what is kept, what is set aside, what is still to be done, and damaged parts that are named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labctl.catalog import Catalog
+from labctl.core.errors import LabctlError
+from labctl.engine.play import AnsibleOptions, Failure, Inventory, Session
+from labctl.matrix import execution as matrix
+from labctl.matrix import resume
+from labctl.plan import plan as planning
+from labctl.plan.plan import Plan
+from labctl.plan.visit import setup_inventory
+from labctl.results import report
+from labctl.runs import attempts, history
+from labctl.runs import status as statuses
+from labctl.runs.folder import RunFolder, set_aside, write_json
+from labctl.runs.status import RunState, VisitRecord
+from labctl.samples import sample as samples
+from labctl.samples.sample import Sample, Status
+from tests.unit.synthetic import plan_of, samples_of
+
+LAB = Inventory(Path("/labs/local"), "local", "local", "node1", "node2", {"node1": {}, "node2": {}})
+
+
+@pytest.fixture
+def plan(small_catalog: Catalog) -> Plan:
+    return plan_of(small_catalog, variant="base,pods", workload="tcp_rr", processes="1", rounds="2", repeat="2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, plan: Plan) -> RunFolder:
+    """A whole run: a plan, an attempt, eight valid samples."""
+    run = RunFolder(tmp_path / "run")
+    write_json(run.plan, planning.to_json(plan))
+    attempts.write(run, attempts.observe(1, run.plan.read_text(), LAB, {}))
+    for sample in samples_of(plan):
+        store(run, sample)
+    write_status(run, plan)
+    return run
+
+
+def store(run: RunFolder, sample: Sample) -> None:
+    write_json(run.samples / sample.id / "sample.json", samples.to_json(sample))
+
+
+def write_status(run: RunFolder, plan: Plan, *visits: VisitRecord) -> None:
+    execution = execution_of(run, plan, frozenset())
+    execution.visits.extend(visits)
+    write_json(run.status, statuses.to_json(execution.status(RunState.RUNNING)))
+
+
+def execution_of(run: RunFolder, plan: Plan, kept: frozenset[str]) -> matrix.Execution:
+    session = Session.__new__(Session)  # never asked for anything here
+    stop = matrix.StopSwitch(run)
+    return matrix.Execution(session, plan, LAB, run, AnsibleOptions(), lambda _: None, stop, kept=kept)
+
+
+def spoil(run: RunFolder, plan: Plan, sample_id: str, status: Status, reason: str) -> None:
+    sample = next(one for one in samples_of(plan) if one.id == sample_id)
+    store(run, replace(sample, status=status, reasons=(reason,)))
+
+
+def test_a_whole_run_lacks_nothing(folder: RunFolder, plan: Plan) -> None:
+    kept = resume.keep(resume.reopen(folder.path))
+    assert len(kept.samples) == plan.samples == 8
+    assert kept.aside == ()
+    assert execution_of(folder, plan, kept.samples).todo == []
+
+
+def test_only_what_is_missing_is_done_in_the_plans_order(folder: RunFolder, plan: Plan) -> None:
+    for sample_id in ("pods.tcp_rr.1/2-2", "base.tcp_rr.1/1-1"):
+        shutil.rmtree(folder.samples / sample_id)
+    kept = resume.keep(resume.reopen(folder.path)).samples
+    execution = execution_of(folder, plan, kept)
+    assert [(visit.round, visit.setup) for visit in execution.todo] == [(1, "base"), (2, "pods")]
+    assert execution.taken == 6
+    taken = [
+        sample["id"]
+        for visit in execution.todo
+        for sample in setup_inventory(plan, visit, ["node1"], folder.samples, kept, 2)["all"]["hosts"]["node1"][
+            "measure_samples"
+        ]
+    ]
+    assert taken == ["base.tcp_rr.1/1-1", "pods.tcp_rr.1/2-2"]
+
+
+def test_samples_that_do_not_count_are_set_aside_taken_again_and_still_told(folder: RunFolder, plan: Plan) -> None:
+    spoil(folder, plan, "base.tcp_rr.1/1-1", Status.FAILED, "netperf was killed")
+    spoil(folder, plan, "pods.tcp_rr.1/2-1", Status.INVALID, "another way")
+    broken = folder.samples / "pods.tcp_rr.1" / "1-2"
+    (broken / "sample.json").write_text('{"schema": "labc')
+    kept = resume.keep(resume.reopen(folder.path))
+    assert [str(path.relative_to(folder.samples)) for path in kept.aside] == [
+        "base.tcp_rr.1/1-1.failed-1",
+        "pods.tcp_rr.1/2-1.invalid-1",
+        "pods.tcp_rr.1/1-2.damaged-1",
+    ]
+    assert len(kept.samples) == 5
+    told = {one.sample: one.reasons for one in history.read(folder).retaken}
+    assert told["base.tcp_rr.1/1-1.failed-1"] == ("netperf was killed",)
+    assert told["pods.tcp_rr.1/2-1.invalid-1"] == ("another way",)
+    assert "is not valid JSON" in told["pods.tcp_rr.1/1-2.damaged-1"][0]
+    spoil(folder, plan, "base.tcp_rr.1/1-1", Status.FAILED, "again")
+    assert [path.name for path in resume.keep(resume.reopen(folder.path)).aside] == ["1-1.failed-2"]
+
+
+def test_raw_files_without_a_sample_are_derived_and_kept(
+    folder: RunFolder, repository: Path, tmp_path: Path, small_catalog: Catalog
+) -> None:
+    capture = repository / "tests" / "fixtures" / "samples" / "baseline.tcp_rr.2" / "1-6"
+    item = json.loads((capture / "measurement.json").read_text())["sample"]
+    data = json.loads(folder.plan.read_text())
+    workload = next(one for one in data["workloads"] if one["name"] == "tcp_rr")
+    workload["selectors"], workload["options"] = item["selectors"], item["options"]
+    data["cells"] = [{**data["cells"][0], "id": item["cell"], "processes": 2, "processes_label": "2"}]
+    data["visits"], data["repeat"] = [{"round": 1, "setup": data["cells"][0]["setup"]}], 6
+    data["setups"] = [one for one in data["setups"] if one["id"] == data["cells"][0]["setup"]]
+    write_json(folder.plan, data)
+    shutil.rmtree(folder.samples)
+    shutil.copytree(capture, folder.samples / item["id"])
+    (folder.samples / item["id"] / "sample.json").unlink(missing_ok=True)
+    kept = resume.keep(resume.reopen(folder.path))
+    assert kept.samples == {item["id"]}
+    assert (folder.samples / item["id"] / "sample.json").is_file()
+
+
+def test_what_an_interruption_left_half_written_is_swept(folder: RunFolder) -> None:
+    (folder.samples / "base.tcp_rr.1" / ".1-1.partial").mkdir()
+    (folder.samples / "base.tcp_rr.1" / ".1-1.partial" / "client.json").write_text("{")
+    (folder.path / ".status.json.partial").write_text("{")
+    resume.keep(resume.reopen(folder.path))
+    assert [path for path in folder.path.rglob("*") if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("content", ["", '{"schema": "labctl.status/1", "sta', '{"schema": "labctl.status/0"}'])
+def test_a_damaged_status_is_named_set_aside_and_does_not_matter(folder: RunFolder, content: str) -> None:
+    folder.status.write_text(content)
+    earlier = resume.reopen(folder.path)
+    assert str(folder.status) in str(earlier.problems[0])
+    kept = resume.keep(earlier)
+    assert len(kept.samples) == 8
+    assert [path.name for path in kept.aside] == ["status.json.damaged-1"]
+
+
+@pytest.mark.parametrize("content", ["", '{"schema": "labctl.plan/1", "id"', '{"schema": "labctl.plan/0"}', "[]"])
+def test_without_its_plan_a_run_is_refused(folder: RunFolder, content: str) -> None:
+    folder.plan.write_text(content)
+    with pytest.raises(LabctlError, match=r"plan\.json"):
+        resume.reopen(folder.path)
+
+
+def test_without_a_readable_attempt_nothing_can_be_compared(folder: RunFolder) -> None:
+    now = attempts.observe(2, folder.plan.read_text(), LAB, {})
+    assert resume.drift(resume.reopen(folder.path), now) == ()
+    folder.attempt(1).write_text("{")
+    earlier = resume.reopen(folder.path)
+    assert str(folder.attempt(1)) in str(earlier.problems[0])
+    assert earlier.attempts == 1  # the next one does not overwrite it
+    assert [change.where for change in resume.drift(earlier, now)] == [f"{folder.path}: attempts"]
+
+
+def test_a_plan_that_was_edited_is_drift(folder: RunFolder) -> None:
+    earlier = resume.reopen(folder.path)
+    folder.plan.write_text(folder.plan.read_text() + "\n")
+    now = attempts.observe(2, folder.plan.read_text(), LAB, {})
+    assert [change.what for change in resume.drift(earlier, now)] == ["plan"]
+
+
+def test_a_setup_that_is_deployed_again_keeps_the_evidence_of_the_first(folder: RunFolder) -> None:
+    assert folder.next_deployment("base", 3) == 1
+    folder.visit("base", 3).mkdir(parents=True)
+    assert folder.next_deployment("base", 3) == 2
+    assert folder.visit("base", 3, 2).name == "3.2"
+
+
+def test_rounds_that_were_cut_are_known(folder: RunFolder, plan: Plan) -> None:
+    def visit(number: int, deployment: int, attempt: int, *failures: Failure) -> VisitRecord:
+        return VisitRecord("base", number, deployment, attempt, "ok", {"total": 1.0}, failures)
+
+    failure = Failure("visit.yml", "Proof", "node2", "no\n  program")
+    write_status(folder, plan, visit(1, 1, 1), visit(2, 2, 2), visit(3, 1, 1), visit(3, 1, 2, failure), visit(4, 1, 2))
+    past = history.read(folder)
+    assert past.cut_rounds == (2, 3)
+    (failed,) = past.failed_visits
+    assert (failed.round, failed.attempt, failed.reasons) == (3, 2, ("node2: Proof: no program",))
+
+
+def test_what_cannot_be_set_aside_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabctlError, match="cannot be set aside"):
+        set_aside(tmp_path / "missing", "failed")
+
+
+def test_derived_files_that_cannot_be_kept_do_not_spoil_a_sample(folder: RunFolder, plan: Plan) -> None:
+    """A report of an archive that nobody can write to; root ignores permissions, so a file stands in the way."""
+    (folder.path / ".summary.json.partial").mkdir()
+    assert report.summary_of(folder.path).unusable == ()
+    assert not os.path.lexists(folder.path / "summary.json")

@@ -1,0 +1,279 @@
+"""The preflight's findings, from fingerprints captured on a real local lab and then changed in one place."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labctl.engine.play import Failure, Inventory, hint_for
+from labctl.nodes import findings as check
+from labctl.nodes.findings import Finding
+from labctl.nodes.fingerprint import Fingerprint
+from labctl.nodes.rules import CRR_PORTS, Level
+
+CAPTURE = Path(__file__).resolve().parent.parent.parent / "fixtures" / "fingerprint" / "local.json"
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def inventory(kind: str) -> Inventory:
+    return Inventory(Path("lab"), "lab", kind, "node1", "node2", {"node1": {}, "node2": {}})
+
+
+def seen(**changes: Change) -> dict[str, Fingerprint]:
+    """The captured fingerprints of an idle lab whose kernel has ESP, after the change named for a node (or `both`)."""
+    documents = json.loads(CAPTURE.read_text())
+    for name, document in documents.items():
+        document["state"]["load"] = [0.1, 0.1, 0.1]
+        document["tunnels"]["esp"] = True
+        for which in ("both", name):
+            if which in changes:
+                changes[which](document)
+    return {name: Fingerprint(document) for name, document in documents.items()}
+
+
+def put(path: str, value: object) -> Change:
+    """A change that sets the value at a dotted path."""
+
+    def change(document: dict[str, Any]) -> None:
+        *folders, last = path.split(".")
+        for folder in folders:
+            document[folder] = {} if document[folder] is None else document[folder]
+            document = document[folder]
+        document[last] = copy.deepcopy(value)
+
+    return change
+
+
+def bad(kind: str, fingerprints: Mapping[str, Fingerprint], failures: Sequence[Failure] = ()) -> list[Finding]:
+    found = check.findings(inventory(kind), fingerprints, failures)
+    return [finding for finding in found if finding.level is not Level.OK]
+
+
+def only(kind: str, **changes: Change) -> Finding:
+    """The one finding that a change leads to."""
+    (finding,) = bad(kind, seen(**changes))
+    return finding
+
+
+def test_idle_local_lab_has_nothing_to_say_and_says_what_it_looked_at() -> None:
+    found = check.findings(inventory("local"), seen(), ())
+    assert {finding.level for finding in found} == {Level.OK}
+    assert not check.failed(found)
+    assert all(finding.action == "" for finding in found)
+    assert {finding.node for finding in found} == {"node1", "node2", "host", "both"}
+    by_subject = {(finding.node, finding.subject): finding.seen for finding in found}
+    assert by_subject["node1", "netperf"] == "2.7.0"
+    assert by_subject["node1", "network card"] == "no NIC (veth)"
+    assert by_subject["host", "conntrack table"] == "262144 entries, 262144 buckets"
+    assert by_subject["host", "CPU accounting"] == "sampled by the tick, HZ 250"
+    assert by_subject["both", "kernel"] == "6.18.44-fc-v669"
+    assert by_subject["both", "MTU"] == "1500"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "subject", "level", "words"),
+    [
+        ("link", None, "cable", "error", "no such interface"),
+        ("link.up", False, "cable", "error", "down"),
+        ("link.carrier", False, "cable", "error", "up, no carrier"),
+        ("link.addresses", ["198.18.9.9/25", "fe80::1/64"], "cable address", "error", "198.18.9.9/25"),
+        (
+            "nic.features.tcp-segmentation-offload",
+            True,
+            "segmentation offload",
+            "error",
+            "on: tcp-segmentation-offload",
+        ),
+        ("nic.features.generic-receive-offload", True, "segmentation offload", "error", "on: generic-receive-offload"),
+        ("versions.nft", None, "tools", "warning", "missing: nft"),
+        ("services.irqbalance", {"active": True, "enabled": True}, "irqbalance", "warning", "running, enabled"),
+        ("services.irqbalance", {"active": False, "enabled": True}, "irqbalance", "warning", "stopped, enabled"),
+        ("congestion_control.available", ["bbr", "reno"], "congestion control", "warning", "bbr, reno (default bbr)"),
+    ],
+)
+def test_each_fault_of_a_node_is_named(path: str, value: object, subject: str, level: str, words: str) -> None:
+    found = bad("local", seen(node2=put(path, value)))
+    own = [finding for finding in found if finding.node == "node2"]
+    assert [(finding.subject, finding.level) for finding in own] == [(subject, level)]
+    assert own[0].seen == words
+    assert own[0].action
+    # The other end differs now; that is told as well, and no other node is blamed.
+    assert {finding.node for finding in found} <= {"node2", "both"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "subject", "words"),
+    [
+        (
+            "cpu.frequency.governors",
+            {"performance": "0", "powersave": "1"},
+            "governor",
+            "performance on 0, powersave on 1",
+        ),
+        ("network.conntrack.nf_conntrack_max", 65536, "conntrack table", "65536 entries, 262144 buckets"),
+        ("kernel.config.KASAN", "y", "debugging kernel", "built with KASAN"),
+        ("kernel.config.NET_CLS_BPF", "n", "kernel for veth-ebpf", "without NET_CLS_BPF"),
+        ("kernel.release", "5.9.16", "kernel for veth-ebpf", "5.9.16"),
+        ("kernel.config.NF_NAT", "n", "kernel for veth-iptables", "without NF_NAT"),
+        ("state.steal_pct_since_boot", 4.25, "stolen CPU time", "4.2 % since boot"),
+        ("state.load", [3.5, 1.0, 1.0], "load", "3.50 on 2 threads"),
+    ],
+)
+def test_what_belongs_to_the_machine_is_the_hosts_on_a_local_lab(
+    path: str, value: object, subject: str, words: str
+) -> None:
+    finding = only("local", both=put(path, value))
+    assert (finding.node, finding.subject, finding.level) == ("host", subject, Level.WARNING)
+    assert words in finding.seen
+    assert "host's, not changed" in finding.seen
+    on_metal = [each for each in bad("metal", seen(both=put(path, value))) if each.subject == subject]
+    assert [each.node for each in on_metal] == ["node1", "node2"]
+    assert not any("host's" in each.seen for each in on_metal)
+
+
+def test_conntrack_table_holds_every_tuple_that_crr_can_walk() -> None:
+    entries = CRR_PORTS * 2  # two threads, one process each
+    assert bad("local", seen(both=put("network.conntrack.nf_conntrack_max", entries))) == []
+    finding = only("local", both=put("network.conntrack.nf_conntrack_max", entries - 1))
+    assert finding.wanted == ">= 121072 entries (60536 per process)"
+    assert bad("local", seen(both=put("network.conntrack", None))) == []
+
+
+def test_kernel_whose_options_cannot_be_read_is_not_blamed() -> None:
+    assert bad("local", seen(both=put("kernel.config", None))) == []
+
+
+def test_lab_without_netperf_is_told_to_be_provisioned_and_has_no_error() -> None:
+    found = bad("local", seen(both=put("versions.netperf", None)))
+    assert [(each.node, each.subject, each.level, each.seen) for each in found] == [
+        ("node1", "netperf", Level.WARNING, "not installed"),
+        ("node2", "netperf", Level.WARNING, "not installed"),
+    ]
+    assert found[0].action == "run `labctl provision`"
+    one_sided = bad("local", seen(node2=put("versions.netperf", None)))
+    assert not check.failed(one_sided)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "subject", "level", "words"),
+    [
+        ("link.mtu", 9000, "MTU", "error", "link.mtu: 1500 / 9000"),
+        ("versions.netperf", "2.7.1", "netperf version", "error", "versions.netperf: 2.7.0 / 2.7.1"),
+        ("kernel.release", "6.1.0-30", "kernel", "warning", "kernel.release: 6.18.44-fc-v669 / 6.1.0-30"),
+        ("cpu.microcode", "0x2", "CPU", "warning", "cpu.microcode: 0x1000065 / 0x2"),
+        ("cpu.mitigations.retbleed", "Vulnerable", "mitigations", "warning", "Not affected / Vulnerable"),
+        ("nic.firmware", "4.20", "card and its settings", "warning", "nic.firmware: none / 4.20"),
+        ("versions.python", "3.13.1", "versions", "warning", "versions.python: 3.11.2 / 3.13.1"),
+        ("sysctl.namespace.net.ipv4.tcp_rmem", None, "settings", "warning", "tcp_rmem"),
+        ("network.netfilter", {"ip left-over": 3}, "netfilter and tc", "warning", "network.netfilter.ip left-over"),
+    ],
+)
+def test_ends_that_differ_are_told_by_the_narrowest_subject(
+    path: str, value: object, subject: str, level: str, words: str
+) -> None:
+    change = put(path, value)
+    if path.startswith("sysctl."):  # a name with dots
+
+        def change(document: dict[str, Any]) -> None:
+            document["sysctl"]["namespace"]["net.ipv4.tcp_rmem"] = "4096 1 2"
+
+    both = [finding for finding in bad("local", seen(node2=change)) if finding.node == "both"]
+    assert [(finding.subject, finding.level) for finding in both] == [(subject, level)]
+    assert words in both[0].seen
+
+
+def test_many_differences_are_cut_to_a_readable_number() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["sysctl"]["namespace"] |= {f"net.ipv4.tcp_{number}": "1" for number in range(7)}
+
+    (finding,) = bad("local", seen(node2=change))
+    assert finding.seen.endswith("; 4 more")
+
+
+def test_real_machines_are_asked_for_more() -> None:
+    def machine(document: dict[str, Any]) -> None:
+        document["machine"] |= {"vm": None, "container": None}
+        document["cpu"]["flags"].remove("hypervisor")
+        document["nic"] |= {"hardware": True, "driver": "ice", "firmware": "4.40", "speed_mbps": 100000}
+        document["nic"]["pause"] = {"Autonegotiate": False, "RX": True, "TX": True}
+        document["state"]["clock_synchronized"] = False
+        document["cpu"]["frequency"] |= {"driver": "acpi-cpufreq", "boost": True, "governors": {"schedutil": "0-1"}}
+
+    found = [(each.subject, each.seen) for each in bad("metal", seen(both=machine)) if each.node == "node1"]
+    assert found == [
+        ("pause frames", "on: RX, TX"),
+        ("clock", "not synchronised"),
+        ("governor", "schedutil on 0-1 (acpi-cpufreq)"),
+    ]
+    said = {each.subject: each.seen for each in check.findings(inventory("metal"), seen(both=machine), ())}
+    assert said["network card"] == "ice, 4.40, 100000 Mbit/s"
+    assert said["boost"] == "on"
+
+
+def test_lab_of_real_machines_that_is_virtual_is_noticed() -> None:
+    subjects = {each.subject for each in bad("metal", seen()) if each.node == "node1"}
+    assert {"virtual machine", "network card"} <= subjects
+
+
+# Messages as ansible-core 2.19 and OpenSSH 9.2 wrote them about a lab broken on purpose.
+SENT = (
+    'Task failed: Data could not be sent to remote host "198.18.252.12". Make sure this host can be reached over ssh: '
+)
+MESSAGES = {
+    SENT + "root@198.18.252.12: Permission denied (publickey,password).": "SSH key",
+    SENT + "No ED25519 host key is known for 198.18.252.12 and you have requested strict checking.\r\n"
+    "Host key verification failed.": "host key",
+    SENT + "ssh: connect to host 198.18.252.12 port 2223: Connection refused": "answer",
+    SENT + "Connection timed out during banner exchange": "answer",
+    "The module interpreter '/usr/bin/python9' was not found.\n/bin/sh: 1: /usr/bin/python9: not found": "python",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=list(MESSAGES.values()))
+def test_node_that_gives_no_fingerprint_is_an_error_that_says_why(message: str) -> None:
+    fingerprints = seen()
+    del fingerprints["node2"]
+    failure = Failure("check.yml", "The node's fingerprint is known", "node2", message, hint_for(message))
+    (finding,) = bad("local", fingerprints, [failure])
+    assert (finding.level, finding.node, finding.subject) == (Level.ERROR, "node2", MESSAGES[message])
+    assert " ".join(message.split()) == finding.seen
+    assert finding.action
+    assert check.failed([finding])
+
+
+def test_node_nobody_asked_is_an_error() -> None:
+    fingerprints = seen()
+    del fingerprints["node2"]
+    (finding,) = bad("local", fingerprints)
+    assert (finding.node, finding.seen, finding.action) == ("node2", "not asked", "leave out --limit")
+
+
+def test_rows_come_worst_first_and_by_level() -> None:
+    found = check.findings(inventory("local"), seen(node2=put("link.mtu", 9000)), ())
+    rows = check.table_rows(found)
+    assert len(rows) == len(found)
+    assert all(len(row) == len(check.COLUMNS) for row in rows)
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), key=["error", "warning", "ok"].index)
+    assert check.table_rows(found, [Level.ERROR]) == (
+        ("error", "both", "MTU", "the same at both ends", "link.mtu: 1500 / 9000", check.PAIRS[0].action),
+    )
+
+
+def test_emulated_guests_are_told_and_others_are_not() -> None:
+    emulated = [
+        finding for finding in bad("vm", seen(both=put("machine.vm", "qemu"))) if finding.subject == "virtual machine"
+    ]
+    assert [(finding.node, finding.level) for finding in emulated] == [
+        ("node1", Level.WARNING),
+        ("node2", Level.WARNING),
+    ]
+    assert "without KVM" in emulated[0].seen
+    kvm = bad("vm", seen(both=put("machine.vm", "kvm")))
+    assert [finding for finding in kvm if finding.subject == "virtual machine"] == []
+    assert not any(fingerprint.emulated for fingerprint in seen().values())

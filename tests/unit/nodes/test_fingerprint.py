@@ -1,0 +1,325 @@
+"""The fingerprint: what the module makes of captured files and outputs, and what two fingerprints say of each other."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+import pytest
+
+from labctl.core.errors import LabctlError
+from labctl.nodes.fingerprint import Fingerprint, differences, load, node_differences, parse
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
+CAPTURES = REPOSITORY / "tests" / "fixtures" / "fingerprint"
+
+# Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
+for role in ("datapath", "fingerprint"):
+    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
+cgroups = importlib.import_module("ansible.module_utils.datapath_cgroups")
+probe = importlib.import_module("ansible.module_utils.fingerprint_probe")
+machine = importlib.import_module("ansible.module_utils.fingerprint_machine")
+network = importlib.import_module("ansible.module_utils.fingerprint_network")
+settings = importlib.import_module("ansible.module_utils.fingerprint_settings")
+module = importlib.import_module("roles.fingerprint.library.fingerprint")
+
+
+class Captured:
+    """The recorded outputs of a node's commands."""
+
+    def __init__(self, outputs: Mapping[str, str | None]) -> None:
+        self.outputs = outputs
+
+    def start(self, commands: Mapping[str, object], stdin: str | None = None) -> None:
+        """Nothing is started: the outputs are there."""
+
+    def output(self, name: str) -> str | None:
+        return self.outputs.get(name)
+
+
+def captured(name: str) -> Any:
+    return json.loads((CAPTURES / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = tmp_path_factory.mktemp("node1")
+    with tarfile.open(CAPTURES / "node1.tar.gz") as archive:
+        archive.extractall(root, filter="data")
+    return probe.Files(str(root))
+
+
+@pytest.fixture
+def outputs() -> dict[str, str | None]:
+    recorded: dict[str, str | None] = captured("node1-outputs.json")
+    return recorded
+
+
+@pytest.fixture
+def local() -> dict[str, Any]:
+    recorded: dict[str, Any] = captured("local.json")
+    return recorded
+
+
+def test_captured_node_gives_the_fingerprint_that_the_module_gave_there(files: Any, outputs: Any, local: Any) -> None:
+    taken = module.take(files, Captured(outputs), "cable0")
+    wanted = local["node1"]
+    # The module ran twice on the node; between the captures the clock went on, and tests run on another Python.
+    for name in ("kernel", "boot", "cpu", "link", "nic", "network", "sysctl", "congestion_control", "services"):
+        assert taken[name] == wanted[name], name
+
+
+def test_missing_files_and_commands_are_null_and_never_zero(tmp_path: Path) -> None:
+    taken = module.take(probe.Files(str(tmp_path)), Captured({}), "cable0")
+    assert taken["link"] is None
+    assert taken["nic"] is None
+    assert taken["cpu"]["threads"] is None
+    assert taken["cpu"]["frequency"]["governors"] is None
+    assert taken["kernel"]["config"] is None
+    assert taken["memory"]["total_kb"] is None
+    assert taken["network"]["conntrack"] is None
+    assert taken["network"]["tc_filters"] is None
+    assert taken["network"]["bpf"] is None
+    assert taken["network"]["netfilter"] is None
+    assert set(taken["versions"].values()) == {None, taken["versions"]["python"]}
+    assert taken["state"]["load"] is None
+    assert taken["state"]["steal_pct_since_boot"] is None
+
+
+def test_no_secret_and_no_machine_id_is_read(files: Any, outputs: Any) -> None:
+    text = json.dumps(module.take(files, Captured(outputs), "cable0"))
+    assert "tcp_fastopen_key" not in text
+    assert "machine-id" not in text
+    assert "rss_key" not in text
+
+
+def test_option_not_in_the_configuration_is_not_built() -> None:
+    config = machine.parse_config("CONFIG_HZ=250\n# CONFIG_WIREGUARD is not set\nCONFIG_VETH=m\n")
+    assert (config["HZ"], config["WIREGUARD"], config["VETH"], config["NETKIT"]) == (250, "n", "m", "n")
+    assert config["DEFAULT_TCP_CONG"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0-3,8", (0, 1, 2, 3, 8)), ("0", (0,)), ("", ()), (None, ()), ("0-1,4-5", (0, 1, 4, 5))]
+)
+def test_cpu_lists(text: str | None, cpus: tuple[int, ...]) -> None:
+    assert probe.cpu_list(text) == cpus
+    assert probe.cpu_ranges(cpus) == (text or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [
+        ("net.core.rmem_max", "host"),
+        ("net.core.default_qdisc", "host"),
+        ("net.core.somaxconn", "namespace"),
+        ("net.core.xfrm_acq_expires", "namespace"),
+        ("net.ipv4.tcp_rmem", "namespace"),
+        ("net.ipv4.tcp_mem", "host"),
+        ("kernel.panic", "host"),
+        ("vm.swappiness", "host"),
+    ],
+)
+def test_sysctl_belongs_to_the_namespace_or_to_the_machine(name: str, scope: str) -> None:
+    assert settings.sysctl_scope(name) == scope
+
+
+def test_veth_is_no_card_and_has_no_speed(files: Any, outputs: Any) -> None:
+    card = network.nic(files, Captured(outputs), "cable0")
+    assert (card["hardware"], card["driver"], card["speed_mbps"]) == (False, "veth", None)
+    assert card["features"]["tcp-segmentation-offload"] is False
+    assert card["features"]["rx-checksumming"] is True
+
+
+def test_card_has_bus_rings_and_coalescing(files: Any) -> None:
+    card = network.nic(files, Captured(captured("virtio-outputs.json")), "eth0")
+    assert (card["hardware"], card["driver"], card["bus"]) == (True, "virtio_net", "0000:00:03.0")
+    assert card["speed_mbps"] is None  # "Unknown!"
+    assert card["rings"] == {"rx": 256, "tx": 256}
+    assert card["channels"] == {"combined": 1}
+    assert card["coalesce"]["adaptive_rx"] is False
+    assert card["coalesce"]["adaptive_tx"] is None
+    assert card["coalesce"]["rx_frames"] == 1
+    assert card["pause"] is None
+
+
+def test_sysfs_of_another_namespace_is_not_believed(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/class/net/cable0"
+    folder.mkdir(parents=True)
+    (folder / "ifindex").write_text("3\n")
+    (folder / "address").write_text("02:00:00:00:00:01\n")
+    files = probe.Files(str(tmp_path))
+    own = {"ifindex": 3, "address": "02:00:00:00:00:01"}
+    assert network.sysfs_path(files, own, "cable0") == "/sys/class/net/cable0"
+    assert network.sysfs_path(files, own | {"address": "02:00:00:00:00:02"}, "cable0") is None
+    assert network.sysfs_path(files, own | {"ifindex": 4}, "cable0") is None
+
+
+def test_interrupts_and_steering_of_a_card(tmp_path: Path) -> None:
+    for path, text in {
+        "sys/class/net/eth0/device/msi_irqs/38": "",
+        "sys/class/net/eth0/queues/rx-0/rps_cpus": "3",
+        "sys/class/net/eth0/queues/tx-0/xps_cpus": "1",
+        "proc/irq/38/smp_affinity_list": "0-1",
+        "proc/irq/38/effective_affinity_list": "1",
+        "proc/interrupts": "      CPU0  CPU1\n 38:  0  3306 PCI-MSIX-0000:00:03.0   1-edge      virtio2-input.0\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    files = probe.Files(str(tmp_path))
+    assert network._queues(files, "/sys/class/net/eth0") == {"rx-0": "3", "tx-0": "1"}
+    assert network._interrupts(files, "/sys/class/net/eth0") == {
+        "virtio2-input.0": {"allowed": "0-1", "effective": "1"}
+    }
+
+
+def test_rules_filters_and_programs_are_counted(files: Any, outputs: Any) -> None:
+    outputs |= {
+        "qdisc": (CAPTURES / "hooked-tc-qdisc.json").read_text(),
+        "filters": (CAPTURES / "hooked-tc-filters.txt").read_text(),
+        "bpf": (CAPTURES / "hooked-bpf.json").read_text(),
+        "nft": (CAPTURES / "hooked-nft.json").read_text(),
+    }
+    hooked = Captured(outputs)
+    seen = network.network(files, hooked)
+    assert network.hooked_devices(hooked) == ["cable0"]
+    assert network.filter_batch(["cable0"]) == "filter show dev cable0 ingress\nfilter show dev cable0 egress\n"
+    assert seen["qdiscs"]["cable0"] == ["clsact", "noqueue"]
+    assert seen["tc_filters"] == 2
+    assert seen["bpf"] == [
+        "cable0 clsact/egress c.o:[tc/cable_ingress]",
+        "cable0 clsact/ingress c.o:[tc/cable_ingress]",
+    ]
+    assert seen["netfilter"] == {"ip labctl_x": 2, "ip nat": 1}
+
+
+def test_programs_of_sockets_are_named_but_those_of_units_and_containers() -> None:
+    def program(kind: str, name: str, number: int = 7) -> dict[str, object]:
+        return {"id": number, "attach_type": kind, "attach_flags": "multi", "name": name}
+
+    of_units = [program("device", ""), program("egress", "sd_fw_egress"), program("cgroup_inet4_bind", "sd_bind4")]
+    tree = [
+        {"cgroup": "/sys/fs/cgroup", "programs": [program("connect4", "sock4_connect"), *of_units]},
+        {"cgroup": "/sys/fs/cgroup/kubepods", "programs": [program("cgroup_device", "")]},
+    ]
+    assert network.parse_socket_programs(json.dumps(tree)) == ["/sys/fs/cgroup connect4 sock4_connect"]
+    assert network.parse_socket_programs("[]") == []
+    assert network.parse_socket_programs(None) is None
+
+
+def test_the_hierarchy_of_version_2_is_found_wherever_it_is_mounted() -> None:
+    hybrid = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /run/cilium/cgroupv2 cgroup2 rw 0 0\n"
+    assert cgroups.hierarchy(hybrid) == "/run/cilium/cgroupv2"
+    assert cgroups.hierarchy(hybrid + "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n") == "/sys/fs/cgroup/unified"
+    assert cgroups.hierarchy("tmpfs /sys/fs/cgroup tmpfs ro 0 0\n") is None
+
+
+def test_rules_are_not_asked_for_where_asking_would_load_a_module(tmp_path: Path) -> None:
+    files = probe.Files(str(tmp_path))
+    assert module.netfilter_is_loaded(files, {"config": {"NF_TABLES": "y"}})
+    assert not module.netfilter_is_loaded(files, {"config": {"NF_TABLES": "m"}})
+    assert not module.netfilter_is_loaded(files, {"config": None})
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/modules").write_text("veth 1 0 - Live 0x0\nnf_tables 303104 0 - Live 0x0\n")
+    assert module.netfilter_is_loaded(files, {"config": None})
+
+
+def test_services_are_told_apart_from_those_not_installed() -> None:
+    text = (
+        "Id=irqbalance.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\n"
+        "Id=tuned.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n"
+    )
+    states = settings.parse_services(text)
+    assert states["irqbalance"] == {"active": True, "enabled": True}
+    assert states["tuned"] is None
+
+
+def test_commands_that_are_missing_or_fail_give_none() -> None:
+    commands = probe.Commands()
+    commands.start({"none": ["labctl-has-no-such-tool"], "bad": ["ls", "/nowhere"], "good": ["echo", "here"]})
+    commands.start({"fed": ["cat"]}, stdin="fed\n")
+    assert [commands.output(name) for name in ("none", "bad", "good", "fed")] == [None, None, "here\n", "fed\n"]
+    commands.end()
+
+
+def test_identity_covers_what_must_not_change_and_nothing_that_a_setup_sets(local: Any) -> None:
+    document = local["node1"]
+    assert module.identity(document) == document["identity"]
+
+    def changed(*path: str) -> str:
+        other = copy.deepcopy(document)
+        section = other
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = "something else"
+        return str(module.identity(other))
+
+    for path in (
+        ("kernel", "cmdline"),
+        ("cpu", "frequency", "governors"),
+        ("nic", "features", "generic-receive-offload"),
+        ("versions", "netperf"),
+        ("services", "irqbalance"),
+        ("sysctl", "host", "net.core.rmem_max"),
+        ("sysctl", "namespace", "net.ipv4.tcp_rmem"),
+    ):
+        assert changed(*path) != document["identity"], path
+    for path in (
+        ("boot", "id"),
+        ("link", "mtu"),
+        ("network", "netfilter"),
+        ("sysctl", "setup", "net.ipv4.ip_forward"),
+        ("state", "load"),
+        ("memory", "total_kb"),
+    ):
+        assert changed(*path) == document["identity"], path
+
+
+def test_typed_access(local: Any) -> None:
+    seen = parse(local["node1"], "node1")
+    assert seen.whole("cpu", "threads") == 2
+    assert seen.text("nic", "driver") == "veth"
+    assert seen.text("nic", "firmware") is None
+    assert seen.flag("link", "up") is True
+    assert seen.kernel_version == (6, 18)
+    assert seen.sysctl("net.core.somaxconn") == "4096"
+    assert seen.sysctl("net.core.busy_poll") is None
+    assert len(seen.identity) == 64
+    with pytest.raises(KeyError, match=r"a fingerprint has no cpu\.treads"):
+        seen.whole("cpu", "treads")
+    with pytest.raises(LabctlError, match="wrong kind"):
+        seen.text("cpu", "threads")
+
+
+def test_what_is_no_fingerprint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabctlError, match=r"not a fingerprint of schema labctl.fingerprint/1"):
+        parse({"schema": "labctl.fingerprint/99", "identity": ""}, "here")
+    broken = tmp_path / "fingerprint.json"
+    broken.write_text('{"node1": ')
+    with pytest.raises(LabctlError, match="fingerprints cannot be read"):
+        load(broken)
+    assert set(load(CAPTURES / "local.json")) == {"node1", "node2"}
+
+
+def test_differences_of_one_node_leave_out_what_changes_by_itself(local: Any) -> None:
+    before, later = local["node1"], copy.deepcopy(local["node1"])
+    later["state"]["load"] = [9.0, 9.0, 9.0]
+    later["identity"] = "0" * 64
+    assert differences(Fingerprint(before), Fingerprint(later)) == ()
+    later["boot"]["id"] = "another"
+    later["network"]["netfilter"] = {"ip labctl": 3}
+    later["cpu"]["mitigations"]["retbleed"] = "Vulnerable"
+    found = differences(Fingerprint(before), Fingerprint(later))
+    assert [each.path for each in found] == ["boot.id", "cpu.mitigations.retbleed", "network.netfilter.ip labctl"]
+    assert str(found[1]) == "cpu.mitigations.retbleed: Not affected / Vulnerable"
+    assert (found[2].first, found[2].second) == (None, 3)
+
+
+def test_two_nodes_of_one_machine_do_not_differ(local: Any) -> None:
+    assert node_differences(Fingerprint(local["node1"]), Fingerprint(local["node2"])) == ()

@@ -1,0 +1,251 @@
+"""Options: defaults, and every bad input with its message."""
+
+from __future__ import annotations
+
+import pytest
+
+from labctl.catalog import Catalog, Encryption, Endpoint
+from labctl.core.errors import Problem, UsageError
+from labctl.plan.options import FULL, MatrixOptions, Pin, RawOptions, parse_options
+
+
+def refused(raw: RawOptions, catalog: Catalog) -> tuple[Problem, ...]:
+    with pytest.raises(UsageError) as raised:
+        parse_options(raw, catalog)
+    assert raised.value.exit_code == 2
+    return raised.value.problems
+
+
+def test_without_options_the_whole_matrix_is_meant(small_catalog: Catalog) -> None:
+    assert parse_options(RawOptions(), small_catalog) == MatrixOptions(
+        variants=("base", "base-clean", "pods"),
+        encryptions=(Encryption.NONE,),
+        mtus=(1500,),
+        workloads=("tcp_stream", "tcp_rr", "tcp_crr"),
+        processes=("1", "max"),
+        duration_s=10,
+        warmup_s=2,
+        repeat=1,
+        rounds=6,
+        noise_floor=False,
+        pin=Pin.NONE,
+        endpoint=None,
+        no_reference=False,
+        seed=None,
+        quick=False,
+        all_variants=True,
+    )
+
+
+def test_every_option_is_read(small_catalog: Catalog) -> None:
+    raw = RawOptions(
+        variant="pods, base",
+        encryption="wireguard,none",
+        mtu="9000",
+        workload="tcp_rr",
+        processes="max,4",
+        duration="2m",
+        warmup="0",
+        repeat="2",
+        rounds="10",
+        pin="cores",
+        seed="7",
+        noise_floor=True,
+        no_reference=True,
+    )
+    assert parse_options(raw, small_catalog) == MatrixOptions(
+        variants=("pods", "base"),
+        encryptions=(Encryption.WIREGUARD, Encryption.NONE),
+        mtus=(9000,),
+        workloads=("tcp_rr",),
+        processes=("max", "4"),
+        duration_s=120,
+        warmup_s=0,
+        repeat=2,
+        rounds=10,
+        noise_floor=True,
+        pin=Pin.CORES,
+        endpoint=None,
+        no_reference=True,
+        seed=7,
+        quick=False,
+    )
+
+
+def test_a_quick_look_is_short_and_what_is_named_wins(small_catalog: Catalog) -> None:
+    quick = parse_options(RawOptions(quick=True, variant="pods"), small_catalog)
+    assert (quick.workloads, quick.processes, quick.duration_s, quick.warmup_s, quick.rounds) == (
+        ("tcp_rr", "tcp_crr"),
+        ("1",),
+        2,
+        1,
+        3,
+    )
+    assert parse_options(RawOptions(quick=True, variant="pods", rounds="9"), small_catalog).rounds == 9
+
+
+def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalog) -> None:
+    options = parse_options(RawOptions(endpoint="pod"), small_catalog)
+    assert (options.variants, options.endpoint) == (("pods",), Endpoint.POD)
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (
+            RawOptions(variant="base,pod"),
+            Problem(
+                "unknown variant",
+                "--variant",
+                "'pod'",
+                "did you mean pods? known: base, base-clean, pods, cluster",
+            ),
+        ),
+        (
+            RawOptions(workload="udp_rr"),
+            Problem(
+                "unknown workload",
+                "--workload",
+                "'udp_rr'",
+                "did you mean tcp_rr? known: tcp_stream, tcp_rr, tcp_crr",
+            ),
+        ),
+        (
+            RawOptions(encryption="wiregard"),
+            Problem(
+                "unknown encryption",
+                "--encryption",
+                "'wiregard'",
+                "did you mean wireguard? known: none, wireguard, ipsec",
+            ),
+        ),
+        (RawOptions(pin="numa"), Problem("unknown pin", "--pin", "'numa'", "known: none, cores")),
+        (RawOptions(endpoint="host"), Problem("unknown endpoint", "--endpoint", "'host'", "known: node, pod")),
+        (
+            RawOptions(endpoint="pod", variant="base"),
+            Problem(
+                "base is measured between nodes",
+                "--endpoint",
+                "pod",
+                "leave --endpoint out, or name variants whose ends are pods",
+            ),
+        ),
+        (
+            RawOptions(variant="base,base"),
+            Problem("an entry is written twice", "--variant", "'base'", "name it once"),
+        ),
+        (
+            RawOptions(processes="1,01"),
+            Problem("an entry is written twice", "--processes", "'01'", "name it once"),
+        ),
+        (
+            RawOptions(variant="base,,pods"),
+            Problem("an empty entry in a list", "--variant", "'base,,pods'", "separate entries by single commas"),
+        ),
+        (
+            RawOptions(workload=""),
+            Problem("an empty entry in a list", "--workload", "''", "separate entries by single commas"),
+        ),
+    ],
+)
+def test_a_wrong_word_is_refused(raw: RawOptions, problem: Problem, small_catalog: Catalog) -> None:
+    assert refused(raw, small_catalog) == (problem,)
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "2d", "1.5", "86401", "25h", "ten", "", "1m0s", "99999999999"])
+def test_an_impossible_duration_is_refused(text: str, small_catalog: Catalog) -> None:
+    hint = "whole seconds from 1 to 86400, written as 10, 10s, 2m or 1h"
+    assert refused(RawOptions(duration=text), small_catalog) == (
+        Problem("not a usable time for --duration", "--duration", repr(text), hint),
+    )
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("90s", 90), ("2m", 120), ("24h", 86400)])
+def test_a_duration_may_have_a_unit(text: str, seconds: int, small_catalog: Catalog) -> None:
+    assert parse_options(RawOptions(duration=text), small_catalog).duration_s == seconds
+
+
+@pytest.mark.parametrize("text", ["-1", "1d"])
+def test_an_impossible_warmup_is_refused(text: str, small_catalog: Catalog) -> None:
+    hint = "whole seconds from 0 to 86400, written as 10, 10s, 2m or 1h"
+    assert refused(RawOptions(warmup=text), small_catalog) == (
+        Problem("not a usable time for --warmup", "--warmup", repr(text), hint),
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "high"),
+    [
+        ("rounds", "0", 1000),
+        ("rounds", "-1", 1000),
+        ("rounds", "1001", 1000),
+        ("rounds", "2.5", 1000),
+        ("repeat", "0", 100),
+        ("repeat", "101", 100),
+        ("repeat", "many", 100),
+    ],
+)
+def test_an_impossible_count_is_refused(option: str, text: str, high: int, small_catalog: Catalog) -> None:
+    problem = Problem(
+        f"not a usable number for --{option}", f"--{option}", repr(text), f"a whole number from 1 to {high}"
+    )
+    raw = RawOptions(rounds=text) if option == "rounds" else RawOptions(repeat=text)
+    assert refused(raw, small_catalog) == (problem,)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "all"])
+def test_an_impossible_number_of_processes_is_refused(text: str, small_catalog: Catalog) -> None:
+    assert refused(RawOptions(processes=text), small_catalog) == (
+        Problem("not a number of processes", "--processes", repr(text), "a whole number from 1, or max"),
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "575", "9703", "big"])
+def test_an_impossible_mtu_is_refused(text: str, small_catalog: Catalog) -> None:
+    assert refused(RawOptions(mtu=text), small_catalog) == (
+        Problem("not an MTU", "--mtu", repr(text), "a whole number from 576 to 9702"),
+    )
+
+
+def test_everything_wrong_is_said_at_once(small_catalog: Catalog) -> None:
+    raw = RawOptions(variant="x", workload="y", duration="0", rounds="0", seed="-1")
+    assert [problem.where for problem in refused(raw, small_catalog)] == [
+        "--variant",
+        "--workload",
+        "--duration",
+        "--rounds",
+        "--seed",
+    ]
+
+
+def test_the_message_reads_like_this(small_catalog: Catalog) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_options(RawOptions(variant="pod"), small_catalog)
+    assert str(raised.value) == (
+        "unknown variant\n  where: --variant\n  seen:  'pod'\n"
+        "  next:  did you mean pods? known: base, base-clean, pods, cluster"
+    )
+
+
+def test_the_default_matrix_has_enough_rounds_for_an_interval() -> None:
+    assert FULL.rounds >= 6
+
+
+def test_what_needs_a_cluster_is_measured_when_it_is_asked_for(small_catalog: Catalog) -> None:
+    assert "cluster" not in parse_options(RawOptions(), small_catalog).variants
+    assert "cluster" in parse_options(RawOptions(edition="current"), small_catalog).variants
+    named = parse_options(RawOptions(variant="cluster", edition="2021,current"), small_catalog)
+    assert (named.variants, named.editions) == (("cluster",), ("2021", "current"))
+
+
+def test_a_variant_on_kubernetes_wants_an_edition(small_catalog: Catalog) -> None:
+    assert refused(RawOptions(variant="cluster"), small_catalog) == (
+        Problem(
+            "cluster comes in editions, and none of them is asked for",
+            "--edition",
+            None,
+            "give one or more of: 2021, current",
+        ),
+    )
+    (unknown, *_) = refused(RawOptions(edition="2020"), small_catalog)
+    assert unknown == Problem("unknown edition", "--edition", "'2020'", "did you mean 2021? known: 2021, current")

@@ -1,0 +1,61 @@
+"""Plans for people, against golden files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from labctl.catalog import Catalog
+from labctl.core.tables import WIDTH
+from labctl.plan.options import RawOptions, parse_options
+from labctl.plan.plan import LabFacts, Plan, build, from_json
+from labctl.plan.tables import plan_tables
+
+Golden = Callable[[str, str], None]
+
+
+@pytest.fixture
+def plan(small_catalog: Catalog) -> Plan:
+    raw = RawOptions(variant="pods", processes="1,max", workload="tcp_rr", rounds="14", seed="1", noise_floor=True)
+    lab = LabFacts("local", "local", "node1", "node2", 2)
+    return build(parse_options(raw, small_catalog), small_catalog, lab, datetime(2026, 3, 4, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("style", ["table", "github"])
+def test_a_plan_for_people(plan: Plan, style: str, golden: Golden) -> None:
+    golden(f"plan.{style}.txt", plan_tables(plan, style))
+
+
+def test_a_quick_plan_says_so_and_notes_what_was_settled(small_catalog: Catalog, golden: Golden) -> None:
+    raw = RawOptions(variant="base", processes="1,max", quick=True, seed="1")
+    lab = LabFacts("small", "vm", "a", "b", 1)
+    quick = build(parse_options(raw, small_catalog), small_catalog, lab, datetime(2026, 3, 4, tzinfo=UTC))
+    text = plan_tables(quick)
+    assert text.startswith("quick look, not a result\n")
+    golden("plan.quick.txt", text)
+
+
+def test_a_plan_for_emulated_nodes_says_so_and_so_does_its_file(plan: Plan) -> None:
+    emulated = replace(plan, lab=replace(plan.lab, emulated=True))
+    assert plan_tables(emulated).startswith("emulated processors (QEMU without KVM): not a performance result\n")
+    assert from_json(json.loads(plan_tables(emulated, "json")), "stdout").lab.emulated
+
+
+def test_no_line_is_wider_than_the_width(plan: Plan) -> None:
+    assert max(len(line) for line in plan_tables(plan).splitlines()) <= WIDTH
+
+
+def test_a_plan_as_json_is_its_file(plan: Plan) -> None:
+    assert from_json(json.loads(plan_tables(plan, "json")), "stdout") == plan
+
+
+def test_a_plan_as_csv_is_its_cells(plan: Plan) -> None:
+    rows = list(csv.DictReader(io.StringIO(plan_tables(plan, "csv"))))
+    assert [row["setup"] for row in rows] == [cell.setup for cell in plan.cells]
+    assert {row["samples"] for row in rows} == {"14"}

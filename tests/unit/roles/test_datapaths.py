@@ -1,0 +1,201 @@
+"""The pure parts of what builds datapaths and installs netperf on a node."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import ansible.module_utils
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+
+from labctl import catalog
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
+ROLES = REPOSITORY / "roles"
+# Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
+for role in ("datapath", "netperf"):
+    ansible.module_utils.__path__.append(str(ROLES / role / "module_utils"))
+programs = importlib.import_module("ansible.module_utils.datapath_programs")
+sockets = importlib.import_module("ansible.module_utils.datapath_sockets")
+sources = importlib.import_module("ansible.module_utils.netperf_sources")
+rules = importlib.import_module("roles.veth_datapath.filter_plugins.kube_proxy_rules")
+tools = importlib.import_module("roles.datapath.library.datapath_tools")
+
+SAVED = (ROLES / "veth_datapath" / "files" / "kube-proxy-1.20.2.rules").read_text()
+
+
+def chains_of(saved: str, prefix: str) -> set[str]:
+    return set(re.findall(rf"^:({prefix}\S*) ", saved, re.MULTILINE))
+
+
+@pytest.mark.parametrize("services", [0, 1, 4, 100, 250])
+def test_saved_rules_are_cut_to_a_number_of_services(services: int) -> None:
+    cut = rules.kube_proxy_rules(SAVED, services)
+    declared, used = chains_of(cut, ""), set(re.findall(r"^-A (\S+) ", cut, re.MULTILINE))
+    targets = {target for target in re.findall(r" -j (\S+)", cut) if target.startswith("KUBE-")}
+    assert len(chains_of(cut, "KUBE-SVC-")) == services
+    # Every chain that is named exists, no endpoint is left without its service, and no service without its rules.
+    assert used | targets <= declared
+    assert chains_of(cut, "KUBE-SEP-") | chains_of(cut, "KUBE-SVC-") <= targets
+    assert cut.count(" cluster IP") == 2 * services
+    assert cut.count("\nCOMMIT\n") == 3
+
+
+def test_all_services_are_the_saved_rules_as_they_are() -> None:
+    assert rules.kube_proxy_rules(SAVED, 250) == SAVED
+
+
+@pytest.mark.parametrize("services", [-1, 251])
+def test_more_services_than_were_saved_are_refused(services: int) -> None:
+    with pytest.raises(AnsibleFilterError, match=f"veth_datapath_services is {services}: .* have 0 to 250 services"):
+        rules.kube_proxy_rules(SAVED, services)
+
+
+@pytest.mark.parametrize("variant", sorted(path.stem for path in (REPOSITORY / "tests/fixtures/setups").glob("*.yml")))
+def test_setups_written_by_hand_say_what_the_catalog_says(variant: str) -> None:
+    known = catalog.load().variants[variant]
+    setup = yaml.safe_load((REPOSITORY / "tests/fixtures/setups" / f"{variant}.yml").read_text())
+    for variables in setup["all"]["hosts"].values():
+        assert variables["setup_expected"] == known.expected
+        assert (variables["setup_role"], variables["setup_endpoint"]) == (known.role, known.endpoint)
+        assert {name: variables[name] for name in known.vars} == known.vars
+
+
+def of_bare_nodes(variant: catalog.Variant) -> bool:
+    """Whether a variant takes no cluster."""
+    return not variant.editions and not variant.labs
+
+
+def test_every_variant_without_a_cluster_has_a_setup_written_by_hand() -> None:
+    written = {path.stem for path in (REPOSITORY / "tests/fixtures/setups").glob("*.yml")}
+    assert written == {variant.name for variant in catalog.load().variants.values() if of_bare_nodes(variant)}
+
+
+def test_expected_services_are_the_deployed_ones() -> None:
+    for variant in filter(of_bare_nodes, catalog.load().variants.values()):
+        assert variant.expected["kube_services"] == variant.vars.get("veth_datapath_services", 0), variant.name
+
+
+# bpftool's dump of the counters on a node of two CPUs (7.1, kernel 6.18), its formatted copy left out.
+DUMP = [
+    {
+        "key": [f"0x0{key}", "0x00", "0x00", "0x00"],
+        "values": [
+            {"cpu": 0, "value": [f"0x0{key}", "0x01", *["0x00"] * 6]},
+            {"cpu": 1, "value": ["0x02", *["0x00"] * 7]},
+        ],
+    }
+    for key in range(8)
+]
+
+
+def test_counters_are_summed_over_the_cpus() -> None:
+    assert programs.counters_of(DUMP) == {
+        "cable_ingress": {"hits": 258, "passed": 259},
+        "pod_ingress": {"hits": 260, "passed": 261},
+        "tunnel_ingress": {"hits": 262, "passed": 263},
+        "decrypted_ingress": {"hits": 264, "passed": 265},
+    }
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (
+            "8: (85) call unknown#155\ninvalid func unknown#155\nprocessed 3 insns",
+            "Kernel 5.4.0 lacks bpf_redirect_peer, which came with Linux 5.10: veth-ebpf needs Linux 5.10 or later",
+        ),
+        (
+            "8: (85) call bpf_redirect_neigh#152\nunknown func bpf_redirect_neigh#152",
+            "Kernel 5.4.0 lacks bpf_redirect_neigh, which came with Linux 5.10: veth-ebpf needs Linux 5.10 or later",
+        ),
+        (
+            "program of this type cannot use helper bpf_fib_lookup#69",
+            "Kernel 5.4.0 lacks bpf_fib_lookup, which came with Linux 4.18: veth-ebpf needs Linux 5.10 or later",
+        ),
+        (
+            "libbpf: Error loading BTF: Operation not permitted\n",
+            "Kernel 5.4.0 refuses the tc programs of veth-ebpf: libbpf: Error loading BTF: Operation not permitted",
+        ),
+    ],
+)
+def test_a_kernel_that_lacks_a_helper_is_told_which(failure: str, reason: str) -> None:
+    assert programs.explain(failure, "5.4.0") == reason
+
+
+def test_listening_sockets_are_found_in_the_kernel_s_table() -> None:
+    # /proc/net/tcp of the pod on a local lab's server; the second row is an established connection.
+    table = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        "   0: 82FB13C6:3241 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 524334 1\n"
+        "   1: 82FB13C6:3242 02FB13C6:8A2E 01 00000000:00000000 02:000AE318 00000000     0        0 518847 2\n"
+    )
+    assert sockets.listening_in(table, "198.19.251.130", 12865)
+    assert not sockets.listening_in(table, "198.19.251.130", 12866)
+    assert not sockets.listening_in(table, "198.19.251.131", 12865)
+
+
+DEBIAN_12 = 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'
+DEBIAN_13 = 'ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie\n'
+UBUNTU = 'ID=ubuntu\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n'
+SID = "ID=debian\nVERSION_CODENAME=sid\n"
+STANZAS = """\
+# the mirror
+Types: deb deb-src
+URIs: http://mirror.test/ubuntu/
+Suites: noble noble-updates
+Components: main universe
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ mQINBF
+
+Types: deb
+URIs: http://mirror.test/security/
+Suites: noble-security
+Components: main universe multiverse
+"""
+
+
+@pytest.mark.parametrize(
+    ("os_release", "component"),
+    [(DEBIAN_12, "non-free"), (DEBIAN_13, "main"), (UBUNTU, "multiverse"), (SID, "main")],
+)
+def test_the_component_that_holds_netperf(os_release: str, component: str) -> None:
+    assert sources.component_of(sources.release_of(os_release)) == component
+
+
+def test_a_component_is_added_on_the_mirror_of_main() -> None:
+    release = sources.release_of(DEBIAN_12)
+    line = "deb [signed-by=/k.gpg] http://mirror.test/debian bookworm main\n"
+    updates = "deb http://mirror.test/debian bookworm-updates main non-free\n"
+    assert not sources.lists_component(line + updates, release, "non-free")
+    assert sources.lists_component(line.replace("main", "main non-free"), release, "non-free")
+    added = sources.source_for([updates, line], release, "non-free")
+    assert added == sources.SourceFile("list", "deb [signed-by=/k.gpg] http://mirror.test/debian bookworm non-free\n")
+
+
+def test_a_component_is_added_in_the_format_of_stanzas_with_its_key() -> None:
+    release = sources.release_of(UBUNTU)
+    assert not sources.lists_component(STANZAS, release, "multiverse")
+    added = sources.source_for([STANZAS], release, "multiverse")
+    assert added == sources.SourceFile(
+        "sources",
+        "Types: deb\nURIs: http://mirror.test/ubuntu/\nSuites: noble\nComponents: multiverse\n"
+        "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n",
+    )
+
+
+def test_no_source_is_made_up_where_main_has_no_mirror() -> None:
+    stranger = "deb http://mirror.test/else bookworm contrib\n# deb http://mirror.test/debian bookworm main\n"
+    assert sources.source_for([stranger], sources.release_of(DEBIAN_12), "non-free") is None
+
+
+def test_the_package_of_a_tool() -> None:
+    assert tools.package_of("tc", "debian") == "iproute2"
+    assert tools.package_of("bpftool", "debian") == "bpftool"
+    assert tools.package_of("bpftool", "ubuntu").startswith("linux-tools-")
+    assert tools.distribution_of(UBUNTU) == "ubuntu"

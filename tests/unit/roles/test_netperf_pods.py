@@ -1,0 +1,172 @@
+"""Pods with netperf: the image they run, what is made in a cluster, and what pods say when they do not run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
+for role in ("datapath", "netperf_pods"):
+    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
+oci = importlib.import_module("ansible.module_utils.netperf_pods_oci")
+manifest = importlib.import_module("ansible.module_utils.netperf_pods_manifest")
+kubectl = importlib.import_module("ansible.module_utils.netperf_pods_kubectl")
+nodes = importlib.import_module("roles.existing_cluster.library.cluster_nodes")
+fingerprint = importlib.import_module("roles.existing_cluster.library.cluster_fingerprint")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Return files of an image, one of them a link on this machine."""
+    (tmp_path / "real").write_bytes(b"library")
+    (tmp_path / "program").write_bytes(b"program")
+    (tmp_path / "program").chmod(0o755)
+    (tmp_path / "link").symlink_to("real")
+    return {"/usr/bin/netperf": str(tmp_path / "program"), "/lib/x/libc.so.6": str(tmp_path / "link")}
+
+
+def test_the_layer_holds_every_file_as_itself_below_its_directories(files: dict[str, str]) -> None:
+    with tarfile.open(fileobj=io.BytesIO(oci.layer(files))) as tar:
+        entries = {entry.name: entry for entry in tar.getmembers()}
+        content = tar.extractfile("lib/x/libc.so.6")
+        assert content is not None
+        assert content.read() == b"library"
+    assert list(entries) == ["lib", "lib/x", "usr", "usr/bin", "tmp", "lib/x/libc.so.6", "usr/bin/netperf"]
+    assert entries["lib/x/libc.so.6"].isreg()
+    assert (entries["usr/bin/netperf"].mode, entries["lib/x/libc.so.6"].mode, entries["tmp"].mode) == (
+        0o755,
+        0o644,
+        0o1777,
+    )
+    assert {(entry.uid, entry.mtime) for entry in entries.values()} == {(0, 0)}
+
+
+def test_an_image_is_whole_and_the_same_files_give_the_same_one(files: dict[str, str], tmp_path: Path) -> None:
+    blobs, described = oci.image(files, "aarch64", ["netserver"])
+    assert oci.image(dict(reversed(files.items())), "aarch64", ["netserver"]) == (blobs, described)
+    path = tmp_path / "image.tar"
+    oci.write(str(path), "localhost/labctl/netperf:node", blobs, described)
+    with tarfile.open(path) as tar:
+        read = {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
+    assert json.loads(read["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    entry = json.loads(read["index.json"])["manifests"][0]
+    assert entry["annotations"]["io.containerd.image.name"] == "localhost/labctl/netperf:node"
+
+    def blob(descriptor: dict[str, Any]) -> bytes:
+        content = read["blobs/" + descriptor["digest"].replace(":", "/")]
+        assert descriptor["digest"] == "sha256:" + hashlib.sha256(content).hexdigest()
+        assert descriptor["size"] == len(content)
+        return content
+
+    image = json.loads(blob(entry))
+    config = json.loads(blob(image["config"]))
+    assert (config["architecture"], config["os"]) == ("arm64", "linux")
+    assert [config["rootfs"]["diff_ids"], blob(image["layers"][0])] == [
+        [image["layers"][0]["digest"]],
+        oci.layer(files),
+    ]
+
+
+def test_a_changed_file_makes_another_image(files: dict[str, str]) -> None:
+    before = oci.image(files, "x86_64", ["netserver"])[1]["digest"]
+    Path(files["/usr/bin/netperf"]).write_bytes(b"program, newer")
+    assert oci.image(files, "x86_64", ["netserver"])[1]["digest"] != before
+
+
+def test_a_pod_is_bound_to_its_node_and_marked_for_the_helper() -> None:
+    made = manifest.pod("server", "node2", "labctl-x", "image", "Never", False)
+    spec, container = made["spec"], made["spec"]["containers"][0]
+    assert (spec["nodeName"], spec["hostNetwork"], container["imagePullPolicy"]) == ("node2", False, "Never")
+    assert container["command"] == ["netserver", "-D", "-N", "-4", "-L", "$(POD_IP)", "-p", "12865"]
+    agent = (REPOSITORY / "roles/measure/files/node_agent.py").read_text()
+    assert f'POD_MARK = "{manifest.MARK}"' in agent
+    assert manifest.MARK in [variable["name"] for variable in container["env"]]
+
+
+def pod_that(**status: object) -> dict[str, Any]:
+    return {"metadata": {"name": "netperf-server"}, "spec": {"nodeName": "node2"}, "status": status}
+
+
+def waiting(reason: str, message: str) -> list[dict[str, Any]]:
+    return [{"state": {"waiting": {"reason": reason, "message": message}}}]
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (pod_that(phase="Running"), None),
+        (pod_that(phase="Pending", containerStatuses=waiting("ContainerCreating", "")), None),
+        (
+            pod_that(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
+            "pod netperf-server on node2 has ended (Evicted: The node was low on resource: memory.)",
+        ),
+        (
+            pod_that(containerStatuses=waiting("ErrImageNeverPull", 'Container image "x" is not present')),
+            'pod netperf-server on node2 does not start (ErrImageNeverPull: Container image "x" is not present)',
+        ),
+    ],
+)
+def test_a_pod_that_does_not_run_says_why(seen: dict[str, Any], words: str | None) -> None:
+    assert manifest.trouble(seen) == words
+
+
+def test_kubectl_prints_created_objects_one_after_the_other() -> None:
+    text = '{\n "kind": "Pod", "n": 1\n}\n{"kind": "List", "items": [{"kind": "Pod", "n": 2}]}\n'
+    assert [one["n"] for one in kubectl.documents(text)] == [1, 2]
+
+
+def test_kubectl_that_is_not_there_is_named() -> None:
+    with pytest.raises(kubectl.Refused, match="there is no /nowhere/kubectl here"):
+        kubectl.Kubectl("/nowhere/kubectl", "/kubeconfig").run("version")
+
+
+def node(ready: str = "True", architecture: str = "amd64") -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": ready}]
+    return {"status": {"conditions": conditions, "nodeInfo": {"architecture": architecture}}}
+
+
+@pytest.mark.parametrize(
+    ("found", "whats"),
+    [
+        ({"a": node(), "b": node()}, []),
+        ({"a": node()}, ["the cluster has one node: there is no path between nodes to measure"]),
+        ({"a": node(), "c": node()}, ["the cluster has no such node for the server"]),
+        ({"a": node("Unknown"), "b": node()}, ["the node of the client is not Ready"]),
+        ({"a": node(), "b": node(architecture="arm64")}, ["the two nodes are of different architectures"]),
+    ],
+)
+def test_nodes_that_cannot_be_measured_are_told(found: dict[str, Any], whats: list[str]) -> None:
+    problems = nodes.node_problems(found, {"client": "a", "server": "b"})
+    assert [problem["what"] for problem in problems] == whats
+    assert all(problem["hint"] for problem in problems)
+
+
+def test_the_daemons_and_settings_of_a_network_are_found_among_all() -> None:
+    def daemon(name: str) -> dict[str, Any]:
+        containers = [{"image": f"quay.io/{name}:v1"}]
+        return {
+            "metadata": {"namespace": "x", "name": name},
+            "spec": {"template": {"spec": {"containers": containers}}},
+        }
+
+    found = fingerprint.daemons([daemon("cilium"), daemon("node-exporter"), daemon("calico-node")])
+    assert found == {"x/cilium": ["quay.io/cilium:v1"], "x/calico-node": ["quay.io/calico-node:v1"]}
+    config = {"metadata": {"namespace": "kube-system", "name": "cilium-config"}, "data": {"tunnel": "disabled"}}
+    assert fingerprint.settings([config]) == {"kube-system/cilium-config": {"tunnel": "disabled"}}
+    assert fingerprint.daemons(None) is None
+
+
+def test_a_fingerprint_by_the_api_has_the_sections_of_one_by_the_node() -> None:
+    source = (REPOSITORY / "roles/fingerprint/library/fingerprint.py").read_text()
+    named = set(re.findall(r'document\["(\w+)"\] =|^        "(\w+)": ', source, re.MULTILINE))
+    sections = {word for pair in named for word in pair if word}
+    assert sections == {*fingerprint.SECTIONS, "schema", "identity"}
