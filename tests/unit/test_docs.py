@@ -176,8 +176,9 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 
 def exists(page: Path, name: str) -> bool:
-    """Whether a file is there by this name, seen from the repository or from the page's own folder."""
-    return any(any(folder.glob(name)) for folder in (REPOSITORY, page.parent))
+    """Whether a file is there by this name: in the repository, beside the page or, where this is no role's, in any role."""
+    roles = [] if page.parent.parent.name == "roles" else (REPOSITORY / "roles").iterdir()
+    return any(any(folder.glob(name)) for folder in (REPOSITORY, page.parent, *roles))
 
 
 def shell(name: str) -> list[str]:
