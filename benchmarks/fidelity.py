@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from labctl import catalog
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import write_yaml
 from labctl.core.records import encode
 from labctl.engine.play import AnsibleOptions, Inventory, Session
 from labctl.labs import embedded as lab
@@ -34,7 +35,7 @@ from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan
 from labctl.plan.visit import samples_for, setup_inventory
 from labctl.results import stats
-from labctl.runs.folder import RunFolder, write_yaml
+from labctl.runs.folder import RunFolder
 from labctl.samples import raw, sample
 from labctl.tools import netperf
 from labctl.tools.netperf import Test

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import make_directory, write_json, write_yaml
 from labctl.engine.play import (
     FINGERPRINTERS,
     PROVERS,
@@ -34,7 +35,7 @@ from labctl.plan import plan as planning
 from labctl.plan.plan import Plan, Visit
 from labctl.plan.visit import samples_for, setup_inventory
 from labctl.runs import status as statuses
-from labctl.runs.folder import RunFolder, make_directory, write_json, write_yaml
+from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, Status, VisitRecord
 from labctl.samples import sample as samples
 

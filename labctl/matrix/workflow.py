@@ -17,6 +17,7 @@ from labctl.bundle.index import Bundle
 from labctl.catalog import CLUSTER
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.files import write_json
 from labctl.engine.play import (
     FINGERPRINTERS,
     AnsibleOptions,
@@ -34,7 +35,7 @@ from labctl.labs.lock import LabLock
 from labctl.matrix import execution as matrix
 from labctl.matrix import resume as resuming
 from labctl.matrix.resume import Earlier, Kept
-from labctl.nodes import tunnels
+from labctl.nodes import encryption
 from labctl.nodes.fingerprint import Fingerprint, parse
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
@@ -42,7 +43,7 @@ from labctl.plan.plan import LabFacts, Plan
 from labctl.runs import attempts
 from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change
-from labctl.runs.folder import RunFolder, write_json
+from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState
 
 
@@ -142,7 +143,7 @@ def facts(lab: Inventory, seen: Look) -> LabFacts:
     if len(known) < 2:
         raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
     emulated = any(fingerprint.emulated for fingerprint in seen.fingerprints.values())
-    can = tunnels.facts(tuple(seen.fingerprints.values()))
+    can = encryption.facts(tuple(seen.fingerprints.values()))
     limits = [limit for one in seen.fingerprints.values() if (limit := one.whole("link", "max_mtu"))]
     return LabFacts(
         name=lab.name,

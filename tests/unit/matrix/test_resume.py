@@ -12,6 +12,7 @@ import pytest
 
 from labctl.catalog import Catalog
 from labctl.core.errors import LabctlError
+from labctl.core.files import write_json
 from labctl.engine.play import AnsibleOptions, Failure, Inventory, Session
 from labctl.matrix import execution as matrix
 from labctl.matrix import resume
@@ -21,7 +22,7 @@ from labctl.plan.visit import setup_inventory
 from labctl.results import report
 from labctl.runs import attempts, history
 from labctl.runs import status as statuses
-from labctl.runs.folder import RunFolder, set_aside, write_json
+from labctl.runs.folder import RunFolder, set_aside
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples import sample as samples
 from labctl.samples.sample import Sample, Status
