@@ -28,7 +28,8 @@ from labctl import catalog
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_yaml
 from labctl.core.records import encode
-from labctl.engine.play import AnsibleOptions, Inventory, Session
+from labctl.engine.inventory import Inventory
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as lab
 from labctl.matrix import workflow
 from labctl.plan.options import RawOptions, parse_options

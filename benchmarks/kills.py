@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests/, w
 
 from tabulate import tabulate
 
-from labctl.engine.play import AnsibleOptions, Session, load_inventory
+from labctl.engine.inventory import load_inventory
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
 from labctl.matrix import workflow
 from tests.integration.conftest import ProvisionedLab, copy_inventory, give_up_soon

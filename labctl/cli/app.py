@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from labctl.bundle.index import Bundle
-    from labctl.engine.play import AnsibleOptions, Event, Inventory, Listener, Session
+    from labctl.engine.events import Event, Listener
+    from labctl.engine.inventory import Inventory
+    from labctl.engine.session import AnsibleOptions, Session
     from labctl.labs.lock import LabLock
     from labctl.matrix import execution as matrix_module
     from labctl.matrix.workflow import Cluster, Look, RunResult
@@ -140,7 +142,7 @@ def _takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
 def _options(
     become: bool, limit: str | None = None, check: bool = False, diff: bool = False, verbose: int = 0
 ) -> AnsibleOptions:
-    from labctl.engine.play import AnsibleOptions
+    from labctl.engine.session import AnsibleOptions
 
     password = typer.prompt("BECOME password", hide_input=True) if become else None
     return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
@@ -151,7 +153,7 @@ def _show_tasks(live: console.Live, changed: str = "changed  {node}: {task}") ->
 
     `changed` is how a task that changed something is told.
     """
-    from labctl.engine.play import TaskResult, TaskStart
+    from labctl.engine.events import TaskResult, TaskStart
 
     def listener(event: TaskStart | TaskResult) -> None:
         if isinstance(event, TaskStart):
@@ -196,7 +198,7 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
 @lab_app.command("destroy")
 def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
     """Remove a lab and all that belongs to it, and prove the host unchanged."""
-    from labctl.engine.play import Session
+    from labctl.engine.session import Session
     from labctl.labs import embedded as labs
     from labctl.matrix import workflow
 
@@ -249,7 +251,7 @@ def check(
 ) -> None:
     """Look at the lab and say what would hinder a measurement; changes nothing."""
     from labctl.core import tables
-    from labctl.engine.play import Session
+    from labctl.engine.session import Session
     from labctl.matrix import workflow
     from labctl.nodes import findings as checks
 
@@ -345,7 +347,7 @@ def plan(
 ) -> None:
     """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
     from labctl import catalog
-    from labctl.engine.play import Session
+    from labctl.engine.session import Session
     from labctl.matrix import workflow
     from labctl.plan import tables as plan_tables
     from labctl.plan.options import parse_options
@@ -419,7 +421,7 @@ def _refuse_beside_resume(raw: RawOptions, resume: str | None, accept_drift: boo
 @contextlib.contextmanager
 def _working(lab: str, command: str) -> Iterator[tuple[Session, Inventory, LabLock]]:
     """A session with a lab that no other labctl uses meanwhile."""
-    from labctl.engine.play import Session
+    from labctl.engine.session import Session
     from labctl.matrix import workflow
 
     with Session() as session:

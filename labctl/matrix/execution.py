@@ -18,19 +18,10 @@ from typing import Any, Protocol
 
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import make_directory, write_json, write_yaml
-from labctl.engine.play import (
-    FINGERPRINTERS,
-    PROVERS,
-    AnsibleOptions,
-    Ending,
-    Event,
-    Failure,
-    Inventory,
-    Outcome,
-    Session,
-    TaskResult,
-    TaskStart,
-)
+from labctl.engine.events import FINGERPRINTERS, PROVERS, Event, TaskResult, TaskStart
+from labctl.engine.inventory import Inventory
+from labctl.engine.outcome import Ending, Failure, Outcome
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan, Visit
 from labctl.plan.visit import samples_for, setup_inventory

@@ -18,17 +18,10 @@ from labctl.catalog import CLUSTER
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import write_json
-from labctl.engine.play import (
-    FINGERPRINTERS,
-    AnsibleOptions,
-    Event,
-    Inventory,
-    Listener,
-    Outcome,
-    Session,
-    TaskResult,
-    load_inventory,
-)
+from labctl.engine.events import FINGERPRINTERS, Event, Listener, TaskResult
+from labctl.engine.inventory import Inventory, load_inventory
+from labctl.engine.outcome import Outcome
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
 from labctl.labs import lock
 from labctl.labs.lock import LabLock

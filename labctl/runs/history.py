@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import read_json
-from labctl.engine.play import Failure
+from labctl.engine.outcome import Failure
 from labctl.runs import attempts
 from labctl.runs import status as statuses
 from labctl.runs.folder import RunFolder

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
-from labctl.engine.play import Ending, Failure
+from labctl.engine.outcome import Ending, Failure
 
 SCHEMA = "labctl.status/1"
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from labctl.engine.play import AnsibleOptions, Inventory, Session, load_inventory
+from labctl.engine.inventory import Inventory, load_inventory
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
 from labctl.matrix import workflow
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl.engine.play import AnsibleOptions, Session, load_inventory
+from labctl.engine.inventory import load_inventory
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.matrix import workflow
 from labctl.nodes import findings as check
 from labctl.nodes.findings import Finding

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl.engine.play import AnsibleOptions, Event, TaskResult
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.session import AnsibleOptions
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab

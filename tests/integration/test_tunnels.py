@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Encryption, load
-from labctl.engine.play import TaskResult
+from labctl.engine.events import TaskResult
 from labctl.nodes import encryption
 from labctl.nodes.encryption import TunnelFacts
 from labctl.nodes.fingerprint import parse

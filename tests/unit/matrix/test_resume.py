@@ -13,7 +13,9 @@ import pytest
 from labctl.catalog import Catalog
 from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
-from labctl.engine.play import AnsibleOptions, Failure, Inventory, Session
+from labctl.engine.inventory import Inventory
+from labctl.engine.outcome import Failure
+from labctl.engine.session import AnsibleOptions, Session
 from labctl.matrix import execution as matrix
 from labctl.matrix import resume
 from labctl.plan import plan as planning

@@ -15,7 +15,7 @@ import pytest
 
 from labctl.catalog import Encryption
 from labctl.catalog.tunnel import Tunnel
-from labctl.engine.play import Inventory
+from labctl.engine.inventory import Inventory
 from labctl.nodes import encryption
 from labctl.nodes import findings as check
 from labctl.nodes.fingerprint import Fingerprint

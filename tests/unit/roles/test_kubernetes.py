@@ -10,7 +10,7 @@ from types import ModuleType
 import ansible.module_utils
 import pytest
 
-from labctl.engine.play import TaskResult, TaskStart
+from labctl.engine.events import TaskResult, TaskStart
 from labctl.matrix import workflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
-from labctl.engine.play import Inventory
+from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import parse
 from labctl.runs import attempts
 from labctl.runs.attempts import Attempt, Change
