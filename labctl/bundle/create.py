@@ -18,7 +18,7 @@ from labctl.bundle import index as bundle
 from labctl.bundle.index import Bundle, BundleFile
 from labctl.catalog.editions import Edition, Use
 from labctl.core.errors import LabctlError, Problem
-from labctl.runs.folder import write_json
+from labctl.core.files import write_json
 
 TIMEOUT_S = 60  # without a byte from the other side
 BLOCK = 1 << 20

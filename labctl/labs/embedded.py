@@ -18,10 +18,15 @@ from pathlib import Path
 
 from labctl.core import paths, records
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.engine.play import AnsibleOptions, Event, Listener, Outcome, Session, TaskResult
+from labctl.engine.events import Event, Listener, TaskResult
+from labctl.engine.outcome import Outcome
+from labctl.engine.session import AnsibleOptions, Session
 
 SCHEMA = "labctl.lab/2"
 KINDS = ("local", "vm")  # of labs whose nodes labctl makes itself
+EMULATION = (
+    "warning: the guests are emulated, without KVM: they are slow, and nothing measured on them is a performance result"
+)
 # The modules that make a lab, as Ansible names them.
 MAKERS = tuple(f"{kind}_lab" for kind in KINDS)
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import read_json
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
-from labctl.results import report
 from labctl.runs import attempts
 from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change
-from labctl.runs.folder import RunFolder, read_json, set_aside
+from labctl.runs.folder import RunFolder, set_aside
+from labctl.runs.read import read
 from labctl.runs.status import VisitRecord
 from labctl.samples.sample import Status
 
@@ -83,7 +84,7 @@ def keep(earlier: Earlier) -> Kept:
     """
     folder = earlier.folder
     folder.sweep()
-    results = report.read(folder.path)
+    results = read(folder.path)
     spoilt = {sample.id: sample.status.value for sample in results.samples if sample.status is not Status.VALID}
     spoilt |= dict.fromkeys(results.damaged, DAMAGED)
     aside = [set_aside(folder.samples / sample_id, why) for sample_id, why in spoilt.items()]

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from labctl.engine.play import Failure, Inventory
+from labctl.engine.inventory import Inventory
+from labctl.engine.outcome import Failure
 from labctl.nodes.fingerprint import Difference, Fingerprint, node_differences
 from labctl.nodes.rules import PROVISION, RULES, Level, Node, Rule
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from labctl.nodes import tunnels
+from labctl.catalog.tunnel import Tunnel
+from labctl.nodes import encryption
 from labctl.nodes.fingerprint import Fingerprint
 
 
@@ -168,16 +169,16 @@ def kernel_of(requirement: Requirement) -> Callable[[Node], Verdict]:
 
 def wireguard(node: Node) -> Verdict:
     """Which WireGuard setups with that encryption get."""
-    refusal = tunnels.lacks_wireguard(node.seen)
+    refusal = encryption.lacks_wireguard(node.seen)
     kind = node.seen.text("tunnels", "wireguard")
     if refusal or kind is None:
         return Verdict(Level.WARNING, refusal or "none")
-    return Verdict(Level.OK, tunnels.Tunnel(kind).words)
+    return Verdict(Level.OK, Tunnel(kind).words)
 
 
 def esp(node: Node) -> Verdict:
     """Whether the kernel can carry setups with IPsec."""
-    refusal = tunnels.lacks_esp(node.seen)
+    refusal = encryption.lacks_esp(node.seen)
     if refusal:
         return Verdict(Level.WARNING, refusal)
     drivers = node.seen.mapping("tunnels", "drivers") or {}

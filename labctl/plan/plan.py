@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from labctl.catalog import Catalog, Workload
 from labctl.core.errors import Problem, UsageError
+from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
-from labctl.nodes.tunnels import TunnelFacts
+from labctl.nodes.encryption import TunnelFacts
 from labctl.plan.options import MAX, MatrixOptions, Pin
 from labctl.plan.setups import Setup, select
-from labctl.runs.folder import require_schema
 
 SCHEMA = "labctl.plan/1"
 PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler

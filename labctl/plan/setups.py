@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from labctl.catalog import VISIT_S, Catalog, Encryption, Endpoint, Variant
+from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import Problem
-from labctl.nodes.tunnels import Tunnel, TunnelFacts
+from labctl.nodes.encryption import TunnelFacts
 from labctl.plan.options import MIN_MTU, MatrixOptions
 
 NORMAL_MTU = 1500

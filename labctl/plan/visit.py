@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labctl.catalog.tunnel import Tunnel
 from labctl.core.records import encode
-from labctl.nodes.tunnels import Tunnel
 from labctl.plan.options import Pin
 from labctl.plan.plan import Plan, Visit
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labctl.nodes.tunnels import Tunnel
+from labctl.catalog.tunnel import Tunnel
 from labctl.plan.plan import Plan
 from labctl.plan.setups import Setup
 from labctl.samples.sample import Sample, Status

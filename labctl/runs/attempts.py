@@ -18,11 +18,12 @@ from typing import Literal
 
 from labctl import __version__
 from labctl.core.errors import Problem
+from labctl.core.files import read_json, require_schema, write_json
+from labctl.core.records import decode, encode
+from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import Fingerprint, differences
 from labctl.nodes.fingerprint import parse as parse_fingerprint
-from labctl.engine.play import Inventory
-from labctl.core.records import decode, encode
-from labctl.runs.folder import RunFolder, read_json, require_schema, write_json
+from labctl.runs.folder import RunFolder
 
 SCHEMA = "labctl.attempt/1"
 

@@ -10,15 +10,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from labctl.core import paths
-from labctl.plan import plan as planning
-from labctl.runs import status as statuses
 from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.files import read_json
+from labctl.core.records import suggestion
+from labctl.core.tables import Value
+from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.plan.tables import marks
-from labctl.core.records import suggestion
-from labctl.runs.folder import RunFolder, read_json
+from labctl.runs import status as statuses
+from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, Status
-from labctl.core.tables import Value
 
 LATEST = "latest"
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labctl.runs import attempts
-from labctl.samples import sample as samples
-from labctl.runs import status as statuses
 from labctl.core.errors import LabctlError, Problem
-from labctl.engine.play import Failure
-from labctl.runs.folder import RunFolder, read_json
+from labctl.core.files import read_json
+from labctl.engine.outcome import Failure
+from labctl.runs import attempts
+from labctl.runs import status as statuses
+from labctl.runs.folder import RunFolder
 from labctl.runs.status import VisitRecord
+from labctl.samples import sample as samples
 
 LONGEST = 400  # characters of a failure in a table; status.json has all of it
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from labctl.engine.play import Ending, Failure
+from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
-from labctl.runs.folder import require_schema
+from labctl.engine.outcome import Ending, Failure
 
 SCHEMA = "labctl.status/1"
 

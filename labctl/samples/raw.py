@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import decode
-from labctl.nodes.tunnels import Tunnel
 from labctl.samples.cpu import Tick
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from labctl.catalog import Workload
-from labctl.nodes.tunnels import Tunnel
+from labctl.catalog.tunnel import Tunnel
 from labctl.samples.raw import CableUse, End, RawSample
 from labctl.tools.netperf import NetperfResult, Selector, Test
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from labctl.core import paths
-from labctl.engine.play import Session, load_inventory
+from labctl.engine.inventory import load_inventory
+from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from tests.integration.conftest import ProvisionedLab
 

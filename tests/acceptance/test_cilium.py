@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from labctl.catalog import load
-from labctl.engine.play import Session, load_inventory
+from labctl.engine.inventory import load_inventory
+from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import LabFacts, build

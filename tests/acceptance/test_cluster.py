@@ -18,7 +18,8 @@ import yaml
 
 from labctl.bundle import index as bundles
 from labctl.bundle import install as clusters
-from labctl.engine.play import Session, load_inventory
+from labctl.engine.inventory import load_inventory
+from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
 from tests.conftest import served

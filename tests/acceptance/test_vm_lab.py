@@ -13,7 +13,8 @@ import pytest
 
 from labctl.core import paths
 from labctl.core.errors import LabctlError
-from labctl.engine.play import Event, Session, TaskResult
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from labctl.plan.tables import EMULATED
 from tests.acceptance.conftest import VM_NAME, VM_PORT, ansible, copy_vm_inventory, labctl, left_behind, molecule

@@ -30,8 +30,8 @@ import pytest
 
 from labctl.labs import embedded as labs
 from labctl.plan.visit import all_samples
-from labctl.results import report
 from labctl.runs import find as runs
+from labctl.runs.read import read
 from labctl.samples.sample import Status
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
@@ -317,7 +317,7 @@ class Ordeal:
         if run is None:
             return
         runs.describe(str(run))
-        for sample in report.read(run).samples:
+        for sample in read(run).samples:
             folder = run / "samples" / sample.id
             if sample.status is Status.VALID and folder.is_dir():
                 assert self.kept.setdefault(folder, digest(folder)) == digest(folder), folder
@@ -333,7 +333,7 @@ class Ordeal:
 
     def judge(self, run: Path) -> None:
         """See that a finished run has every sample exactly once, and a reason for each that was taken again."""
-        result = report.read(run)
+        result = read(run)
         assert [sample.status for sample in result.samples] == [Status.VALID] * result.plan.samples
         folders = sorted(str(path.relative_to(run / "samples")) for path in (run / "samples").glob("*/?-?"))
         assert folders == sorted(sample.id for sample in all_samples(result.plan))

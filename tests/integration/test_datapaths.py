@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from labctl.engine.play import Event, Outcome, TaskResult
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.outcome import Outcome
 from tests.integration.conftest import ProvisionedLab
 
 pytestmark = pytest.mark.lab

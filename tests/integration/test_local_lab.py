@@ -15,7 +15,8 @@ import pytest
 
 from labctl.core import paths
 from labctl.core.errors import LabctlError, UsageError
-from labctl.engine.play import Event, Session, TaskResult
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, copy_inventory
 

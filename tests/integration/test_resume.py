@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl.engine.play import AnsibleOptions, Event, TaskResult
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.session import AnsibleOptions
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -102,7 +103,7 @@ def test_a_killed_run_is_finished_exactly(killed: Killed) -> None:
     assert done.returncode == 0, done.stderr
     assert "is taken over from a labctl that is gone" in done.stderr
     assert "cleared  node2, where an earlier run left it: Netserver is stopped" in done.stderr
-    assert "damaged: a file of the run is not valid JSON" in done.stderr
+    assert "damaged: a file is not valid JSON" in done.stderr
     assert re.search(r"\d of 4 samples are there and count", done.stderr)
     plan, status = load(killed.run / "plan.json"), load(killed.run / "status.json")
     assert (status["state"], status["samples_taken"]) == ("done", 4)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Encryption, load
-from labctl.engine.play import TaskResult
-from labctl.nodes import tunnels
+from labctl.engine.events import TaskResult
+from labctl.nodes import encryption
+from labctl.nodes.encryption import TunnelFacts
 from labctl.nodes.fingerprint import parse
-from labctl.nodes.tunnels import TunnelFacts
 from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import (
     CLIENT,
@@ -50,7 +50,7 @@ def facts_of(lab: ProvisionedLab) -> TunnelFacts:
 
     outcome = lab.session.run_playbook("check.yml", [lab.inventory.path], listener=collect)
     assert outcome.ok, outcome.failures
-    return tunnels.facts([parse(result.data["fingerprint"], result.node) for result in found])
+    return encryption.facts([parse(result.data["fingerprint"], result.node) for result in found])
 
 
 def encrypted(variant: str, facts: TunnelFacts, encryption: Encryption, mtu: int = 1500) -> dict[str, object]:

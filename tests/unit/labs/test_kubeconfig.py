@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from labctl.core.errors import UsageError
-from labctl.engine.play import Inventory
+from labctl.engine.inventory import Inventory
 from labctl.labs.kubeconfig import IMAGE, ClusterOptions, lab
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from labctl.engine.play import Failure, Inventory, hint_for
+from labctl.engine.inventory import Inventory
+from labctl.engine.outcome import Failure, hint_for
 from labctl.nodes import findings as check
 from labctl.nodes.findings import Finding
 from labctl.nodes.fingerprint import Fingerprint

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from labctl.catalog import Catalog, Encryption, load
+from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.nodes.tunnels import Tunnel, TunnelFacts
+from labctl.nodes.encryption import TunnelFacts
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import LabFacts, Plan, Visit, build, from_json, interval, order, time_left, to_json
 

@@ -11,11 +11,11 @@ import pytest
 
 from labctl import catalog
 from labctl.core.errors import LabctlError, UsageError
+from labctl.core.files import write_json
 from labctl.plan import plan as planning
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import LabFacts, build
 from labctl.results import report
-from labctl.runs.folder import write_json
 from labctl.samples.sample import Status
 
 TAKEN = ["baseline.tcp_crr.1/1-1", "baseline.tcp_rr.2/1-6", "baseline.tcp_stream.1/1-2"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from labctl.core.errors import LabctlError
+from labctl.engine.inventory import Inventory
+from labctl.nodes.fingerprint import parse
 from labctl.runs import attempts
 from labctl.runs.attempts import Attempt, Change
-from labctl.core.errors import LabctlError
-from labctl.nodes.fingerprint import parse
-from labctl.engine.play import Inventory
 from labctl.runs.folder import RunFolder
 
 HOSTS: dict[str, dict[str, object]] = {

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import pytest
 
-from labctl.plan import plan as planning
-from labctl.runs import find as runs
 from labctl.catalog import Catalog
 from labctl.core.errors import Problem, UsageError
-from labctl.runs.folder import write_json
+from labctl.core.files import write_json
+from labctl.plan import plan as planning
+from labctl.runs import find as runs
 from labctl.runs.find import State
 from tests.unit.synthetic import plan_of
 
@@ -82,19 +82,15 @@ def test_a_damaged_run_is_named_and_the_others_listed(make: Make, tmp_path: Path
         "d": State.DAMAGED,
         "e": State.DAMAGED,
     }
-    assert found["b"].problems[0].what == "a file of the run is not valid JSON"
+    assert found["b"].problems[0].what == "a file is not valid JSON"
     assert found["b"].problems[0].where == str(tmp_path / "b" / "plan.json")
     where = f"{tmp_path / 'c' / 'status.json'}:state"
     unknown = Problem("the value is not running or done or failed or interrupted", where, "'dancing'")
     assert found["c"].problems == (unknown,)
-    missing = Problem(
-        "a file of the run cannot be read", str(tmp_path / "d" / "status.json"), "No such file or directory"
-    )
+    missing = Problem("a file cannot be read", str(tmp_path / "d" / "status.json"), "No such file or directory")
     assert found["d"].problems == (missing,)
     row = next(row for row in runs.list_rows(tmp_path) if row["run"] == "d")
-    assert (
-        row["note"] == f"quick look, not a result; a file of the run cannot be read ({tmp_path / 'd' / 'status.json'})"
-    )
+    assert row["note"] == f"quick look, not a result; a file cannot be read ({tmp_path / 'd' / 'status.json'})"
     assert row["samples"] is None
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from labctl.runs.attempts import Attempt
 from labctl.catalog import Catalog
-from labctl.matrix.execution import proof_of
+from labctl.matrix.visit_log import proof_of
 from labctl.plan.plan import SCHEMA, Plan, Visit
-from labctl.samples.sample import Sample
-from labctl.runs.status import Status
-from labctl.results.summary import Summary
 from labctl.plan.visit import PlannedSample, setup_inventory
+from labctl.results.summary import Summary
+from labctl.runs.attempts import Attempt
+from labctl.runs.status import Status
+from labctl.samples.sample import Sample
 from tests.unit.synthetic import plan_of
 
 

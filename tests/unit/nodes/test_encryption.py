@@ -14,12 +14,12 @@ import ansible.module_utils
 import pytest
 
 from labctl.catalog import Encryption
-from labctl.engine.play import Inventory
+from labctl.catalog.tunnel import Tunnel
+from labctl.engine.inventory import Inventory
+from labctl.nodes import encryption
 from labctl.nodes import findings as check
-from labctl.nodes import tunnels
 from labctl.nodes.fingerprint import Fingerprint
 from labctl.nodes.rules import Level
-from labctl.nodes.tunnels import Tunnel
 from labctl.samples import validity as checks
 from labctl.samples.validity import Link
 
@@ -79,13 +79,13 @@ def nodes(**changes: object) -> tuple[Fingerprint, ...]:
 
 
 def test_what_both_nodes_have_is_what_setups_get() -> None:
-    mixed = tunnels.facts(nodes(wireguard="kernel"))
+    mixed = encryption.facts(nodes(wireguard="kernel"))
     assert mixed.of(Encryption.WIREGUARD) is Tunnel.WIREGUARD_GO
     (first, second) = nodes(wireguard="kernel", esp=True)
-    assert tunnels.facts((second, second)).of(Encryption.WIREGUARD) is Tunnel.KERNEL
-    assert tunnels.facts((second, second)).lacking == {}
+    assert encryption.facts((second, second)).of(Encryption.WIREGUARD) is Tunnel.KERNEL
+    assert encryption.facts((second, second)).lacking == {}
     words = "kernel 6.18.44-fc-v669 takes no ESP with AES-GCM: it lacks CONFIG_INET_ESP, CONFIG_CRYPTO_GCM"
-    assert tunnels.facts((first, second)).lacking == {Encryption.IPSEC: words}
+    assert encryption.facts((first, second)).lacking == {Encryption.IPSEC: words}
     assert mixed.of(Encryption.NONE) is None
 
 
@@ -97,7 +97,7 @@ def test_decrypted_packets_go_past_the_stack_where_both_kernels_let_them(
     first: bool | None, second: bool | None, both: bool | None
 ) -> None:
     ends = nodes(esp=True, esp_redirect_peer=first)[1], nodes(esp=True, esp_redirect_peer=second)[1]
-    assert tunnels.facts(ends).redirect_peer is both
+    assert encryption.facts(ends).redirect_peer is both
 
 
 def test_the_try_takes_udp_alone_to_the_peer() -> None:
@@ -131,7 +131,7 @@ def test_a_kernel_that_cannot_be_asked_gives_no_answer(tmp_path: Path, monkeypat
 
 
 def test_a_node_without_any_wireguard_is_named() -> None:
-    facts = tunnels.facts(nodes(wireguard=None, tun=False))
+    facts = encryption.facts(nodes(wireguard=None, tun=False))
     assert facts.wireguard is None
     assert "has neither CONFIG_WIREGUARD nor CONFIG_TUN" in facts.lacking[Encryption.WIREGUARD]
 

@@ -1,4 +1,4 @@
-"""labctl.engine.play against real Ansible on this machine: small playbooks, no nodes."""
+"""labctl.engine.session against real Ansible on this machine: small playbooks, no nodes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,10 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.engine.play import (
-    Event,
-    Failure,
-    Outcome,
-    Session,
-    TaskResult,
-    TaskStart,
-    hint_for,
-    load_inventory,
-    message_of,
-    problems_of,
-)
+from labctl.engine.events import Event, TaskResult, TaskStart
+from labctl.engine.inventory import load_inventory
+from labctl.engine.outcome import Failure, Outcome, hint_for, message_of, problems_of
+from labctl.engine.session import Session
 
 LAB = "all: {vars: {lab_name: x, lab_kind: vm}, children: {client: {hosts: {a: }}, server: {hosts: {b: {k: 1}}}}}"
 LOCAL = """
@@ -168,7 +160,7 @@ def test_killing_labctl_ends_ansible_and_its_workers(tmp_path: Path) -> None:
         f"      ansible.builtin.command: {{argv: [sleep, '{marker}']}}\n"
     )
     script = (
-        "import sys; from pathlib import Path; from labctl.engine.play import Session\n"
+        "import sys; from pathlib import Path; from labctl.engine.session import Session\n"
         "with Session() as session: session.run_playbook(sys.argv[1], [Path(sys.argv[2])])\n"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path / "play.yml"), str(tmp_path / "hosts.yml")]

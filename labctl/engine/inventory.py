@@ -1,0 +1,75 @@
+"""A lab as Ansible reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labctl.catalog import CLUSTER
+from labctl.core import paths
+from labctl.core.errors import Problem, UsageError
+from labctl.engine.session import Session
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A lab as Ansible reads it. Values of `hosts` are host variables, templates in them unrendered.
+
+    `groups` are the hosts of the groups that say what a node is in a cluster.
+    """
+
+    path: Path
+    name: str
+    kind: str
+    client: str
+    server: str
+    hosts: Mapping[str, Mapping[str, object]]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def playbook(self, name: str) -> str:
+        """The playbook that does on this kind of lab what `name` says: a cluster one already has needs its own."""
+        return f"existing_{name}" if self.kind == CLUSTER else name
+
+
+def open_lab(session: Session, lab: str) -> Inventory:
+    """The lab of this name or path. UsageError where there is none, or it lacks something."""
+    return load_inventory(session, paths.resolve_lab(lab))
+
+
+def load_inventory(session: Session, lab: Path) -> Inventory:
+    """Read a lab. UsageError names everything that it lacks."""
+    listed = session.inventory(lab)
+    hostvars: Mapping[str, Mapping[str, Any]] = listed.get("_meta", {}).get("hostvars", {})
+    problems = []
+    ends = {}
+    for group in ("client", "server"):
+        hosts = listed.get(group, {}).get("hosts", [])
+        if len(hosts) != 1:
+            hint = "a lab has one client and one server; put one host into each group"
+            seen = ", ".join(hosts) if hosts else "no host"
+            problems.append(Problem(f"the lab needs exactly one host in group '{group}'", str(lab), seen, hint))
+        else:
+            ends[group] = hosts[0]
+    if len(set(ends.values())) == 1 and len(ends) == 2:
+        problems.append(Problem("client and server are the same host", str(lab), ends["client"], "name two hosts"))
+    facts = {}
+    for name, example in (("lab_name", "local"), ("lab_kind", "local, vm, metal or cluster")):
+        values = {str(hostvars.get(host, {}).get(name, "")) for host in ends.values()}
+        if len(values) != 1 or "" in values:
+            problems.append(
+                Problem(f"the lab does not set {name}", str(lab), hint=f"set it for all hosts, e.g. {example}")
+            )
+        facts[name] = next(iter(values), "")
+    if problems:
+        raise UsageError(*problems)
+    groups = {name: _members(listed, name) for name in ("control_plane", "worker")}
+    return Inventory(lab, facts["lab_name"], facts["lab_kind"], ends["client"], ends["server"], hostvars, groups)
+
+
+def _members(listed: Mapping[str, Any], group: str) -> tuple[str, ...]:
+    """The hosts of a group and of the groups below it, each once."""
+    entry = listed.get(group, {})
+    below = (host for child in entry.get("children", ()) for host in _members(listed, child))
+    return tuple(dict.fromkeys([*entry.get("hosts", ()), *below]))

@@ -1,0 +1,99 @@
+"""How a playbook ended: its failures in words, and what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from labctl.core.errors import LabctlError, Problem
+
+Ending = Literal["ok", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed on a node, or a node that could not be reached."""
+
+    playbook: str
+    task: str
+    node: str
+    message: str
+    hint: str | None = None
+
+    def problem(self) -> Problem:
+        """The failure as a problem to show."""
+        where = f"{self.node}, task '{self.task}' of {self.playbook}" if self.task else self.playbook
+        return Problem("an Ansible task failed", where, self.message, self.hint)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a playbook ended. `changed` counts changed tasks over all nodes, `seconds` is wall time.
+
+    `unreachable` are the nodes that could not be reached at some point of it.
+    """
+
+    status: Ending
+    failures: tuple[Failure, ...]
+    changed: int
+    seconds: float
+    problems: tuple[Problem, ...] = ()  # the failures in the words of the modules that have their own
+    unreachable: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was done."""
+        return self.status == "ok"
+
+    def require(self) -> Outcome:
+        """The outcome itself, or LabctlError with every failure."""
+        if self.status == "interrupted":
+            raise LabctlError(Problem("interrupted", hint="the nodes are usable; run the command again"))
+        if not self.ok:
+            raise LabctlError(*(self.problems or (failure.problem() for failure in self.failures)))
+        return self
+
+
+# A word from the connection's own message, and what it means for the user.
+HINTS = (
+    ("Permission denied", "the node refused the key: check ansible_user and ansible_ssh_private_key_file of the lab"),
+    ("Host key verification failed", "the node's host key is not the known one: is this the machine you mean?"),
+    ("REMOTE HOST IDENTIFICATION", "the node's host key is not the known one: is this the machine you mean?"),
+    ("Connection timed out", "is the node up, and is its ansible_host right? For a local lab: labctl lab create"),
+    ("No route to host", "is the node up, and is its ansible_host right? For a local lab: labctl lab create"),
+    ("Connection refused", "the node is up but nothing answers on its SSH port: check ansible_port"),
+    ("Could not resolve hostname", "check ansible_host of this node in the lab's inventory"),
+    ("sudo: a password is required", "root is needed on this host: use --ask-become-pass"),
+    ("Missing sudo password", "root is needed on this host: use --ask-become-pass"),
+    ("identity file", "the key file named in the lab's inventory does not exist: create the lab, or correct the path"),
+)
+
+
+def hint_for(message: str) -> str | None:
+    """What to do about a message of Ansible or ssh, where that is known."""
+    return next((hint for words, hint in HINTS if words in message), None)
+
+
+def problems_of(res: Mapping[str, Any], node: str) -> tuple[Problem, ...]:
+    """The problems that a module of ours names one by one (`problems` of its result); none for any other module.
+
+    Of a module that looks at a node, they say which.
+    """
+    found = []
+    for one in res.get("problems", ()):
+        where = [node if node != "localhost" else None, one.get("where")]
+        found.append(
+            Problem(str(one["what"]), ", ".join(filter(None, where)) or None, one.get("seen"), one.get("hint"))
+        )
+    return tuple(found)
+
+
+def message_of(res: Mapping[str, Any]) -> str:
+    """The words in which a failed task says why, with what its command printed."""
+    parts = [str(res.get("msg") or "no message")]
+    for name in ("stderr", "module_stderr", "stdout" if not res.get("stderr") else "", "module_stdout"):
+        text = str(res.get(name) or "").strip()
+        if text and text not in parts[0]:
+            parts.append("\n".join(text.splitlines()[-12:]))
+    return "\n".join(parts)
