@@ -15,6 +15,7 @@ from labctl.bundle import index as bundles
 from labctl.bundle import install as cluster
 from labctl.bundle.index import Bundle
 from labctl.catalog import CLUSTER
+from labctl.catalog.lab import LabFacts
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import write_json
@@ -32,7 +33,7 @@ from labctl.nodes import encryption
 from labctl.nodes.fingerprint import Fingerprint, parse
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
-from labctl.plan.plan import LabFacts, Plan
+from labctl.plan.plan import Plan
 from labctl.runs import attempts
 from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change
