@@ -226,7 +226,8 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
 def _workload_problems(workload: Workload, where: str, key: str) -> list[Problem]:
     """What the types of a workload, which stands at `where`:`key`, cannot say."""
     try:
-        program = tools.set_up(workload.tool, workload.settings, where, f"{key}.settings")
+        kind = tools.kind(workload.tool, f"{where}:{key}.tool")
+        program = decode(kind, workload.settings, where, f"{key}.settings")
     except LabctlError as error:
         return list(error.problems)
     if (program.unit is RateUnit.MEGABIT) == (workload.unit is Unit.GBIT):

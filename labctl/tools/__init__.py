@@ -21,12 +21,19 @@ TOOLS: Mapping[str, type[Tool]] = {
 _UNNAMED = "netperf"
 
 
+def kind(tool: str, where: str) -> type[Tool]:
+    """The class of a tool, which `where` names. Raises LabctlError where there is none."""
+    if tool not in TOOLS:
+        raise LabctlError(Problem("unknown tool", where, repr(tool), suggestion(tool, TOOLS)))
+    return TOOLS[tool]
+
+
 def set_up(tool: str, settings: object, where: str, key: str = "") -> Tool:
     """The tool of this name with a workload's settings, which stand at `where`:`key` in messages.
 
     Raises LabctlError with all that is wrong with them.
     """
-    return decode(_kind(tool, where), settings, where, key)
+    return decode(kind(tool, where), settings, where, key)
 
 
 def of(item: Mapping[str, object]) -> Tool:
@@ -38,7 +45,7 @@ def of(item: Mapping[str, object]) -> Tool:
 def nested(item: Mapping[str, object], where: str) -> dict[str, object]:
     """A workload or a sample with its `tool` and, in one piece, its `settings`, which files have among its own keys."""
     tool = str(item.get("tool", _UNNAMED))
-    own = {field.name for field in dataclasses.fields(_kind(tool, where))}  # type: ignore[arg-type]
+    own = {field.name for field in dataclasses.fields(kind(tool, f"{where}:tool"))}  # type: ignore[arg-type]
     rest = {key: value for key, value in item.items() if key not in own}
     return {**rest, "tool": tool, "settings": {key: value for key, value in item.items() if key in own}}
 
@@ -49,9 +56,3 @@ def flat(item: Mapping[str, Any]) -> dict[str, Any]:
     if rest["tool"] == _UNNAMED:
         del rest["tool"]
     return {**rest, **item["settings"]}
-
-
-def _kind(tool: str, where: str) -> type[Tool]:
-    if tool not in TOOLS:
-        raise LabctlError(Problem("unknown tool", where, repr(tool), suggestion(tool, TOOLS)))
-    return TOOLS[tool]
