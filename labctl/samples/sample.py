@@ -136,7 +136,7 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
     sample = raw.read(folder)
     workload, tool = _checked(sample, workload)
     base = _blank(sample)
-    reasons = _failures(sample)
+    reasons = _failures(sample, tool)
     if reasons:
         return replace(base, reasons=reasons)
     readings, reasons = _readings(sample, tool)
@@ -206,7 +206,7 @@ def _blank(sample: RawSample) -> Sample:
     )
 
 
-def _failures(sample: RawSample) -> tuple[str, ...]:
+def _failures(sample: RawSample, tool: Tool) -> tuple[str, ...]:
     """What kept the tool from delivering."""
     reasons = []
     if sample.failed:
@@ -214,15 +214,15 @@ def _failures(sample: RawSample) -> tuple[str, ...]:
     for process in sample.processes:
         if process.exit != 0:
             how = f"was killed by signal {process.signal}" if process.exit is None else f"exited {process.exit}"
-            reasons.append(f"{sample.item.tool} process {process.index} {how}: {_last_words(sample, process)}")
+            reasons.append(f"{tool.name} process {process.index} {how}: {_last_words(sample, tool, process)}")
     if not sample.failed and len(sample.processes) != sample.item.processes:
         reasons.append(f"{len(sample.processes)} processes ran instead of {sample.item.processes}")
     return tuple(reasons)
 
 
-def _last_words(sample: RawSample, process: Process) -> str:
-    """What a failed process said last: on stderr, or among the fields that it printed, as netperf does."""
-    words = process.stderr.strip() or "\n".join(line for line in sample.text(process).splitlines() if "=" not in line)
+def _last_words(sample: RawSample, tool: Tool, process: Process) -> str:
+    """What a failed process said last: on stderr, or in its output."""
+    words = process.stderr.strip() or tool.complaint(sample.text(process)).strip()
     return words.splitlines()[-1].strip() if words else "it said nothing"
 
 

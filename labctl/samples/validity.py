@@ -97,7 +97,7 @@ class _Totals:
 
     payload: float
     units: float | None
-    connections: float
+    connections: float = 0.0
 
     @classmethod
     def of(cls, readings: Sequence[Reading], workload: Workload) -> _Totals | None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from labctl.core.records import decode
 from labctl.tools.netperf_output import LATENCIES, Output, Selector, Test, parse
 from labctl.tools.reading import Latency, RateUnit, Reading, Setting, Socket
+from labctl.tools.tool import Server
 
 CONTROL_PORT = 12865
 # netperf's own control connection takes the same way. Measured per process with 2.7.0: 20 or 21 packets, 3.3 KB.
@@ -52,8 +53,7 @@ class Netperf:
     """
 
     name: ClassVar[str] = "netperf"
-    role: ClassVar[str] = "netperf"
-    port: ClassVar[int] = CONTROL_PORT
+    server: ClassVar[Server] = Server("netperf", "netserver", "labctl-netserver.service", CONTROL_PORT)
 
     test: Test
     options: tuple[str, ...]
@@ -85,7 +85,17 @@ class Netperf:
         length_s = self.length_s(run.duration_s, run.warmup_s)
         keep_latencies = ["-j"] if any(selector in LATENCIES for selector in self.selectors) else []
         return (
-            *("netperf", "-H", server_address, "-L", client_address, "-p", str(self.port), "-t", self.test.value),
+            *(
+                "netperf",
+                "-H",
+                server_address,
+                "-L",
+                client_address,
+                "-p",
+                str(self.server.port),
+                "-t",
+                self.test.value,
+            ),
             *("-l", str(length_s), "-D", f"-{run.interval_s:g}", *keep_latencies, "-P", "0"),
             *("--", *self.options, "-P", f",{run.data_port + process}", "-k", ",".join(self.selectors)),
         )
@@ -93,6 +103,10 @@ class Netperf:
     def stdout_file(self, process: int) -> str:
         """One file a process."""
         return f"netperf-{process:02d}.txt"
+
+    def complaint(self, stdout: str) -> str:
+        """The lines that are no fields: netperf puts most of its complaints there rather than on stderr."""
+        return "\n".join(line for line in stdout.splitlines() if "=" not in line)
 
     def parse(self, text: str, source: str = "netperf's output") -> Reading:
         """What a process printed. Raises ToolError with all that is wrong; `source` names the raw file."""

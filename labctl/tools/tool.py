@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from labctl.core.errors import LabctlError
@@ -13,15 +14,24 @@ class ToolError(LabctlError):
     """A program's output, or what is asked of a program, is not what it has to be."""
 
 
-class Tool(Protocol):
-    """A program, set up for one workload: a frozen dataclass whose fields are the workload's `settings`.
+@dataclass(frozen=True)
+class Server:
+    """The other end of a program: run by the entry point `serve` of `role`, as process `name` of systemd's `unit`.
 
-    `role` installs it and, by its entry point `serve`, runs its server, which listens on `port` for control.
+    It listens for control on `port`.
     """
 
+    role: str
+    name: str
+    unit: str
+    port: int
+
+
+class Tool(Protocol):
+    """A program, set up for one workload: a frozen dataclass whose fields are the workload's `settings`."""
+
     name: ClassVar[str]
-    role: ClassVar[str]
-    port: ClassVar[int]
+    server: ClassVar[Server]
 
     @property
     def test(self) -> str:
@@ -45,6 +55,9 @@ class Tool(Protocol):
 
     def stdout_file(self, process: int) -> str:
         """The name of the raw file for what a process prints."""
+
+    def complaint(self, stdout: str) -> str:
+        """What a process that failed said of it in its output, line by line; empty for nothing."""
 
     def parse(self, text: str, source: str) -> Reading:
         """What a process printed. Raises ToolError with all that is wrong; `source` names the raw file."""
