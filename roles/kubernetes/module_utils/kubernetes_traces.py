@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils import datapath_cgroups as cgroups
-from ansible.module_utils.lab_host_system import run
+from ansible.module_utils.labctl_node.refused import Problem
+from ansible.module_utils.labctl_node.run import run
 
 DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
@@ -163,7 +164,7 @@ def read() -> Traces:
     return {kind: sorted(values) for kind, values in found.items()}
 
 
-def differences(before: Traces, after: Traces) -> Iterator[dict[str, str]]:
+def differences(before: Traces, after: Traces) -> Iterator[Problem]:
     """What is there that was not, and what was there and is not.
 
     A container that was started again has another id, and the same mounts.
