@@ -46,11 +46,11 @@ def files_below(*directories: str) -> Iterator[str]:
             yield from filter(os.path.islink, (os.path.join(directory, name) for name in below))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """An object of nft without what changes while the rules stay the same."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if key not in NFT_VOLATILE}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {key: plain(item) for key, item in value.items() if key not in NFT_VOLATILE}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def netfilter() -> Iterator[str]:
@@ -58,7 +58,7 @@ def netfilter() -> Iterator[str]:
     for item in json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]:
         ((kind, content),) = item.items()
         if kind != "metainfo":
-            yield f"{kind} {json.dumps(_plain(content), sort_keys=True)}"
+            yield f"{kind} {json.dumps(plain(content), sort_keys=True)}"
     for family in ("ip", "ip6"):
         path = f"/proc/net/{family}_tables_names"
         if os.path.exists(path):
