@@ -21,11 +21,27 @@ options:
   mtu: {type: int, description: MTU in bytes of the cable. Required when present.}
   tunnel:
     type: dict
-    description: >-
-      The tunnel to build; kind (kernel, wireguard-go, esp), own_address and peer_address on the cable, own_network and
-      peer_network behind it, the node's address inside (empty for none), port, mtu, and the public own_key and
-      peer_key. The private key is the one that module tunnel_key made.
-  pod: {type: dict, description: "The pod to build; its address, gateway, mtu, peer_network and peer_address."}
+    description: The tunnel to build. The private key is the one that module tunnel_key made.
+    suboptions:
+      kind: {type: str, required: true, description: "What it is made of: kernel, wireguard-go or esp."}
+      own_address: {type: str, required: true, description: Address of this node on the cable.}
+      peer_address: {type: str, required: true, description: Address of the other node on the cable.}
+      own_network: {type: str, required: true, description: Network behind this end.}
+      peer_network: {type: str, required: true, description: Network behind the other end.}
+      address: {type: str, required: true, description: The node's own address inside; empty for none.}
+      own_key: {type: str, required: true, description: Public half of this node's key.}
+      peer_key: {type: str, required: true, description: Public half of the other node's key.}
+      port: {type: int, required: true, description: UDP port of WireGuard on both nodes.}
+      mtu: {type: int, required: true, description: Largest packet inside in bytes.}
+  pod:
+    type: dict
+    description: The pod to build.
+    suboptions:
+      address: {type: str, required: true, description: Address of the pod.}
+      gateway: {type: str, required: true, description: Address of its host end.}
+      peer_network: {type: str, required: true, description: Network of the other node's pods; empty for no route.}
+      peer_address: {type: str, required: true, description: Address through which they are reached.}
+      mtu: {type: int, required: true, description: MTU in bytes of the pod.}
   nft: {type: str, default: "", description: Ruleset in nft's language.}
   iptables: {type: str, default: "", description: Rules in the form of iptables-save.}
   programs: {type: path, description: Object on the node with the tc programs to attach.}

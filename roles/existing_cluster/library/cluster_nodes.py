@@ -14,7 +14,13 @@ options:
   kubectl: {type: str, default: kubectl, description: The program.}
   kubeconfig: {type: path, required: true, description: The kubeconfig.}
   context: {type: str, default: "", description: Context of the kubeconfig; empty for its current one.}
-  ends: {type: dict, required: true, description: Node of the client and of the server.}
+  ends:
+    type: dict
+    required: true
+    description: The nodes to measure between.
+    suboptions:
+      client: {type: str, required: true, description: Node of the client.}
+      server: {type: str, required: true, description: Node of the server.}
 author: labctl
 """
 

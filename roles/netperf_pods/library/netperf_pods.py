@@ -23,7 +23,12 @@ options:
   kubeconfig: {type: path, required: true, description: The kubeconfig.}
   context: {type: str, default: "", description: Context of the kubeconfig; empty for its current one.}
   owner: {type: str, required: true, description: Label by which what was made is known again.}
-  ends: {type: dict, description: Node of the client and of the server. Required when present.}
+  ends:
+    type: dict
+    description: Nodes of the ends. Required when present.
+    suboptions:
+      client: {type: str, required: true, description: Node of the client.}
+      server: {type: str, required: true, description: Node of the server.}
   image: {type: str, description: Image with netperf, netserver and python3. Required when present.}
   pull: {type: str, choices: [Never, IfNotPresent, Always], default: Never, description: As imagePullPolicy.}
   host_network: {type: bool, default: false, description: Whether the pods live in their node's own network.}
