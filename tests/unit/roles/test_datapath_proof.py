@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import socket
 import struct
 import threading
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils import datapath_barrier as barrier
+from ansible.module_utils import datapath_tap as tap
 
 from labctl import catalog
+from roles.datapath_proof.action_plugins import datapath_proof as proof
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
-for role in ("datapath", "datapath_proof"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-barrier = importlib.import_module("ansible.module_utils.datapath_barrier")
-tap = importlib.import_module("ansible.module_utils.datapath_tap")
-proof = importlib.import_module("roles.datapath_proof.action_plugins.datapath_proof")
 
 # What a node of a local lab showed under veth-ebpf.
 NODE: dict[str, Any] = {
@@ -55,7 +51,7 @@ PROBE: dict[str, Any] = {
 
 
 def setup_of(**changes: object) -> Any:
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "name": "veth-ebpf",
         "expected": catalog.load().variants["veth-ebpf"].expected,
         "encryption": "none",
