@@ -1,8 +1,8 @@
 """Plugin of mypy: the module_utils of all roles under the names by which they are imported.
 
-Ansible ships `roles/ROLE/module_utils/X.py` to a node as `ansible.module_utils.X`; in a checkout it lies elsewhere, where
-mypy would not look. So for each such file there is a stub, in a directory that `mypy_path` names, which exports what
-the file has: the file itself is checked once, at its own path, and whoever imports it sees its types.
+Ansible ships `roles/ROLE/module_utils/X.py` to a node as `ansible.module_utils.X`; in a checkout it lies elsewhere,
+where mypy would not look. So for each such file there is a stub, in a directory that `mypy_path` names, which exports
+what the file has: the file itself is checked once, at its own path, and whoever imports it sees its types.
 
 Stubs are made whenever mypy starts, so there is nothing to run before it.
 """
