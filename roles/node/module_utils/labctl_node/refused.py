@@ -50,8 +50,9 @@ class Refused(Exception):
 
 
 def _text(problem: Problem) -> str:
-    rest = {"where": problem.get("where"), "seen": problem.get("seen"), "next": problem.get("hint")}
-    return "\n".join([problem["what"], *(f"  {name}: {text}" for name, text in rest.items() if text)])
+    rest = {"where:": problem.get("where"), "seen:": problem.get("seen"), "next:": problem.get("hint")}
+    told = [(name, text.replace("\n", "\n         ")) for name, text in rest.items() if text]
+    return "\n".join([problem["what"], *(f"  {name:<6} {text}" for name, text in told)])
 
 
 def finish(module: AnsibleModule, act: Callable[[], Mapping[str, Any]]) -> NoReturn:
@@ -59,5 +60,10 @@ def finish(module: AnsibleModule, act: Callable[[], Mapping[str, Any]]) -> NoRet
     try:
         result = act()
     except Refused as refused:
-        module.fail_json(msg=str(refused), problems=refused.problems)
+        fail(module, refused)
     module.exit_json(**result)
+
+
+def fail(module: AnsibleModule, refused: Refused, **result: Any) -> NoReturn:
+    """End a module that failed: what was refused for people and for labctl, beside what there is of a result."""
+    module.fail_json(msg=str(refused), problems=refused.problems, **result)
