@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from labctl import tools
 from labctl.catalog import Catalog, Workload
 from labctl.catalog.lab import LabFacts
 from labctl.core.errors import Problem, UsageError
@@ -129,7 +130,7 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
 
 def sample_s(plan: Plan) -> float:
     """Seconds that one sample takes, on an average of the plan's workloads."""
-    tail_s = sum(workload.test.tail_s for workload in plan.workloads) / len(plan.workloads)
+    tail_s = sum(workload.program.tail_s for workload in plan.workloads) / len(plan.workloads)
     return plan.warmup_s + plan.duration_s + tail_s + SAMPLE_OVERHEAD_S
 
 
@@ -167,13 +168,24 @@ def order(setups: Iterable[str], rounds: int, seed: int) -> tuple[Visit, ...]:
 def to_json(plan: Plan) -> dict[str, Any]:
     """The content of plan.json."""
     encoded: dict[str, Any] = encode(plan)
-    return encoded
+    return encoded | {"workloads": [tools.flat(workload) for workload in encoded["workloads"]]}
 
 
 def from_json(data: object, where: str) -> Plan:
     """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
     require_schema(data, SCHEMA, where)
-    return decode(Plan, data, where)
+    plan = decode(Plan, _nested(data, where), where)
+    for index, workload in enumerate(plan.workloads):
+        tools.set_up(workload.tool, workload.settings, where, f"workloads[{index}]")
+    return plan
+
+
+def _nested(data: object, where: str) -> object:
+    """The content of plan.json with its workloads as the catalog has them; what is no such thing `decode` refuses."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("workloads"), list):
+        return data
+    workloads = [tools.nested(one, where) if isinstance(one, Mapping) else one for one in data["workloads"]]
+    return {**data, "workloads": workloads}
 
 
 def _processes(labels: Iterable[str], lab: LabFacts) -> tuple[list[tuple[str, int]], tuple[str, ...], list[Problem]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from labctl import tools
 from labctl.catalog import Catalog
 from labctl.catalog.lab import LabFacts
 from labctl.core.records import encode
@@ -41,7 +42,7 @@ def test_a_visit_takes_its_cells_and_the_next_round_reversed(small_catalog: Cata
 def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> None:
     plan = plan_of(small_catalog, variant="base", workload="tcp_rr", processes="max", duration="2", warmup="1")
     (sample,) = samples_for(plan, Visit(1, "base"))
-    assert encode(sample) == {
+    assert tools.flat(encode(sample)) == {
         "id": "base.tcp_rr.max/1-1",
         "cell": "base.tcp_rr.max",
         "setup": "base",
@@ -103,7 +104,7 @@ def test_the_inventory_holds_everything_at_host_level(small_catalog: Catalog) ->
             "setup_endpoint": "node",
             "setup_expected": {"conntrack": True},
             "measure_output_dir": "/runs/x/samples",
-            "measure_samples": [encode(sample)],
+            "measure_samples": [tools.flat(encode(sample))],
         }
     )
 
