@@ -179,7 +179,7 @@ def _kind_problems(variants: Iterable[str], mtu: str | None, kind: str | None, c
         if not catalog.variants[name].exists_on(kind)
     ]
     if mtu is not None and kind == CLUSTER:
-        problems.append(Problem("the MTU of a cluster one already has is its own", "--mtu", mtu, "leave it out"))
+        problems.append(Problem("an existing cluster keeps its own MTU", "--mtu", mtu, "leave it out"))
     return problems
 
 

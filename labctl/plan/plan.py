@@ -217,7 +217,7 @@ def _too_large(options: MatrixOptions, lab: LabFacts) -> list[Problem]:
             f"an MTU of {mtu} is beyond what the cable of {lab.name} carries",
             "--mtu",
             f"at most {lab.largest_mtu} bytes",
-            "give a smaller one, or another card",
+            "give a smaller one, or use another network card",
         )
         for mtu in options.mtus
         if lab.largest_mtu is not None and mtu > lab.largest_mtu
