@@ -143,7 +143,7 @@ def observe(wanted: Wanted) -> str:
 
 
 def refuse_foreign(wanted: Wanted) -> None:
-    """Refuse what would be measured along, and names of ours on things that no record of ours mentions."""
+    """Refuse foreign rules, which would affect the measurement, and labctl's names that no record has."""
     refuse_foreign_tables(wanted.variant)
     if wanted.tunnel:
         refuse_foreign_tunnel(wanted.tunnel)

@@ -25,7 +25,7 @@ def tables() -> list[str]:
 
 
 def refuse_foreign_tables(variant: str) -> None:
-    """Refuse a node whose own netfilter rules would be measured along with the variant."""
+    """Refuse a node with netfilter rules of its own, which would affect the measurement."""
     foreign = tables()
     if foreign:
         raise Refused(

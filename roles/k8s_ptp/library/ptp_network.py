@@ -50,7 +50,7 @@ RELEASE_S = 20.0
 
 
 def configuration(wanted: Dict[str, Any]) -> str:
-    """Return the CNI configuration. Nothing is masqueraded: that would be a rule of its own to be measured along."""
+    """Return the CNI configuration. Nothing is masqueraded: that rule would affect the measurement."""
     ipam = {
         "type": "host-local",
         "ranges": [[{"subnet": wanted["pod_network"]}]],
