@@ -109,7 +109,9 @@ def earlier(lab: Inventory, why: str) -> Known:
     try:
         kept = _read(path)
     except LabctlError as error:
-        return Known(of_inventory(lab, f"{why}, and what is kept of the last look at it is damaged"), error.problems)
+        hint = "the next look at the lab (labctl check) writes it anew"
+        problems = tuple(replace(problem, hint=hint) for problem in error.problems)
+        return Known(of_inventory(lab, f"{why}, and what is kept of the last look at it is damaged"), problems)
     if kept is None:
         return Known(of_inventory(lab, f"{why}, and no look at it is kept"))
     if kept.inventory_sha256 != _sha256(lab):

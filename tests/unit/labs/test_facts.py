@@ -157,7 +157,7 @@ def test_a_damaged_look_is_said_and_the_inventory_is_used(content: str, state: P
     known = facts.earlier(LAB, "away")
     assert known.facts.origin.source is Source.INVENTORY
     assert known.facts.origin.why == "away, and what is kept of the last look at it is damaged"
-    assert all(str(path) in str(problem) for problem in known.problems)
+    assert all(str(path) in str(problem) and "labctl check" in str(problem.hint) for problem in known.problems)
     assert known.problems
 
 
