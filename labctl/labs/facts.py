@@ -81,7 +81,7 @@ def known(session: Session, lab: Inventory, options: AnsibleOptions) -> Known:
     if lab.kind in embedded.KINDS and not embedded.is_up(lab.name):
         return earlier(lab, "it does not run now")
     seen = look(session, lab, replace(options, timeout_s=PATIENCE_S))
-    if seen.outcome.unreachable:
+    if seen.outcome.unanswered:
         found = earlier(lab, f"{' and '.join(seen.outcome.unreachable)} cannot be reached now")
         return replace(found, problems=(*seen.outcome.problems, *found.problems))
     return Known(of_look(lab, seen), keep(lab, seen))
