@@ -58,7 +58,8 @@ def plan(
         inventory = open_lab(session, named or "local")
         options = parse_options(raw, catalog.load(), inventory.kind)
         seen = look(session, inventory, ansible_options(become))
-    console.out(plan_tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
+    planned = workflow.plan(options, workflow.facts(inventory, seen))
+    console.out(plan_tables.plan_tables(planned, style, console.width()))
 
 
 @takes_matrix_options
@@ -121,7 +122,7 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
 def _print_report(run: str, style: str, reference: str | None = None) -> None:
     from labctl.results import report as reports
 
-    console.out(reports.render(run, style, reference))
+    console.out(reports.render(run, style, reference, width=console.width()))
 
 
 def report(

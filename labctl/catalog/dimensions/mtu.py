@@ -38,7 +38,9 @@ class MtuDimension(Dimension):
             yield Problem(what, self.option, seen, "give a larger one")
         if lab.largest_mtu is not None and mtu > lab.largest_mtu:
             what = f"an MTU of {mtu} is beyond what the cable of {lab.name} carries"
-            yield Problem(what, self.option, f"at most {lab.largest_mtu} bytes", "give a smaller one, or use another network card")
+            yield Problem(
+                what, self.option, f"at most {lab.largest_mtu} bytes", "give a smaller one, or use another card"
+            )
 
     def settle(self, choice: Choice) -> Values:
         """With what a tunnel leaves of it, by arithmetic or as the CNI has it."""
