@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labctl.catalog import dimensions
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ def _flag(name: str, help: str) -> object:  # noqa: A002  (typer's word)
 # The options that say what is measured; `plan` and `matrix` take the same ones. Name to annotation and default.
 MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
     "variant": (_text("Variants, separated by commas [default: all]."), None),
-    "edition": (_text("Editions of variants on Kubernetes, separated by commas: 2021, current."), None),
-    "encryption": (_text("Encryptions, separated by commas [default: none]."), None),
-    "mtu": (_text("MTUs, separated by commas [default: 1500]."), None),
+    **{one.name: (_text(one.help), None) for one in dimensions.ALL},
     "workload": (_text("Workloads, separated by commas [default: all]."), None),
     "processes": (_text("netperf processes: numbers or max, separated by commas [default: 1,max]."), None),
     "duration": (_text("Measured window of a sample: 10, 10s, 2m [default: 10s]."), None),
@@ -98,7 +97,7 @@ def takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(**given: Any) -> None:
         from labctl.plan.options import RawOptions
 
-        raw = RawOptions(**{name: given.pop(name) for name in MATRIX_OPTIONS})
+        raw = RawOptions.of(**{name: given.pop(name) for name in MATRIX_OPTIONS})
         command(raw=raw, **given)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -133,7 +132,8 @@ def refuse_beside_resume(raw: RawOptions, resume: str | None, accept_drift: bool
         if accept_drift:
             raise UsageError(Problem("--accept-drift goes with --resume RUN"))
         return
-    given = [name for name, (_, default) in MATRIX_OPTIONS.items() if getattr(raw, name) != default]
+    own = [name for name, (_, default) in MATRIX_OPTIONS.items() if getattr(raw, name, default) != default]
+    given = [name for name in MATRIX_OPTIONS if name in own or name in raw.dimensions]
     hint = "leave them out: the run goes on with the plan it was begun with"
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
