@@ -46,7 +46,7 @@ def check(
         tell.clear()
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
     rows = [dict(zip(checks.COLUMNS, row, strict=True)) for row in checks.table_rows(findings)]
-    console.out(tables.plain(rows, style, console.width()))
+    console.out(tables.plain(rows, style, console.width(), keys=3, seam=checks.COLUMNS[-1]))
     if checks.failed(findings):
         raise typer.Exit(1)
 

@@ -25,7 +25,7 @@ NARROW = 80  # the least that they have
 GAP = 2  # columns between two columns
 PADDING = 2  # tabulate makes a column this much wider than its header
 NARROWEST = 8  # a column is wrapped to this, not below
-LONGEST = 24  # a longer word in a cell is no word, and broken where it has to be
+LONGEST = 45  # as the longest id of a setup; a longer word is no word, and broken where it has to be
 Value = str | int | float | bool | None
 
 
@@ -60,8 +60,14 @@ def style_of(name: str) -> Style:
         raise UsageError(Problem("unknown format", "--format", repr(name), suggestion(name, Style))) from None
 
 
-def plain(rows: Iterable[Mapping[str, Value]], style: str = Style.TABLE, width: int = WIDTH) -> str:
-    """One table of records that all have the same keys, in any style."""
+def plain(
+    rows: Iterable[Mapping[str, Value]],
+    style: str = Style.TABLE,
+    width: int = WIDTH,
+    keys: int = 1,
+    seam: str | None = None,
+) -> str:
+    """One table of records that all have the same keys, in any style; `keys` and `seam` are those of Table."""
     records = [dict(row) for row in rows]
     headers = tuple(records[0]) if records else ()
     values = tuple(tuple(record[header] for header in headers) for record in records)
@@ -71,7 +77,7 @@ def plain(rows: Iterable[Mapping[str, Value]], style: str = Style.TABLE, width: 
         case Style.CSV:
             return as_csv(headers, values)
         case shown:
-            return document([Table("", headers, values)], shown, width)
+            return document([Table("", headers, values, keys, seam if records else None)], shown, width)
 
 
 def document(parts: Iterable[Table | str], style: Style, width: int = WIDTH) -> str:
@@ -137,10 +143,8 @@ def _aligned(table: Table, width: int) -> str:
     """The table in columns that keep their words whole, in two parts where it has a seam and is too wide."""
     rows = [[_shown(value) for value in row] for row in table.rows]
     widths = _fitting(table.headers, rows, width)
-    if _total(widths) > width:
-        if table.seam:
-            return "\n\n".join(_aligned(part, width) for part in _cut(table, table.seam))
-        widths = _fitting(table.headers, rows, width, LONGEST)
+    if table.seam and _total(widths) > width:
+        return "\n\n".join(_aligned(part, width) for part in _cut(table, table.seam))
     headers = [_wrapped(header, space - PADDING) for header, space in zip(table.headers, widths, strict=True)]
     cells = [[_wrapped(cell, space) for cell, space in zip(row, widths, strict=True)] for row in rows]
     return _titled(_filled(table.title, width), _drawn(table, headers, cells, "simple"))
@@ -198,18 +202,16 @@ def _looks_numeric(cell: Value) -> bool:
     return not isinstance(cell, bool)
 
 
-def _fitting(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, longest: int | None = None
-) -> list[int]:
+def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Column widths that keep a table within `width`: the widest column gives way first, down to its longest word.
 
-    Words stay whole, though a table gets wider for it. Only ones longer than `longest` do not, such as paths, but for
-    those of headers and of the first column, which names what the row is about.
+    Words stay whole, though a table gets wider for it; longer ones than LONGEST, such as paths, only do in headers
+    and in the first column, which names what the row is about.
     """
     columns = list(zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True))
     widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
     least = [
-        max(NARROWEST, _longest([header]) + PADDING, _longest(cells, None if at == 0 else longest))
+        max(NARROWEST, _longest([header]) + PADDING, _longest(cells) if at == 0 else min(_longest(cells), LONGEST))
         for at, (header, (_, *cells)) in enumerate(zip(headers, columns, strict=True))
     ]
     while _total(widths) > width:
@@ -224,7 +226,6 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _longest(texts: Iterable[str], limit: int | None = None) -> int:
-    """Length of the longest word, or the limit where that is less."""
-    found = max((len(word) for text in texts for word in text.split()), default=0)
-    return found if limit is None else min(found, limit)
+def _longest(texts: Iterable[str]) -> int:
+    """Length of the longest word."""
+    return max((len(word) for text in texts for word in text.split()), default=0)
