@@ -28,9 +28,10 @@ from labctl import catalog, tools
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_yaml
 from labctl.core.records import encode
-from labctl.engine.inventory import Inventory
+from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as lab
+from labctl.labs.look import look
 from labctl.matrix import workflow
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan
@@ -155,8 +156,8 @@ def rows(workload: str, ways: Ways) -> list[tuple[object, ...]]:
 
 def prepared(session: Session, name: str, arguments: argparse.Namespace, scratch: Path) -> Bench:
     """The lab looked at, and the plan whose samples are measured."""
-    inventory = workflow.open_lab(session, name)
-    seen = workflow.look(session, inventory, AnsibleOptions())
+    inventory = open_lab(session, name)
+    seen = look(session, inventory, AnsibleOptions())
     facts = workflow.facts(inventory, seen)
     asked = RawOptions(
         variant="baseline",

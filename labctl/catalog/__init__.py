@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -81,11 +81,15 @@ class Variant:
     needs_redirect_peer: tuple[Encryption, ...] = ()
     visit_s: float = VISIT_S
 
-    def expected_with(self, encryption: Encryption, redirect_peer: bool = False) -> Mapping[str, object]:
-        """The datapath that the proof wants to see with `encryption`."""
-        expected = dict(self.expected)
+    def encrypted_differences(self, encryption: Encryption, redirect_peer: bool) -> tuple[Mapping[str, object], ...]:
+        """What an encryption changes in the datapath that the proof wants to see."""
         peer = self.redirect_peer[encryption] if redirect_peer else {}
-        for differs in (self.encrypted.get(encryption, {}), peer):
+        return (self.encrypted.get(encryption, {}), peer)
+
+    def expected_with(self, differences: Iterable[Mapping[str, object]]) -> Mapping[str, object]:
+        """The datapath that the proof wants to see, with what differs from the variant alone."""
+        expected = dict(self.expected)
+        for differs in differences:
             for word, value in differs.items():
                 below = expected.get(word)
                 # What a CNI says of itself differs in single words.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl import tools
+from labctl.catalog import dimensions
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.records import encode
 from labctl.plan.options import Pin
@@ -115,13 +116,8 @@ def setup_inventory(
             **encode(setup.vars),
             "setup_id": setup.id,
             "setup_variant": setup.variant,
-            "setup_edition": setup.edition,
             "setup_role": setup.role,
-            "setup_encryption": setup.encryption.value,
-            "setup_tunnel": None if setup.tunnel is None else setup.tunnel.value,
-            "setup_redirect_peer": setup.redirect_peer,
-            "setup_mtu": setup.mtu,
-            "setup_endpoint_mtu": setup.endpoint_mtu or setup.mtu,
+            **{name: encode(value) for one in dimensions.ALL for name, value in one.variables(setup.values).items()},
             "setup_endpoint": setup.endpoint.value,
             "setup_expected": encode(setup.expected),
             "measure_output_dir": str(output_dir.absolute()),

@@ -21,11 +21,27 @@ options:
   mtu: {type: int, description: MTU in bytes of the cable. Required when present.}
   tunnel:
     type: dict
-    description: >-
-      The tunnel to build; kind (kernel, wireguard-go, esp), own_address and peer_address on the cable, own_network and
-      peer_network behind it, the node's address inside (empty for none), port, mtu, and the public own_key and
-      peer_key. The private key is the one that module tunnel_key made.
-  pod: {type: dict, description: "The pod to build; its address, gateway, mtu, peer_network and peer_address."}
+    description: The tunnel to build. The private key is the one that module tunnel_key made.
+    suboptions:
+      kind: {type: str, required: true, description: "What it is made of: kernel, wireguard-go or esp."}
+      own_address: {type: str, required: true, description: Address of this node on the cable.}
+      peer_address: {type: str, required: true, description: Address of the other node on the cable.}
+      own_network: {type: str, required: true, description: Network behind this end.}
+      peer_network: {type: str, required: true, description: Network behind the other end.}
+      address: {type: str, required: true, description: The node's own address inside; empty for none.}
+      own_key: {type: str, required: true, description: Public half of this node's key.}
+      peer_key: {type: str, required: true, description: Public half of the other node's key.}
+      port: {type: int, required: true, description: UDP port of WireGuard on both nodes.}
+      mtu: {type: int, required: true, description: Largest packet inside in bytes.}
+  pod:
+    type: dict
+    description: The pod to build.
+    suboptions:
+      address: {type: str, required: true, description: Address of the pod.}
+      gateway: {type: str, required: true, description: Address of its host end.}
+      peer_network: {type: str, required: true, description: Network of the other node's pods; empty for no route.}
+      peer_address: {type: str, required: true, description: Address through which they are reached.}
+      mtu: {type: int, required: true, description: MTU in bytes of the pod.}
   nft: {type: str, default: "", description: Ruleset in nft's language.}
   iptables: {type: str, default: "", description: Rules in the form of iptables-save.}
   programs: {type: path, description: Object on the node with the tc programs to attach.}
@@ -76,17 +92,7 @@ from ansible.module_utils.datapath_programs import (
     observe_programs,
     refuse_foreign_programs,
 )
-from ansible.module_utils.datapath_system import (
-    SCHEMA,
-    Refused,
-    ToolFailed,
-    digest,
-    load_record,
-    read_text,
-    remove_record,
-    save_record,
-    write_setting,
-)
+from ansible.module_utils.datapath_record import SCHEMA, digest, load_record, remove_record, save_record
 from ansible.module_utils.datapath_tunnel import (
     Tunnel,
     build_tunnel,
@@ -96,6 +102,8 @@ from ansible.module_utils.datapath_tunnel import (
     remove_tunnel,
     tunnel_of,
 )
+from ansible.module_utils.labctl_node.files import read_text, write_setting
+from ansible.module_utils.labctl_node.refused import Refused, finish
 
 POD_ARGUMENTS = ("address", "gateway", "peer_network", "peer_address")
 TUNNEL_ADDRESSES = ("own_address", "peer_address", "own_network", "peer_network", "address")
@@ -135,14 +143,14 @@ def observe(wanted: Wanted) -> str:
 
 
 def refuse_foreign(wanted: Wanted) -> None:
-    """Refuse what would be measured along, and names of ours on things that no record of ours mentions."""
+    """Refuse foreign rules, which would affect the measurement, and labctl's names that no record has."""
     refuse_foreign_tables(wanted.variant)
     if wanted.tunnel:
         refuse_foreign_tunnel(wanted.tunnel)
     if wanted.pod and (namespace_exists() or host_end_exists()):
         raise Refused(
-            f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own. "
-            f"If nothing needs them: ip link delete {HOST_END}; ip netns delete {NAMESPACE}"
+            f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own.",
+            hint=f"If nothing needs them: ip link delete {HOST_END}; ip netns delete {NAMESPACE}",
         )
     if wanted.programs:
         refuse_foreign_programs(wanted.cable.interface)
@@ -271,11 +279,7 @@ def main() -> None:
         required_if=[("state", "present", ("variant", "cable", "mtu"))],
         supports_check_mode=True,
     )
-    try:
-        result = act(module)
-    except (Refused, ToolFailed) as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: act(module))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,17 @@ import yaml
 
 from labctl import tools
 from labctl.catalog import Catalog
+from labctl.catalog.lab import LabFacts
 from labctl.core.records import encode
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, Plan, Visit, build
+from labctl.plan.plan import Plan, Visit, build
 from labctl.plan.visit import FIRST_PORT, PORTS, all_samples, samples_for, setup_inventory
 
 LAB = LabFacts("local", "local", "node1", "node2", 2)
 
 
 def plan_of(catalog: Catalog, **raw: str) -> Plan:
-    options = parse_options(RawOptions(**raw), catalog)  # type: ignore[arg-type]
+    options = parse_options(RawOptions.of(**raw), catalog)
     return build(options, catalog, LAB, datetime(2026, 3, 4, tzinfo=UTC))
 
 

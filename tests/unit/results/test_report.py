@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from labctl import catalog
+from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import write_json
 from labctl.plan import plan as planning
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, build
+from labctl.plan.plan import build
 from labctl.plan.visit import setup_inventory
 from labctl.results import report
 from labctl.samples.sample import Status

@@ -15,11 +15,12 @@ import pytest
 
 from labctl import catalog, tools
 from labctl.catalog import Catalog, Workload
+from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import encode
 from labctl.plan import plan as planning
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, Plan
+from labctl.plan.plan import Plan
 from labctl.plan.visit import PlannedSample, all_samples, setup_inventory
 from labctl.samples import raw, sample
 from labctl.samples.sample import Latency, Sample, Status
