@@ -60,7 +60,8 @@ def plan(
         lab_known = known(session, inventory, ansible_options(become))
     for problem in lab_known.problems:
         console.note(f"warning: {problem}")
-    console.out(plan_tables.plan_tables(workflow.plan(options, lab_known.facts), style))
+    planned = workflow.plan(options, lab_known.facts)
+    console.out(plan_tables.plan_tables(planned, style, console.width()))
 
 
 @takes_matrix_options
@@ -123,7 +124,7 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
 def _print_report(run: str, style: str, reference: str | None = None) -> None:
     from labctl.results import report as reports
 
-    console.out(reports.render(run, style, reference))
+    console.out(reports.render(run, style, reference, width=console.width()))
 
 
 def report(

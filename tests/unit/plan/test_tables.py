@@ -13,7 +13,7 @@ import pytest
 
 from labctl.catalog import Catalog
 from labctl.catalog.lab import LabFacts, Origin, Source
-from labctl.core.tables import WIDTH
+from labctl.core.tables import NARROW, WIDTH
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, build, from_json
 from labctl.plan.tables import plan_tables
@@ -48,8 +48,11 @@ def test_a_plan_for_emulated_nodes_says_so_and_so_does_its_file(plan: Plan) -> N
     assert from_json(json.loads(plan_tables(emulated, "json")), "stdout").lab.emulated
 
 
-def test_no_line_is_wider_than_the_width(plan: Plan) -> None:
-    assert max(len(line) for line in plan_tables(plan).splitlines()) <= WIDTH
+@pytest.mark.parametrize("width", [NARROW, WIDTH])
+def test_no_line_is_wider_than_the_width_and_headers_are_whole(plan: Plan, width: int) -> None:
+    text = plan_tables(plan, width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert {"encryption", "compared", "with", "processes", "samples", "round"} <= set(text.split())
 
 
 def test_a_plan_as_json_is_its_file(plan: Plan) -> None:
