@@ -9,7 +9,7 @@ import typer
 from labctl.cli import console
 from labctl.cli.options import FormatOption
 
-runs_app = typer.Typer(help="What was measured.", no_args_is_help=True)
+runs_app = typer.Typer(help="The runs that were measured.", no_args_is_help=True)
 
 
 @runs_app.command("list")

@@ -29,7 +29,7 @@ class Inventory:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def playbook(self, name: str) -> str:
-        """The playbook that does on this kind of lab what `name` says: a cluster one already has needs its own."""
+        """The playbook that does what `name` says on this kind of lab: an existing cluster needs its own."""
         return f"existing_{name}" if self.kind == CLUSTER else name
 
 

@@ -1,4 +1,4 @@
-"""A cluster one already has, as a lab: an inventory whose ends are two of its nodes, reached through a kubeconfig.
+"""An existing cluster as a lab: an inventory whose ends are two of its nodes, reached through a kubeconfig.
 
 Nothing is asked of the cluster here; whether it can be used is looked at by playbooks/existing_check.yml.
 """

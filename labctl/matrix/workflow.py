@@ -13,6 +13,7 @@ from typing import Protocol
 
 from labctl import catalog
 from labctl.catalog import CLUSTER
+from labctl.catalog.lab import LabFacts
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_json
@@ -30,7 +31,7 @@ from labctl.matrix.resume import Earlier
 from labctl.nodes import encryption
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
-from labctl.plan.plan import LabFacts, Plan
+from labctl.plan.plan import Plan
 from labctl.runs import attempts
 from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change

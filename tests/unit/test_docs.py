@@ -176,7 +176,7 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 
 def exists(page: Path, name: str) -> bool:
-    """Whether a file is there by this name: in the repository, beside the page or, where this is no role's, in any role."""
+    """Whether a file is there: in the repository, beside the page or, for a page of no role, in any role."""
     roles = [] if page.parent.parent.name == "roles" else (REPOSITORY / "roles").iterdir()
     return any(any(folder.glob(name)) for folder in (REPOSITORY, page.parent, *roles))
 

@@ -38,10 +38,10 @@ from typing import Any
 from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
 MANAGED_DISTRIBUTIONS = ("debian",)
-Problems = list[dict[str, str]]
 
 
 def differences(params: dict[str, Any], release: str, cmdline: list[str], ours: tuple[str, ...]) -> list[str]:
@@ -95,7 +95,7 @@ def is_kept(params: dict[str, Any], release: str, record: records.Record | None)
 def obstacles(params: dict[str, Any], action: str, target: str | None) -> Problems:
     """Why the role cannot bring the node there; everything at once."""
     system = facts.os_release()
-    found = []
+    found: Problems = []
     if os.path.exists("/run/systemd/container"):
         what = "The node shares its kernel with the machine it runs on, so no kernel can be installed there."
         return [{"what": what, "where": "kernel_line", "hint": "Use a vm or metal lab, or leave kernel_line empty."}]
@@ -114,7 +114,7 @@ def obstacles(params: dict[str, Any], action: str, target: str | None) -> Proble
 
 def install_obstacles(params: dict[str, Any], system: dict[str, str]) -> Problems:
     """Why nothing can be installed."""
-    found = []
+    found: Problems = []
     if system.get("ID") not in MANAGED_DISTRIBUTIONS:
         seen = system.get("PRETTY_NAME", "no /etc/os-release")
         what = "The role installs kernels on Debian only."
@@ -178,7 +178,7 @@ def state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         problems += obstacles(params, action, found) if params["managed"] else []
         target = found or ""
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     if not lacking and params["managed"] and not is_kept(params, release, record):
         action = "keep"
     version = (facts.read("/proc/version") or "").strip()
@@ -202,10 +202,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**state(module.params, module.check_mode))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: state(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.labctl_node.files import write_json
 
 PATH = "/var/lib/labctl/kernel.json"
 GRUB = "/etc/default/grub.d/labctl.cfg"

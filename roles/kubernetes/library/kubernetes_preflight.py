@@ -38,9 +38,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, RECORD
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
-Problems = list[dict[str, str]]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What is left by kubeadm and others on a host that is a member of a cluster, and the programs that run on one.
 MARKS = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf", "/etc/rancher/k3s", "/var/lib/k0s")
@@ -180,7 +180,7 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
     if container:
         problems += container_problems()
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     return {"changed": False, "member": member, "cgroup": cgroup, "container": container}
 
 
@@ -197,10 +197,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**check(module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: check(module.params))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORY, NETWORK_BEFORE, differences, read
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.refused import Refused, finish
 
 RECORDS = {"cluster": BEFORE, "network": NETWORK_BEFORE}
 
@@ -56,7 +56,7 @@ def compare(path: str, check_mode: bool) -> dict[str, Any]:
     after = read()
     problems = list(differences(before, after))
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     if not check_mode and path == BEFORE:
         shutil.rmtree(DIRECTORY)
     elif not check_mode:
@@ -73,10 +73,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     action = record if module.params["state"] == "recorded" else compare
-    try:
-        module.exit_json(**action(RECORDS[module.params["of"]], module.check_mode))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: action(RECORDS[module.params["of"]], module.check_mode))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_system import run
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.run import run
 
 # netperf left non-free with Debian 13 (its licence was changed); up to 12 the component is needed for it.
 NON_FREE_NETPERF = frozenset({"buster", "bullseye", "bookworm"})

@@ -7,14 +7,14 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 
-Problems = list[dict[str, str]]
+from ansible.module_utils.labctl_node.refused import Problems
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 
 def wrong_names(name: str, node_names: Sequence[str]) -> Problems:
     """What is wrong with the names of a lab and of its nodes."""
-    problems = []
+    problems: Problems = []
     if not NAME.fullmatch(name):
         problems.append(
             {

@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ansible.module_utils.lab_host_system import Failed, Process
+from ansible.module_utils.labctl_node.processes import Process
+from ansible.module_utils.labctl_node.refused import Refused
 
 SCHEMA = "labctl.lab/2"
 T = TypeVar("T")
@@ -70,31 +71,27 @@ def boot_id() -> str:
 def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T], by_hand: str) -> T | None:
     """What `make` makes of a lab's record; None when there is none.
 
-    Raises Failed for a lab of another kind, and for a record that cannot be understood, with `by_hand` as what to do.
+    Raises Refused for a lab of another kind, and for a record that cannot be understood, with `by_hand` as what to do.
     """
     try:
         with open(files.record, encoding="utf-8") as file:
             data: Mapping[str, Any] = json.load(file)
         if data["kind"] != kind:
-            raise Failed(
-                {
-                    "what": f"A lab of this name exists, and is of the kind {data['kind']}, not {kind}.",
-                    "where": files.record,
-                    "seen": str(data["inventory"]),
-                    "hint": "Destroy that one first, or give this one another lab_name.",
-                }
+            raise Refused(
+                f"A lab of this name exists, and is of the kind {data['kind']}, not {kind}.",
+                where=files.record,
+                seen=str(data["inventory"]),
+                hint="Destroy that one first, or give this one another lab_name.",
             )
         return make(data)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise Failed(
-            {
-                "what": "The record of a lab cannot be read, so what it owns is not known.",
-                "where": files.record,
-                "seen": f"{type(error).__name__}: {error}",
-                "hint": f"{by_hand}, then remove this directory.",
-            }
+        raise Refused(
+            "The record of a lab cannot be read, so what it owns is not known.",
+            where=files.record,
+            seen=f"{type(error).__name__}: {error}",
+            hint=f"{by_hand}, then remove this directory.",
         ) from error
 
 

@@ -6,8 +6,8 @@ import json
 import os
 from typing import Any
 
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_record import boot_id
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.machine import boot_id
 
 
 def _path(interface: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_record import SCHEMA, Files, boot_id, other_labs, read_record
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.lab_host_record import SCHEMA, Files, other_labs, read_record
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.local_lab_plan import Plan, plan
 
 
@@ -86,7 +87,7 @@ def _from_json(data: Mapping[str, Any]) -> Record:
 
 
 def read(state_dir: str, lab: str) -> Record | None:
-    """The record of a lab, or None when there is none. Raises Failed for one that cannot be understood."""
+    """The record of a lab, or None when there is none. Raises Refused for one that cannot be understood."""
     by_hand = "Remove the lab's interfaces and namespaces by hand (ip link, ip netns)"
     return read_record(Files(state_dir, lab), "local", _from_json, by_hand)
 
@@ -104,8 +105,8 @@ def write(state_dir: str, record: Record) -> None:
 
 
 def required(state_dir: str, lab: str) -> Record:
-    """The record of a lab of this boot. Raises Failed without one: nothing may be created unrecorded."""
+    """The record of a lab of this boot. Raises Refused without one: nothing may be created unrecorded."""
     record = read(state_dir, lab)
     if record is None or record.boot_id != boot_id():
-        raise Failed({"what": f"The lab {lab} has no record of this boot.", "where": state_dir})
+        raise Refused(f"The lab {lab} has no record of this boot.", where=state_dir)
     return record

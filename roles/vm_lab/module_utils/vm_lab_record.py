@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_record import SCHEMA, Files, boot_id, other_labs, read_record
+from ansible.module_utils.lab_host_record import SCHEMA, Files, other_labs, read_record
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
 
 
@@ -117,7 +118,7 @@ def _from_json(data: Mapping[str, Any]) -> Record:
 
 
 def read(state_dir: str, lab: str) -> Record | None:
-    """The record of a lab of this boot, or None when there is none. Raises Failed for one that is not understood."""
+    """The record of a lab of this boot, or None when there is none. Raises Refused for one that is not understood."""
     files = Files(state_dir, lab)
     found = read_record(files, "vm", _from_json, f"End the QEMU processes that run in {files.directory}")
     return found if found is not None and found.boot_id == boot_id() else None

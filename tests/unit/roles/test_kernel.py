@@ -8,16 +8,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import kernel_facts as facts
+from ansible.module_utils import kernel_record as records
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "kernel"
-for role in ("lab_host", "kernel"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-facts = importlib.import_module("ansible.module_utils.kernel_facts")
-records = importlib.import_module("ansible.module_utils.kernel_record")
-system = importlib.import_module("ansible.module_utils.lab_host_system")
 
 OLD, NEW = "6.1.0-56-amd64", "5.10.0-32-amd64"
 
