@@ -67,7 +67,7 @@ def lab_list(style: FormatOption = "table") -> None:
         }
         for lab in found
     ]
-    console.out(tables.plain(rows, style))
+    console.out(tables.plain(rows, style, console.width()))
 
 
 @lab_app.command("shell")
