@@ -21,7 +21,7 @@ LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 # A path below a folder of the repository, or of the role whose page it is; braces and stars are those of a shell.
 TOP = "benchmarks|docs|inventories|labctl|molecule|playbooks|roles|tests|tools"
 OF_ROLE = "action_plugins|defaults|files|library|meta|module_utils|tasks|templates|vars"
-NAMED = re.compile(rf"(?<![\w./<>~-])(?:{TOP}|{OF_ROLE})/[\w.*{{}},/#+-]*[\w*}}]")
+NAMED = re.compile(rf"(?<![\w./<>~-])(?:{TOP}|{OF_ROLE})/[\w.*{{}},/+-]*[\w*}}]")
 NO_FILES = {
     "labctl/_content",  # in a wheel alone
     "labctl/owner",  # a label of Kubernetes objects
