@@ -28,6 +28,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, restore_settings
+from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.kubectl import CONTROL_PLANE, Kubectl
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
@@ -105,8 +106,7 @@ def no_rules() -> list[str]:
     held |= {(i["family"], i["table"]) for kind, i in left if kind == "chain" and "hook" not in i}
     for family, table in sorted(tables - held):
         run(["nft", "delete", "table", family, table])
-    with open(BEFORE, encoding="utf-8") as file:
-        return [f"{len(own)} chains", *restore_settings(json.load(file))]
+    return [f"{len(own)} chains", *restore_settings(read_json(BEFORE))]
 
 
 def main() -> None:

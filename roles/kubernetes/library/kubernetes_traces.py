@@ -25,14 +25,13 @@ RETURN = r"""
 counts: {type: dict, description: How many traces of each kind were read.}
 """
 
-import json
 import os
 import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORY, NETWORK_BEFORE, differences, read
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
 RECORDS = {"cluster": BEFORE, "network": NETWORK_BEFORE}
@@ -49,10 +48,9 @@ def record(path: str, check_mode: bool) -> dict[str, Any]:
 
 
 def compare(path: str, check_mode: bool) -> dict[str, Any]:
-    if not os.path.exists(path):
+    before = read_json(path)
+    if before is None:
         return {"changed": False, "counts": {}}
-    with open(path, encoding="utf-8") as file:
-        before = json.load(file)
     after = read()
     problems = list(differences(before, after))
     if problems:

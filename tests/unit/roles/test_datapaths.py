@@ -193,4 +193,3 @@ def test_the_package_of_a_tool() -> None:
     assert tools.package_of("tc", "debian") == "iproute2"
     assert tools.package_of("bpftool", "debian") == "bpftool"
     assert tools.package_of("bpftool", "ubuntu").startswith("linux-tools-")
-    assert tools.distribution_of(UBUNTU) == "ubuntu"
