@@ -50,6 +50,9 @@ def agent(*before: str) -> Iterator[Channel]:
         channel.process.wait(timeout=10)
         channel.stdout.close()
         channel.process.stderr.close()  # type: ignore[union-attr]
+        for seat in Path("/run").glob("labctl-agent-*"):  # of an agent that was killed
+            if seat.read_text().startswith(f"{channel.process.pid} "):
+                seat.unlink()
 
 
 @pytest.fixture
