@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Dict, List
 
 from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.labctl_node.refused import Problem
@@ -33,7 +33,7 @@ SETTINGS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv6/conf/all/forwarding",
 )
-Traces = dict[str, list[str]]
+Traces = Dict[str, List[str]]
 
 
 def files_below(*directories: str) -> Iterator[str]:
