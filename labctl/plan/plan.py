@@ -195,7 +195,10 @@ def _nested(data: object, where: str) -> object:
     """The content of plan.json with its workloads as the catalog has them; what is no such thing `decode` refuses."""
     if not isinstance(data, Mapping) or not isinstance(data.get("workloads"), list):
         return data
-    workloads = [tools.nested(one, where) if isinstance(one, Mapping) else one for one in data["workloads"]]
+    workloads = [
+        tools.nested(one, where, f"workloads[{index}]") if isinstance(one, Mapping) else one
+        for index, one in enumerate(data["workloads"])
+    ]
     return {**data, "workloads": workloads}
 
 
