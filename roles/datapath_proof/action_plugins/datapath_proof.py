@@ -140,7 +140,7 @@ def refuse_unknown(setup: Setup) -> None:
         raise AnsibleActionFail(
             f"{setup.name}: the expected datapath must name exactly {', '.join(VOCABULARY)}. "
             f"Unknown: {', '.join(unknown) or 'none'}. Missing: {', '.join(missing) or 'none'}. "
-            "Mend labctl/catalog/variants.yml"
+            "Mend labctl/catalog/variants/"
         )
     if setup.encryption not in ENCRYPTIONS:
         raise AnsibleActionFail(
