@@ -288,7 +288,7 @@ class Execution:
     def play(self, name: str, folder: Path, log: _VisitLog, cancelled: Callable[[], bool]) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
         return self.session.run_playbook(
-            self.inventory.playbook(name),
+            name,
             [self.inventory.path, folder / "setup.yml"],
             options=self.options,
             listener=log,

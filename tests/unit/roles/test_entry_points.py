@@ -64,6 +64,16 @@ def test_the_role_of_every_variant_deploys_and_undeploys() -> None:
     assert wanted <= set(USED)
 
 
+def test_the_roles_of_all_kinds_of_lab_have_the_same_entry_points() -> None:
+    """Playbooks call the one that `lab_role` names."""
+    kinds = [load(REPOSITORY / f"roles/{role}/meta/argument_specs.yml") for role in ("lab_nodes", "existing_cluster")]
+    own, api = (set(kind["argument_specs"]) for kind in kinds)
+    assert own == api
+    playbooks = (REPOSITORY / "playbooks").glob("*.yml")
+    called = {entry for path in playbooks for name, entry in named(load(path)) if name == "{{ lab_role }}"}
+    assert called == own
+
+
 @pytest.mark.parametrize(
     ("text", "calls"),
     [
