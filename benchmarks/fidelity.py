@@ -24,22 +24,21 @@ from typing import Any
 
 from tabulate import tabulate
 
-from labctl import catalog
+from labctl import catalog, tools
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_yaml
 from labctl.core.records import encode
-from labctl.engine.inventory import Inventory
+from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as lab
+from labctl.labs.look import look
 from labctl.matrix import workflow
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan
 from labctl.plan.visit import samples_for, setup_inventory
 from labctl.results import stats
 from labctl.runs.folder import RunFolder
-from labctl.samples import raw, sample
-from labctl.tools import netperf
-from labctl.tools.netperf import Test
+from labctl.samples import quantities, raw, sample
 
 Ways = dict[str, dict[int, list[float]]]
 
@@ -94,7 +93,7 @@ class Bench:
     def by_hand(self, item: dict[str, Any], instrumented: bool) -> float:
         """The rate that netperf prints."""
         self.flush()
-        command = list(netperf.argv(item, *self.addresses))
+        command = list(tools.of(item).argv(item, *self.addresses))
         if not instrumented:
             position = command.index("-D")
             del command[position : position + 2]
@@ -104,9 +103,8 @@ class Bench:
 
 def parsed(output: str, item: dict[str, Any]) -> float:
     """The rate of netperf as labctl reports rates: Gbit/s for bulk data, else per second."""
-    test = Test(item["test"])
-    rate = netperf.parse(output, netperf.selectors(item["selectors"]), test).throughput
-    return rate / 1000 if test is Test.TCP_STREAM else rate
+    reading = tools.of(item).parse(output, "netperf's output")
+    return quantities.in_workloads_unit(reading.rate, reading.unit)
 
 
 def one_pair(bench: Bench, item: dict[str, Any], number: int, ways: Ways) -> None:
@@ -158,8 +156,8 @@ def rows(workload: str, ways: Ways) -> list[tuple[object, ...]]:
 
 def prepared(session: Session, name: str, arguments: argparse.Namespace, scratch: Path) -> Bench:
     """The lab looked at, and the plan whose samples are measured."""
-    inventory = workflow.open_lab(session, name)
-    seen = workflow.look(session, inventory, AnsibleOptions())
+    inventory = open_lab(session, name)
+    seen = look(session, inventory, AnsibleOptions())
     facts = workflow.facts(inventory, seen)
     asked = RawOptions(
         variant="baseline",
@@ -185,7 +183,7 @@ def main() -> None:
     lines: list[tuple[object, ...]] = []
     with Session() as session, tempfile.TemporaryDirectory(prefix="labctl-fidelity-") as scratch:
         bench = prepared(session, arguments.inventory, arguments, Path(scratch))
-        items: list[dict[str, Any]] = encode(samples_for(bench.plan, bench.plan.visits[0]))
+        items: list[dict[str, Any]] = [tools.flat(encode(one)) for one in samples_for(bench.plan, bench.plan.visits[0])]
         bench.play("deploy.yml")
         try:
             found: dict[str, Ways] = {item["workload"]: defaultdict(dict) for item in items}

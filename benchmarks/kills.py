@@ -21,7 +21,7 @@ from tabulate import tabulate
 from labctl.engine.inventory import load_inventory
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
-from labctl.matrix import workflow
+from labctl.labs.provision import provision
 from tests.integration.conftest import ProvisionedLab, copy_inventory, give_up_soon
 from tests.integration.kills import Ordeal, Stage, Victim, draw
 
@@ -39,7 +39,7 @@ def main() -> None:
         record = labs.create(session, str(inventory))
         try:
             loaded = load_inventory(session, inventory)
-            workflow.provision(session, loaded, AnsibleOptions()).require()
+            provision(session, loaded, AnsibleOptions()).require()
             ordeal = Ordeal(ProvisionedLab(loaded, record, session), inventory, Path(name), say=say)
             started = time.monotonic()
             ordeal.suffer(draw(arguments.seed), arguments.kills)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from labctl import tools
 from labctl.catalog import editions as _editions
 from labctl.catalog.editions import Edition
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import decode, load_yaml, suggestion
-from labctl.tools.netperf import Selector, Test
+from labctl.tools.reading import RateUnit
+from labctl.tools.tool import Tool
 
 CATALOG_DIR = Path(__file__).parent
 VISIT_S = 5.0  # of a variant without a cluster, seen on the local lab
@@ -96,11 +98,15 @@ class Variant:
     kernel: Kernel | None = None
     visit_s: float = VISIT_S
 
-    def expected_with(self, encryption: Encryption, redirect_peer: bool = False) -> Mapping[str, object]:
-        """The datapath that the proof wants to see with `encryption`."""
-        expected = dict(self.expected)
+    def encrypted_differences(self, encryption: Encryption, redirect_peer: bool) -> tuple[Mapping[str, object], ...]:
+        """What an encryption changes in the datapath that the proof wants to see."""
         peer = self.redirect_peer[encryption] if redirect_peer else {}
-        for differs in (self.encrypted.get(encryption, {}), peer):
+        return (self.encrypted.get(encryption, {}), peer)
+
+    def expected_with(self, differences: Iterable[Mapping[str, object]]) -> Mapping[str, object]:
+        """The datapath that the proof wants to see, with what differs from the variant alone."""
+        expected = dict(self.expected)
+        for differs in differences:
             for word, value in differs.items():
                 below = expected.get(word)
                 # What a CNI says of itself differs in single words.
@@ -130,22 +136,26 @@ class RoleVariants:
 
 @dataclass(frozen=True)
 class Workload:
-    """What netperf does in a cell.
+    """What a tool does in a cell.
 
-    `options` are test-level options of netperf (after its `--`), `selectors` the fields it is asked for.
-    `packets_per_unit` bounds the packets on the cable, both directions together, for one request or
-    connection; None where packets do not belong to units (bulk data).
+    `settings` are the tool's own: what it is asked to do, and to tell. `packets_per_unit` bounds the packets on the
+    cable, both directions together, for one request or connection; None where packets do not belong to units (bulk
+    data).
     """
 
     name: str
     title: str
-    test: Test
+    tool: str
     metric: str
     unit: Unit
-    options: tuple[str, ...]
     latency: bool
-    selectors: tuple[Selector, ...]
+    settings: Mapping[str, object]
     packets_per_unit: tuple[float, float] | None
+
+    @functools.cached_property
+    def program(self) -> Tool:
+        """The tool, set up for this workload. Raises LabctlError with every setting that is none."""
+        return tools.set_up(self.tool, self.settings, f"workload {self.name}")
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,8 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
             for edition in variant.editions
             if edition not in editions
         )
+    for name, workload in workloads.items():
+        problems.extend(_workload_problems(workload, "workloads.yml", name))
     if problems:
         raise LabctlError(*problems)
     return Catalog(variants, workloads, editions)
@@ -272,3 +284,16 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
     if variant.reference == variant.name:
         problems.append(Problem("a variant cannot be its own reference", f"{where}.reference"))
     return problems
+
+
+def _workload_problems(workload: Workload, where: str, key: str) -> list[Problem]:
+    """What the types of a workload, which stands at `where`:`key`, cannot say."""
+    try:
+        kind = tools.kind(workload.tool, f"{where}:{key}.tool")
+        program = decode(kind, workload.settings, where, f"{key}.settings")
+    except LabctlError as error:
+        return list(error.problems)
+    if (program.unit is RateUnit.MEGABIT) == (workload.unit is Unit.GBIT):
+        return []
+    what = f"{workload.tool} does not measure {program.test} in this unit"
+    return [Problem(what, f"{where}:{key}.unit", workload.unit)]

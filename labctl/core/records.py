@@ -120,9 +120,10 @@ def _scalar(wanted: Any, data: object, where: str, key: str) -> object:
     if wanted is types.NoneType and data is None:
         return None
     if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
-        if data in [member.value for member in wanted]:
+        try:
             return wanted(data)
-        raise _Mismatch(_wrong(where, key, data, _name(wanted)))
+        except ValueError:
+            raise _Mismatch(_wrong(where, key, data, _name(wanted))) from None
     if isinstance(data, bool):  # an int to Python, never a number here
         if wanted is bool:
             return data

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FINGERPRINTERS = ("fingerprint", "cluster_fingerprint")  # the modules that return a fingerprint
-PROVERS = ("datapath_proof", "cluster_proof")  # and those that return a proof
+PROVERS = ("datapath_proof", "cluster_proof")  # those that return a proof
+SAMPLERS = ("netperf_sample",)  # and those that take a sample
 
 
 @dataclass(frozen=True)

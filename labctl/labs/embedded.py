@@ -24,6 +24,9 @@ from labctl.engine.session import AnsibleOptions, Session
 
 SCHEMA = "labctl.lab/2"
 KINDS = ("local", "vm")  # of labs whose nodes labctl makes itself
+EMULATION = (
+    "warning: the guests are emulated, without KVM: they are slow, and nothing measured on them is a performance result"
+)
 # The modules that make a lab, as Ansible names them.
 MAKERS = tuple(f"{kind}_lab" for kind in KINDS)
 

@@ -20,8 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.records import decode, encode
+from labctl.engine.inventory import Inventory, open_lab
+from labctl.engine.session import Session
 from labctl.labs.embedded import KINDS
 
 SHARED = Path("/run/lock")
@@ -146,3 +148,24 @@ def _owner(fd: int, path: Path) -> Owner | None:
         return decode(Owner, json.loads(os.pread(fd, 1 << 16, 0)), str(path))
     except (ValueError, LabctlError):
         return None
+
+
+@contextmanager
+def locked(lab: Inventory, command: str) -> Iterator[LabLock]:
+    """Hold a lab against every other labctl of this machine. LabctlError naming the owner when one has it."""
+    ends = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
+    with held(lab.name, key(lab.name, lab.kind, ends), command) as lock:
+        yield lock
+
+
+@contextmanager
+def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
+    """As `locked`, also for a lab that is no more than a record, its inventory gone."""
+    try:
+        inventory = open_lab(session, lab)
+    except UsageError:
+        with held(lab, key(lab, "local", {}), "lab destroy") as lock:
+            yield lock
+    else:
+        with locked(inventory, "lab destroy") as lock:
+            yield lock

@@ -1,131 +1,87 @@
-"""What the commands do, as plain functions over a lab: look, provision, plan, measure. Nothing here prints."""
+"""How a run comes about: the lab made ready, planned for and measured, or a run that was interrupted gone on with."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from labctl import catalog
-from labctl.bundle import index as bundles
-from labctl.bundle import install as cluster
-from labctl.bundle.index import Bundle
 from labctl.catalog import CLUSTER
+from labctl.catalog.lab import LabFacts
 from labctl.core import paths
-from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_json
-from labctl.engine.events import FINGERPRINTERS, Event, Listener, TaskResult
-from labctl.engine.inventory import Inventory, load_inventory
-from labctl.engine.outcome import Outcome
+from labctl.engine.events import Listener
+from labctl.engine.inventory import Inventory
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
-from labctl.labs import lock
 from labctl.labs.lock import LabLock
-from labctl.matrix import execution as matrix
+from labctl.labs.look import Look, is_provisioned, look
+from labctl.labs.provision import provision
 from labctl.matrix import resume as resuming
-from labctl.matrix.resume import Earlier, Kept
+from labctl.matrix.execution import Execution, Progress, Work
+from labctl.matrix.record import Record
+from labctl.matrix.resume import Earlier
 from labctl.nodes import encryption
-from labctl.nodes.fingerprint import Fingerprint, parse
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
-from labctl.plan.plan import LabFacts, Plan
+from labctl.plan.plan import Plan
 from labctl.runs import attempts
 from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState
 
-
-@dataclass(frozen=True)
-class Look:
-    """What `check` saw: a fingerprint per node that answered, and how the playbook ended."""
-
-    fingerprints: Mapping[str, Fingerprint]
-    outcome: Outcome
+LEFTOVER = "cleared  {node}, where an earlier run left it: {task}"
 
 
-def look(
-    session: Session,
-    lab: Inventory,
-    options: AnsibleOptions,
-    listener: Listener = lambda _: None,
-    playbook: str = "check.yml",
-) -> Look:
-    """Fingerprint the nodes; changes nothing on them.
+class Teller(Protocol):
+    """Tells a person how a stage goes; its clock begins with the stage."""
 
-    With `playbook` clear.yml what an earlier run left deployed is taken down first.
-    """
-    fingerprints: dict[str, Fingerprint] = {}
+    def line(self, text: str) -> None:
+        """Say something that stays."""
 
-    def collect(event: Event) -> None:
-        if isinstance(event, TaskResult) and event.action in FINGERPRINTERS and event.ok:
-            fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
-        listener(event)
+    def timed(self, text: str) -> None:
+        """Say something that stays, with the time since the stage began."""
 
-    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
-    return Look(fingerprints, outcome)
+    def tasks(self, changed: str = ...) -> Listener:
+        """Tell the tasks of playbooks; `changed` is how one that changed something is told."""
+
+    def planned(self, plan: Plan) -> None:
+        """Say what is about to be measured."""
+
+    def progress(self, plan: Plan) -> Callable[[Progress], None]:
+        """Tell how a plan's execution goes."""
+
+    def clear(self) -> None:
+        """The stage is over."""
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """A cluster to provision: an edition out of the bundle in `directory`, all of whose files are as they should be."""
+class Bench:
+    """What a run takes besides its plan: a lab that nobody else uses meanwhile, and somebody to tell."""
 
-    bundle: Bundle
-    directory: Path
-    edition: str
-
-
-def provision(
-    session: Session,
-    lab: Inventory,
-    options: AnsibleOptions,
-    listener: Listener = lambda _: None,
-    allow_reboot: bool = False,
-    wanted: Cluster | None = None,
-) -> Outcome:
-    """Bring the nodes to where every setup can be deployed; with `wanted`, make them a cluster.
-
-    UsageError for nodes that are not labctl's to change.
-    """
-    if lab.kind == CLUSTER:
-        what = "a cluster one already has is measured as it is: there is nothing to provision"
-        raise UsageError(Problem(what, str(lab.path), hint="labctl matrix"))
-    allowed = {"all": {"hosts": {host: {"kernel_allow_reboot": True} for host in lab.hosts}}} if allow_reboot else None
-    content = None
-    if wanted is not None:
-        cluster.require_groups(lab.groups, str(lab.path))
-        content = cluster.inventory(wanted.bundle, wanted.directory, wanted.edition)
-    with session.source(allowed) as more, session.source(content) as members:
-        sources = [lab.path, *more, *members]
-        return session.run_playbook("provision.yml", sources, options=options, listener=listener)
+    session: Session
+    lab: Inventory
+    held: LabLock
+    options: AnsibleOptions
+    stage: Callable[[], Teller]
+    fail_fast: bool = False
 
 
-def idle_cluster(event: Event) -> Mapping[str, str]:
-    """What an idle cluster takes of a node's CPU, in words by node, where the event says it."""
-    if not isinstance(event, TaskResult) or event.action != "kubernetes_idle" or not event.ok:
-        return {}
-    parts = ", ".join(f"{program} {percent:g}" for program, percent in event.data["percent"].items() if percent)
-    return {event.node: f"{event.data['total']:g} % of one CPU ({parts or 'nothing that counts'})"}
+@dataclass(frozen=True)
+class RunResult:
+    """A run that ended: its folder, whether all that was planned was done and counts, and what ended it if not."""
 
-
-def open_bundle(directory: Path, edition: str | None) -> Cluster:
-    """The bundle in `directory`, every file of it verified, and the edition that is meant."""
-    found = bundles.verify(directory)
-    return Cluster(found, directory, bundles.choose(found, edition, directory))
-
-
-def reset(session: Session, lab: Inventory, options: AnsibleOptions, listener: Listener = lambda _: None) -> Outcome:
-    """Take the cluster off the nodes; fails with every trace of it that is left."""
-    return session.run_playbook("reset.yml", [lab.path], options=options, listener=listener)
-
-
-def is_provisioned(seen: Look) -> bool:
-    """Whether the last task of provision.yml left its mark on every node."""
-    return all(fingerprint.text("versions", "provisioned") for fingerprint in seen.fingerprints.values())
+    folder: Path
+    complete: bool
+    broken: LabctlError | None
 
 
 def facts(lab: Inventory, seen: Look) -> LabFacts:
@@ -156,71 +112,66 @@ def plan(options: MatrixOptions, lab: LabFacts) -> Plan:
     return planning.build(options, catalog.load(), lab, datetime.now(UTC))
 
 
-def open_lab(session: Session, lab: str) -> Inventory:
-    """The lab of this name or path."""
-    return load_inventory(session, paths.resolve_lab(lab))
+def ready(bench: Bench) -> Look:
+    """The lab as it is with nothing deployed; one of this machine that is missing or bare is made and provisioned.
+
+    Raises LabctlError where it cannot be brought there.
+    """
+    tell = bench.stage()
+    lab = bench.lab
+    if lab.kind in labs.KINDS and not labs.is_up(lab.name):
+        tell.timed(f"creating lab {lab.name}")
+        if labs.create(bench.session, str(lab.path), bench.options, tell.tasks()).emulated:
+            tell.line(labs.EMULATION)
+    seen = look(bench.session, lab, bench.options, tell.tasks(LEFTOVER), playbook="clear.yml")
+    seen.outcome.require()
+    if lab.kind != CLUSTER and not is_provisioned(seen):
+        if lab.kind not in labs.KINDS:
+            raise LabctlError(Problem("the lab is not provisioned", str(lab.path), hint="labctl provision"))
+        tell.timed(f"provisioning lab {lab.name}")
+        provision(bench.session, lab, bench.options, tell.tasks()).require()
+        seen = look(bench.session, lab, bench.options, tell.tasks())
+        seen.outcome.require()
+    tell.clear()
+    return seen
 
 
-@contextmanager
-def locked(lab: Inventory, command: str) -> Iterator[LabLock]:
-    """Hold a lab against every other labctl of this machine. LabctlError naming the owner when one has it."""
-    ends = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
-    with lock.held(lab.name, lock.key(lab.name, lab.kind, ends), command) as held:
-        yield held
+def measure(bench: Bench, options: MatrixOptions) -> RunResult:
+    """A new run of what was asked. The first Ctrl-C ends it after the sample in flight, the second at once."""
+    seen = ready(bench)
+    planned = plan(options, facts(bench.lab, seen))
+    folder = RunFolder(paths.runs_dir() / planned.id)
+    bench.held.tell(folder.path)
+    tell = bench.stage()
+    tell.planned(planned)
+    record = Record(planned, folder)
+    _begin(folder, planned, record, bench, seen)
+    return _execute(bench, tell, planned, folder, record)
 
 
-@contextmanager
-def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
-    """As `locked`, also for a lab that is no more than a record, its inventory gone."""
-    try:
-        inventory = open_lab(session, lab)
-    except UsageError:
-        with lock.held(lab, lock.key(lab, "local", {}), "lab destroy") as held:
-            yield held
-    else:
-        with locked(inventory, "lab destroy") as held:
-            yield held
+def resume(bench: Bench, path: Path, accept_drift: bool) -> RunResult:
+    """Measure what a run lacks, in its plan's order.
 
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run that ended: its folder, whether all that was planned was done and counts, and what ended it if not."""
-
-    folder: Path
-    complete: bool
-    broken: LabctlError | None
-
-
-@dataclass(frozen=True)
-class Work:
-    """What executing a plan takes besides the plan."""
-
-    session: Session
-    lab: Inventory
-    options: AnsibleOptions
-    progress: Callable[[matrix.Progress], None]
-    fail_fast: bool = False
-
-
-def folder_of(plan: Plan) -> RunFolder:
-    """Where the run of a new plan will be."""
-    return RunFolder(paths.runs_dir() / plan.id)
-
-
-def measure(work: Work, plan: Plan, seen: Look) -> RunResult:
-    """Execute a plan in a new run folder. The first Ctrl-C ends it after the sample in flight, the second at once."""
-    folder = folder_of(plan)
-    # Under a name that means nothing until it holds a whole run.
-    begun = RunFolder(folder.path.with_name(f".{plan.id}.partial"))
-    if folder.path.exists():
-        problem = Problem("a run of this name exists", str(folder.path), hint="wait a second, or remove it")
-        raise LabctlError(problem)
-    execution = _execution(work, plan, folder)
-    write_json(begun.plan, planning.to_json(plan))
-    attempts.write(begun, attempts.observe(1, begun.plan.read_text(), work.lab, seen.fingerprints))
-    write_json(begun.status, statuses.to_json(execution.status(RunState.RUNNING)))
-    begun.path.rename(folder.path)
-    return _execute(execution)
+    Raises LabctlError with everything about the lab that is not what the run began with, unless that is accepted.
+    """
+    earlier = resuming.reopen(path)
+    bench.held.tell(path)
+    tell = bench.stage()
+    for problem in earlier.problems:
+        tell.line(f"damaged: {problem}")
+    seen = ready(bench)
+    attempt, changes = drift(earlier, bench.lab, seen)
+    if changes and not accept_drift:
+        raise LabctlError(*(change.problem() for change in changes))
+    for change in changes:
+        tell.line(f"accepted: {change}")
+    kept = resuming.keep(earlier)
+    for aside in kept.aside:
+        tell.line(f"set aside: {aside.relative_to(path)}")
+    tell.line(f"{earlier.plan.id}: {len(kept.samples)} of {earlier.plan.samples} samples are there and count")
+    attempts.write(earlier.folder, replace(attempt, drift=changes))
+    record = Record(earlier.plan, earlier.folder, attempt.number, kept.samples, earlier.visits)
+    return _execute(bench, tell, earlier.plan, earlier.folder, record)
 
 
 def drift(earlier: Earlier, lab: Inventory, seen: Look) -> tuple[Attempt, tuple[Change, ...]]:
@@ -229,51 +180,42 @@ def drift(earlier: Earlier, lab: Inventory, seen: Look) -> tuple[Attempt, tuple[
     return now, resuming.drift(earlier, now)
 
 
-def resume(work: Work, earlier: Earlier, kept: Kept, attempt: Attempt) -> RunResult:
-    """Measure what a run lacks, in its plan's order; `attempt` holds the drift that was accepted."""
-    attempts.write(earlier.folder, attempt)
-    execution = _execution(work, earlier.plan, earlier.folder, kept.samples)
-    execution.attempt = attempt.number
-    execution.visits.extend(earlier.visits)
-    return _execute(execution)
+def _begin(folder: RunFolder, plan: Plan, record: Record, bench: Bench, seen: Look) -> None:
+    """Make the folder of a new run, under a name that means nothing until it holds a whole run."""
+    if folder.path.exists():
+        problem = Problem("a run of this name exists", str(folder.path), hint="wait a second, or remove it")
+        raise LabctlError(problem)
+    begun = RunFolder(folder.path.with_name(f".{plan.id}.partial"))
+    write_json(begun.plan, planning.to_json(plan))
+    attempts.write(begun, attempts.observe(record.attempt, begun.plan.read_text(), bench.lab, seen.fingerprints))
+    write_json(begun.status, statuses.to_json(record.status(RunState.RUNNING)))
+    begun.path.rename(folder.path)
 
 
-def _execution(work: Work, plan: Plan, folder: RunFolder, kept: frozenset[str] = frozenset()) -> matrix.Execution:
-    stop = matrix.StopSwitch(folder)
-    return matrix.Execution(
-        session=work.session,
-        plan=plan,
-        inventory=work.lab,
-        folder=folder,
-        options=work.options,
-        progress=work.progress,
-        stop=stop,
-        kept=kept,
-        fail_fast=work.fail_fast,
-        revive=_Revival(work) if work.lab.kind in labs.KINDS else None,
-    )
+def _execute(bench: Bench, tell: Teller, plan: Plan, folder: RunFolder, record: Record) -> RunResult:
+    revive = _Revival(bench) if bench.lab.kind in labs.KINDS else None
+    work = Work(bench.session, bench.lab, bench.options, tell.progress(plan), bench.fail_fast, revive)
+    execution = Execution(work, plan, folder, record)
+    with _interrupts(execution.stop.request):
+        execution.run()
+    tell.clear()
+    return RunResult(folder.path, execution.complete, record.broken)
 
 
 @dataclass(frozen=True)
 class _Revival:
     """Creates and provisions again what is left of a lab that labctl made."""
 
-    work: Work
+    bench: Bench
 
     def needed(self) -> bool:
         """Whether a node of the lab does not run."""
-        return not labs.is_up(self.work.lab.name)
+        return not labs.is_up(self.bench.lab.name)
 
     def __call__(self) -> None:
         """Start the nodes that do not run; their disks are as new."""
-        labs.create(self.work.session, str(self.work.lab.path), self.work.options)
-        provision(self.work.session, self.work.lab, self.work.options).require()
-
-
-def _execute(execution: matrix.Execution) -> RunResult:
-    with _interrupts(execution.stop.request):
-        execution.run()
-    return RunResult(execution.folder.path, execution.complete, execution.broken)
+        labs.create(self.bench.session, str(self.bench.lab.path), self.bench.options)
+        provision(self.bench.session, self.bench.lab, self.bench.options).require()
 
 
 @contextmanager

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from labctl.catalog import Encryption
+from labctl.catalog.lab import TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.nodes.fingerprint import Fingerprint
-
-
-@dataclass(frozen=True)
-class TunnelFacts:
-    """What the nodes of a lab have: WireGuard's implementation (None: unknown), and why an encryption is not there.
-
-    `redirect_peer`: whether what ESP decrypted survives bpf_redirect_peer on both; None where that was not tried.
-    """
-
-    wireguard: Tunnel | None = None
-    lacking: Mapping[Encryption, str] = field(default_factory=dict)
-    redirect_peer: bool | None = None
-
-    def of(self, encryption: Encryption) -> Tunnel | None:
-        """The tunnel of an encryption; None for none. Where nothing is known, the kernel's."""
-        if encryption is Encryption.WIREGUARD:
-            return self.wireguard or Tunnel.KERNEL
-        return Tunnel.ESP if encryption is Encryption.IPSEC else None
 
 
 def facts(nodes: Sequence[Fingerprint]) -> TunnelFacts:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from labctl.catalog import CLUSTER, Catalog, Encryption, Endpoint
+from labctl.catalog import Catalog, Endpoint, Variant, dimensions
+from labctl.catalog.dimensions import Dimension, Value
 from labctl.core.errors import Problem, UsageError
-from labctl.core.records import suggestion
+from labctl.core.words import one_of, whole
 
 DAY_S = 86_400
 MAX_ROUNDS = 1000
 MAX_REPEAT = 100
 MAX_SEED = 2**32 - 1
-MIN_MTU = 576  # what every IPv4 host has to accept
-MAX_MTU = 9702  # the largest of the 2021 lab's NIC (Intel E810)
 MAX = "max"
+P = ParamSpec("P")
 T = TypeVar("T")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -52,12 +52,12 @@ QUICK = Defaults(("baseline", "veth-iptables", "veth-ebpf"), ("tcp_rr", "tcp_crr
 class MatrixOptions:
     """A matrix as asked for. `processes` are as written ("1", "4", "max"); durations are whole seconds.
 
+    `dimensions` are the values asked for by the dimension's name, none where its option was not given.
     `all_variants`: none was asked for by name.
     """
 
     variants: tuple[str, ...]
-    encryptions: tuple[Encryption, ...]
-    mtus: tuple[int, ...]
+    dimensions: Mapping[str, tuple[Value, ...]]
     workloads: tuple[str, ...]
     processes: tuple[str, ...]
     duration_s: int
@@ -70,18 +70,17 @@ class MatrixOptions:
     no_reference: bool
     seed: int | None
     quick: bool
-    editions: tuple[str, ...] = ()
     all_variants: bool = False
 
 
 @dataclass(frozen=True)
 class RawOptions:
-    """The same as a command line gives it: text, None where the option was not given."""
+    """The same as a command line gives it: text, None where the option was not given.
+
+    `dimensions` has the text by the dimension's name, where its option was given.
+    """
 
     variant: str | None = None
-    edition: str | None = None
-    encryption: str | None = None
-    mtu: str | None = None
     workload: str | None = None
     processes: str | None = None
     duration: str | None = None
@@ -94,6 +93,13 @@ class RawOptions:
     noise_floor: bool = False
     no_reference: bool = False
     quick: bool = False
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **given: Any) -> RawOptions:
+        """The same from all options by their names, those of dimensions among the others."""
+        asked = {one.name: given.pop(one.name, None) for one in dimensions.ALL}
+        return cls(**given, dimensions={name: text for name, text in asked.items() if text is not None})
 
 
 def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) -> MatrixOptions:
@@ -104,21 +110,20 @@ def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) ->
     read = _Reader()
     defaults = QUICK if raw.quick else FULL
     endpoint = read.one("--endpoint", raw.endpoint, list(Endpoint))
-    editions = read.names("--edition", raw.edition, catalog.editions)
+    asked = {one.name: read.dimension(one, raw.dimensions.get(one.name), catalog) for one in dimensions.ALL}
     # What needs a cluster is measured when it is asked for, by its name or by an edition.
     fitting = [
         name
         for name, variant in catalog.variants.items()
         if endpoint in (None, variant.endpoint)
-        and (not variant.editions or set(variant.editions) & set(editions))
+        and all(one.among(asked[one.name], variant) for one in dimensions.ALL)
         and variant.exists_on(kind or "local")
     ]
     variants = read.names("--variant", raw.variant, catalog.variants)
-    encryptions = read.names("--encryption", raw.encryption, list(Encryption)) or (Encryption.NONE,)
+    named = [catalog.variants[name] for name in variants]
     options = MatrixOptions(
         variants=variants or tuple(name for name in defaults.variants if name in fitting) or tuple(fitting),
-        encryptions=tuple(Encryption(name) for name in encryptions),
-        mtus=read.each("--mtu", raw.mtu, read.mtu) or (1500,),
+        dimensions=asked,
         workloads=read.names("--workload", raw.workload, catalog.workloads) or defaults.workloads,
         processes=read.each("--processes", raw.processes, read.processes) or defaults.processes,
         duration_s=read.seconds("--duration", raw.duration, defaults.duration_s, least=1),
@@ -131,14 +136,13 @@ def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) ->
         no_reference=raw.no_reference,
         seed=None if raw.seed is None else read.number("--seed", raw.seed, 0, 0, MAX_SEED),
         quick=raw.quick,
-        editions=editions,
         all_variants=raw.variant is None,
     )
     problems = [
         *read.problems,
-        *_endpoint_problems(variants, endpoint, catalog),
-        *_kind_problems(variants, raw.mtu, kind, catalog),
-        *_edition_problems(variants, editions, raw.edition, catalog),
+        *_endpoint_problems(named, endpoint),
+        *_kind_problems(named, raw, kind, catalog),
+        *_unasked(named, asked, raw),
     ]
     if problems:
         raise UsageError(*problems)
@@ -154,48 +158,46 @@ def parse_names(option: str, text: str | None, known: Iterable[str]) -> tuple[st
     return names
 
 
-def _endpoint_problems(variants: Iterable[str], endpoint: str | None, catalog: Catalog) -> list[Problem]:
+def _endpoint_problems(variants: Iterable[Variant], endpoint: str | None) -> list[Problem]:
     """Variants that were asked for by name and have their ends elsewhere than `endpoint`."""
     return [
         Problem(
-            f"{name} is measured between {catalog.variants[name].endpoint}s",
+            f"{variant.name} is measured between {variant.endpoint}s",
             "--endpoint",
             endpoint,
             f"leave --endpoint out, or name variants whose ends are {endpoint}s",
         )
-        for name in variants
-        if endpoint is not None and catalog.variants[name].endpoint != endpoint
+        for variant in variants
+        if endpoint is not None and variant.endpoint != endpoint
     ]
 
 
-def _kind_problems(variants: Iterable[str], mtu: str | None, kind: str | None, catalog: Catalog) -> list[Problem]:
-    """Variants that were asked for by name and that a lab of this kind cannot have; an MTU that is not ours to set."""
+def _kind_problems(variants: Iterable[Variant], raw: RawOptions, kind: str | None, catalog: Catalog) -> list[Problem]:
+    """What a lab of this kind cannot have: variants that were asked for by name, and dimensions that were."""
     if kind is None:
         return []
     here = ", ".join(name for name, variant in catalog.variants.items() if variant.exists_on(kind))
     problems = [
-        Problem(f"{name} does not exist on a lab of kind {kind}", "--variant", hint=f"it can have: {here}")
-        for name in variants
-        if not catalog.variants[name].exists_on(kind)
+        Problem(f"{variant.name} does not exist on a lab of kind {kind}", "--variant", hint=f"it can have: {here}")
+        for variant in variants
+        if not variant.exists_on(kind)
     ]
-    if mtu is not None and kind == CLUSTER:
-        problems.append(Problem("the MTU of a cluster one already has is its own", "--mtu", mtu, "leave it out"))
-    return problems
+    given = [(one, raw.dimensions[one.name]) for one in dimensions.ALL if one.name in raw.dimensions]
+    return problems + [problem for one, text in given if (problem := one.refused_on(kind, text))]
 
 
-def _edition_problems(
-    variants: Iterable[str], editions: tuple[str, ...], asked: str | None, catalog: Catalog
-) -> list[Problem]:
-    """Variants that were asked for by name and come in none of the editions asked for."""
+def _unasked(variants: Iterable[Variant], asked: Mapping[str, tuple[Value, ...]], raw: RawOptions) -> list[Problem]:
+    """Variants that were asked for by name without a value that they come in."""
     return [
         Problem(
-            f"{name} comes in editions, and none of them is asked for",
-            "--edition",
-            asked,
-            f"give one or more of: {', '.join(catalog.variants[name].editions)}",
+            f"{variant.name} comes in {one.name}s, and none of them is asked for",
+            one.option,
+            raw.dimensions.get(one.name),
+            f"give one or more of: {', '.join(one.needed_by(variant))}",
         )
-        for name in variants
-        if catalog.variants[name].editions and not set(catalog.variants[name].editions) & set(editions)
+        for one in dimensions.ALL
+        for variant in variants
+        if not one.among(asked[one.name], variant)
     ]
 
 
@@ -208,59 +210,56 @@ class _Reader:
     def refuse(self, what: str, option: str, seen: str, hint: str) -> None:
         self.problems.append(Problem(what, option, seen, hint))
 
+    def read(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What `read` gives; None, and its problems kept, where it refuses."""
+        try:
+            return read(*args, **kwargs)
+        except UsageError as error:
+            self.problems.extend(error.problems)
+            return None
+
     def one(self, option: str, text: str | None, known: Iterable[str]) -> str | None:
         """One word of a closed list."""
-        words = list(known)
-        if text is None or text in words:
-            return text
-        self.refuse(f"unknown {option[2:]}", option, repr(text), suggestion(text, words))
-        return None
+        return None if text is None else self.read(one_of, option, text, known)
 
     def names(self, option: str, text: str | None, known: Iterable[str]) -> tuple[str, ...]:
         """Words of a closed list."""
         words = list(known)
-        return self.each(option, text, lambda option, word: self.one(option, word, words))
+        return self.each(option, text, lambda option, word: one_of(option, word, words))
 
-    def each(self, option: str, text: str | None, read: Callable[[str, str], T | None]) -> tuple[T, ...]:
+    def dimension(self, dimension: Dimension, text: str | None, catalog: Catalog) -> tuple[Value, ...]:
+        """Values of a dimension."""
+        return self.each(dimension.option, text, lambda _, word: dimension.read(word, catalog))
+
+    def each(self, option: str, text: str | None, read: Callable[[str, str], T]) -> tuple[T, ...]:
         """Every entry of a comma-separated list, read by `read`; an empty or repeated entry is refused."""
         found: list[T] = []
         for word in [] if text is None else text.split(","):
             if not word.strip():
                 self.refuse("an empty entry in a list", option, repr(text), "separate entries by single commas")
                 continue
-            item = read(option, word.strip())
+            item = self.read(read, option, word.strip())
             if item in found:
                 self.refuse("an entry is written twice", option, repr(word.strip()), "name it once")
             elif item is not None:
                 found.append(item)
         return tuple(found)
 
-    def whole(self, option: str, text: str, low: int, high: int, what: str) -> int | None:
-        """A whole number from `low` to `high`."""
-        if re.fullmatch(r"[+-]?\d{1,18}", text) and low <= int(text) <= high:
-            return int(text)
-        self.refuse(f"not {what}", option, repr(text), f"a whole number from {low} to {high}")
-        return None
-
     def number(self, option: str, text: str | None, default: int, low: int, high: int) -> int:
         """A single count; `default` where the option was not given."""
         if text is None:
             return default
-        value = self.whole(option, text, low, high, f"a usable number for {option}")
+        value = self.read(whole, option, text, low, high, f"a usable number for {option}")
         return default if value is None else value
 
-    def mtu(self, option: str, word: str) -> int | None:
-        """One MTU in bytes."""
-        return self.whole(option, word, MIN_MTU, MAX_MTU, "an MTU")
-
-    def processes(self, option: str, word: str) -> str | None:
+    def processes(self, option: str, word: str) -> str:
         """One number of processes as its label; what the nodes' CPU threads allow is checked by the plan."""
         if word == MAX:
             return MAX
         if re.fullmatch(r"\d{1,9}", word) and int(word) > 0:
             return str(int(word))
-        self.refuse("not a number of processes", option, repr(word), f"a whole number from 1, or {MAX}")
-        return None
+        hint = f"a whole number from 1, or {MAX}"
+        raise UsageError(Problem("not a number of processes", option, repr(word), hint))
 
     def seconds(self, option: str, text: str | None, default: int, least: int) -> int:
         """A duration such as 10, 10s, 2m or 1h, in whole seconds, since netperf takes no fractions."""

@@ -8,41 +8,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from labctl import tools
 from labctl.catalog import Catalog, Workload
+from labctl.catalog.lab import LabFacts
 from labctl.core.errors import Problem, UsageError
 from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
-from labctl.nodes.encryption import TunnelFacts
 from labctl.plan.options import MAX, MatrixOptions, Pin
 from labctl.plan.setups import Setup, select
 
 SCHEMA = "labctl.plan/1"
 PROCESSES_PER_THREAD = 4  # more netperf processes than this measure the scheduler
 SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start behind the barrier
-
-
-@dataclass(frozen=True)
-class LabFacts:
-    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
-
-    `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
-    `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
-    where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none.
-    """
-
-    name: str
-    kind: str
-    client: str
-    server: str
-    threads: int
-    emulated: bool = False
-    tunnels: TunnelFacts = field(default_factory=TunnelFacts)
-    largest_mtu: int | None = None
-    edition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,13 +91,11 @@ def cell_id(setup: str, workload: str, processes_label: str) -> str:
 def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: datetime) -> Plan:
     """The plan for `options`. Raises UsageError with the pairs that cannot exist and impossible numbers."""
     created = created.astimezone(UTC).replace(microsecond=0)
-    selection = select(options, catalog, lab.tunnels)
+    selection = select(options, catalog, lab)
     setups = selection.setups
     processes, notes, too_many = _processes(options.processes, lab)
-    too_large = _too_large(options, lab)
-    other = _other_editions(setups, lab)
-    if selection.refusals or too_many or too_large or other:
-        raise UsageError(*other, *selection.refusals, *too_large, *too_many)
+    if selection.refusals or too_many:
+        raise UsageError(*selection.refusals, *too_many)
     cells = tuple(
         Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
         for setup in setups
@@ -151,7 +130,7 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
 
 def sample_s(plan: Plan) -> float:
     """Seconds that one sample takes, on an average of the plan's workloads."""
-    tail_s = sum(workload.test.tail_s for workload in plan.workloads) / len(plan.workloads)
+    tail_s = sum(workload.program.tail_s for workload in plan.workloads) / len(plan.workloads)
     return plan.warmup_s + plan.duration_s + tail_s + SAMPLE_OVERHEAD_S
 
 
@@ -189,39 +168,24 @@ def order(setups: Iterable[str], rounds: int, seed: int) -> tuple[Visit, ...]:
 def to_json(plan: Plan) -> dict[str, Any]:
     """The content of plan.json."""
     encoded: dict[str, Any] = encode(plan)
-    return encoded
+    return encoded | {"workloads": [tools.flat(workload) for workload in encoded["workloads"]]}
 
 
 def from_json(data: object, where: str) -> Plan:
     """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
     require_schema(data, SCHEMA, where)
-    return decode(Plan, data, where)
+    plan = decode(Plan, _nested(data, where), where)
+    for index, workload in enumerate(plan.workloads):
+        tools.set_up(workload.tool, workload.settings, where, f"workloads[{index}]")
+    return plan
 
 
-def _other_editions(setups: tuple[Setup, ...], lab: LabFacts) -> list[Problem]:
-    """Editions of setups that are not the one of the lab's cluster."""
-    others = dict.fromkeys(
-        setup.edition for setup in setups if setup.edition and lab.edition not in (None, setup.edition)
-    )
-    hint = f"measure edition {lab.edition}, or: labctl reset, then labctl provision --bundle DIR --edition ..."
-    return [
-        Problem(f"the cluster of lab {lab.name} is of another edition", "--edition", f"{name}, not {lab.edition}", hint)
-        for name in others
-    ]
-
-
-def _too_large(options: MatrixOptions, lab: LabFacts) -> list[Problem]:
-    """MTUs that an end of the cable cannot carry."""
-    return [
-        Problem(
-            f"an MTU of {mtu} is beyond what the cable of {lab.name} carries",
-            "--mtu",
-            f"at most {lab.largest_mtu} bytes",
-            "give a smaller one, or another card",
-        )
-        for mtu in options.mtus
-        if lab.largest_mtu is not None and mtu > lab.largest_mtu
-    ]
+def _nested(data: object, where: str) -> object:
+    """The content of plan.json with its workloads as the catalog has them; what is no such thing `decode` refuses."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("workloads"), list):
+        return data
+    workloads = [tools.nested(one, where) if isinstance(one, Mapping) else one for one in data["workloads"]]
+    return {**data, "workloads": workloads}
 
 
 def _processes(labels: Iterable[str], lab: LabFacts) -> tuple[list[tuple[str, int]], tuple[str, ...], list[Problem]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from labctl.catalog import CLUSTER
+from labctl.catalog import CLUSTER, dimensions
 from labctl.core.tables import Style, Table, as_csv, counted, document, duration, style_of
 from labctl.plan.plan import Plan, to_json
 
@@ -40,13 +40,13 @@ def marks(quick: bool, emulated: bool) -> list[str]:
 
 
 def _setups(plan: Plan) -> Table:
-    headers = ("setup", "variant", "encryption", "MTU", "ends", "compared with")
+    shown = [(one, one.header) for one in dimensions.ALL if one.header is not None]
+    headers = ("setup", "variant", *(header for _, header in shown), "ends", "compared with")
     rows = tuple(
         (
             setup.id,
             setup.variant,
-            setup.encrypted_by,
-            setup.mtu,
+            *(one.shown(setup.values) for one, _ in shown),
             f"{setup.endpoint}s",
             setup.reference,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labctl import tools
+from labctl.catalog import dimensions
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.records import encode
 from labctl.plan.options import Pin
@@ -16,7 +18,7 @@ from labctl.plan.plan import Plan, Visit
 # that no sample meets the TIME_WAIT leftovers of the one before it.
 FIRST_PORT = 20000
 PORTS = 10000
-SLACK_S = 30.0  # netperf finishes late on a loaded node; after this it hangs
+SLACK_S = 30.0  # a tool finishes late on a loaded node; after this it hangs
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,8 @@ class PlannedSample:
     duration_s: float
     warmup_s: float
     interval_s: float
-    test: str
-    options: tuple[str, ...]
-    selectors: tuple[str, ...]
+    tool: str
+    settings: Mapping[str, object]
     pin: Pin
     tunnel: Tunnel | None
     mtu: int
@@ -80,9 +81,8 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     duration_s=plan.duration_s,
                     warmup_s=plan.warmup_s,
                     interval_s=plan.interval_s,
-                    test=workload.test,
-                    options=workload.options,
-                    selectors=workload.selectors,
+                    tool=workload.tool,
+                    settings=workload.settings,
                     pin=plan.pin,
                     tunnel=setup.tunnel,
                     mtu=setup.mtu,
@@ -116,17 +116,12 @@ def setup_inventory(
             **encode(setup.vars),
             "setup_id": setup.id,
             "setup_variant": setup.variant,
-            "setup_edition": setup.edition,
             "setup_role": setup.role,
-            "setup_encryption": setup.encryption.value,
-            "setup_tunnel": None if setup.tunnel is None else setup.tunnel.value,
-            "setup_redirect_peer": setup.redirect_peer,
-            "setup_mtu": setup.mtu,
-            "setup_endpoint_mtu": setup.endpoint_mtu or setup.mtu,
+            **{name: encode(value) for one in dimensions.ALL for name, value in one.variables(setup.values).items()},
             "setup_endpoint": setup.endpoint.value,
             "setup_expected": encode(setup.expected),
             "measure_output_dir": str(output_dir.absolute()),
-            "measure_samples": encode(samples),
+            "measure_samples": [tools.flat(encode(sample)) for sample in samples],
         }
 
     return {"all": {"hosts": {host: variables() for host in hosts}}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from labctl.catalog.dimensions.mtu import NORMAL_MTU
 from labctl.core.tables import Style, Table, Value, as_csv, counted, document, fixed, number, style_of
-from labctl.plan.setups import NORMAL_MTU
 from labctl.plan.tables import marks
 from labctl.results.ratios import Comparison
 from labctl.results.stats import MIN_ROUNDS

@@ -14,7 +14,8 @@ from labctl.samples import cpu
 from labctl.samples.cpu import CpuUse
 from labctl.samples.raw import End, RawSample
 from labctl.samples.window import Window
-from labctl.tools.netperf import NetperfResult, Selector
+from labctl.tools import reading
+from labctl.tools.reading import RateUnit, Reading
 
 CostUnit = Literal["core-s/GB", "core-s/1k"]
 
@@ -29,7 +30,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Latency:
-    """What netperf says of one process, in microseconds. Unlike rates it covers the whole test, warm-up included."""
+    """What the tool says of one process, in microseconds. Unlike rates it covers the whole test, warm-up included."""
 
     min: float | None
     mean: float | None
@@ -83,28 +84,28 @@ class CpuCost:
     unit: CostUnit
 
 
-def in_unit(rate: float, unit: Unit) -> float:
-    """A rate in netperf's unit (10^6 bits/s or transactions/s) as one in the workload's `unit`."""
-    return rate / 1000 if unit is Unit.GBIT else rate
+def in_workloads_unit(rate: float, unit: RateUnit) -> float:
+    """A rate in a tool's unit as one in the workload's: Gbit/s, or requests or connections a second."""
+    return rate / 1000 if unit is RateUnit.MEGABIT else rate
 
 
-def latency(results: Sequence[NetperfResult]) -> Latency | LatencyRange:
+def latency(readings: Sequence[Reading]) -> Latency | LatencyRange:
     """Of one process its own latencies; of several the range over the processes, None where one has none."""
-    each = [_latency(result) for result in results]
+    each = [_latency(one.latency) for one in readings]
     if len(each) == 1:
         return each[0]
     return LatencyRange(**{field.name: _range([getattr(one, field.name) for one in each]) for field in fields(Latency)})
 
 
-def _latency(result: NetperfResult) -> Latency:
+def _latency(seen: reading.Latency) -> Latency:
     return Latency(
-        min=result.number(Selector.MIN_LATENCY),
-        mean=result.number(Selector.MEAN_LATENCY),
-        p50=result.number(Selector.P50_LATENCY),
-        p90=result.number(Selector.P90_LATENCY),
-        p99=result.number(Selector.P99_LATENCY),
-        max=result.number(Selector.MAX_LATENCY),
-        stddev=result.number(Selector.STDDEV_LATENCY),
+        min=seen.min,
+        mean=seen.mean,
+        p50=seen.percentiles.get(50),
+        p90=seen.percentiles.get(90),
+        p99=seen.percentiles.get(99),
+        max=seen.max,
+        stddev=seen.stddev,
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading the raw folder of one sample: measurement.json, client.json, server.json, netperf-*.txt.
+"""Reading the raw folder of one sample: measurement.json, client.json, server.json, what the processes printed.
 
 Keys that a reader does not use are passed over, so the measuring plugin can record more than labctl derives from
 (docs/run-folder.md); a key that is used has to be there and of its type.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from labctl import tools
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import decode
@@ -41,16 +42,15 @@ class Item:
     n: int
     duration_s: float
     warmup_s: float
-    test: str
-    options: tuple[str, ...]
-    selectors: tuple[str, ...]
+    tool: str
+    settings: Mapping[str, object]
     tunnel: Tunnel | None = None
     mtu: int = 1500
 
 
 @dataclass(frozen=True)
 class Process:
-    """One netperf process of the client, as it ended."""
+    """One process of the tool on the client, as it ended."""
 
     index: int
     exit: int | None
@@ -164,7 +164,7 @@ def read(folder: Path) -> RawSample:
     processes = _many(Process, client_data.get("processes") if client else [], "client.json:processes")
     return RawSample(
         folder=folder,
-        item=_known(Item, measurement.sample, f"{path.name}:sample"),
+        item=_known(Item, tools.nested(measurement.sample, f"{path.name}:sample"), f"{path.name}:sample"),
         failed=failed,
         reason=measurement.reason,
         clock_offset_s=measurement.clock_offset_s,

@@ -7,13 +7,13 @@ epochs by the client's clock; null is "not known" or "does not apply", never 0 (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from labctl import catalog
+from labctl import catalog, tools
 from labctl.catalog import Workload
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import decode, encode, suggestion
@@ -24,8 +24,10 @@ from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range
 from labctl.samples.raw import Process, RawSample
 from labctl.samples.validity import Link, Wire
 from labctl.samples.window import Window, WindowError
-from labctl.tools import netperf
-from labctl.tools.netperf import NetperfError, NetperfResult, Selector, Test
+from labctl.tools.reading import Reading
+from labctl.tools.tool import Tool, ToolError
+
+T = TypeVar("T")
 
 __all__ = [
     "Cpu",
@@ -51,12 +53,6 @@ INDICATIVE_BELOW_S = 30.0
 SKEW_GRACE_S = 0.5  # a window planned at 30 s loses the start skew of its processes
 ACCOUNTED_PCT = (95.0, 105.0)  # outside, /proc/stat and the clock disagree about how much time passed
 PROBLEMS_PER_FILE = 3  # a file cut short lacks every field: three of them tell as much
-_SENT_AND_RECEIVED = {
-    Test.TCP_STREAM: (Selector.LOCAL_SEND_SIZE, Selector.REMOTE_RECV_SIZE),
-    Test.TCP_MAERTS: (Selector.REMOTE_SEND_SIZE, Selector.LOCAL_RECV_SIZE),
-    Test.TCP_RR: (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE),
-    Test.TCP_CRR: (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE),
-}
 
 
 class SampleError(LabctlError):
@@ -98,7 +94,7 @@ class EndCounters:
 class Sample:
     """sample.json. `per_process` are rates in the rate's unit, in the order of the processes.
 
-    `send_size` and `recv_size` are bytes per message as netperf confirms them, request and response where there
+    `send_size` and `recv_size` are bytes per message as the tool confirms them, request and response where there
     are such; `mss` and `congestion_control` those of all processes, null where they differ or are not known.
     """
 
@@ -138,15 +134,15 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
     another labctl raise (RawError, SampleError).
     """
     sample = raw.read(folder)
-    workload = _checked(sample, workload)
+    workload, tool = _checked(sample, workload)
     base = _blank(sample)
-    reasons = _failures(sample)
+    reasons = _failures(sample, tool)
     if reasons:
         return replace(base, reasons=reasons)
-    results, reasons = _results(sample, workload.test)
+    readings, reasons = _readings(sample, tool)
     if reasons:
         return replace(base, reasons=reasons)
-    return _measured(base, sample, results, workload)
+    return _measured(base, sample, readings, workload)
 
 
 def to_json(sample: Sample) -> dict[str, Any]:
@@ -160,22 +156,23 @@ def from_json(data: object, where: str = "sample.json") -> Sample:
     return decode(Sample, data, where)
 
 
-def _checked(sample: RawSample, workload: Workload | None) -> Workload:
-    """The sample's workload, which has to be the test that was run."""
+def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, Tool]:
+    """The sample's workload, which has to be the test that was run, and the tool as it was set up for it."""
     where, name = str(sample.folder / "measurement.json"), sample.item.workload
     if workload is None:
         workloads = catalog.load().workloads
         if name not in workloads:
             raise SampleError(Problem("unknown workload", where, repr(name), suggestion(name, workloads)))
         workload = workloads[name]
-    if (sample.item.workload, sample.item.test) != (workload.name, workload.test):
-        what = f"the sample is not of workload {workload.name} ({workload.test})"
-        raise SampleError(Problem(what, where, f"{name} ({sample.item.test})"))
-    return workload
+    tool, planned = tools.set_up(sample.item.tool, sample.item.settings, where, "sample"), workload.program
+    if (name, tool.name, tool.test) != (workload.name, planned.name, planned.test):
+        what = f"the sample is not of workload {workload.name} ({planned.test})"
+        raise SampleError(Problem(what, where, f"{name} ({tool.test})"))
+    return workload, tool
 
 
 def _blank(sample: RawSample) -> Sample:
-    """A failed sample with what is known before any netperf output is read."""
+    """A failed sample with what is known before any output is read."""
     item = sample.item
     return Sample(
         schema="labctl.sample/1",
@@ -209,64 +206,62 @@ def _blank(sample: RawSample) -> Sample:
     )
 
 
-def _failures(sample: RawSample) -> tuple[str, ...]:
-    """What kept netperf from delivering."""
+def _failures(sample: RawSample, tool: Tool) -> tuple[str, ...]:
+    """What kept the tool from delivering."""
     reasons = []
     if sample.failed:
         reasons.append(sample.reason or "the measurement failed without a reason")
     for process in sample.processes:
         if process.exit != 0:
             how = f"was killed by signal {process.signal}" if process.exit is None else f"exited {process.exit}"
-            reasons.append(f"netperf process {process.index} {how}: {_last_words(sample, process)}")
+            reasons.append(f"{tool.name} process {process.index} {how}: {_last_words(sample, tool, process)}")
     if not sample.failed and len(sample.processes) != sample.item.processes:
         reasons.append(f"{len(sample.processes)} processes ran instead of {sample.item.processes}")
     return tuple(reasons)
 
 
-def _last_words(sample: RawSample, process: Process) -> str:
-    """What a failed process said last: on stderr, or among its fields, where netperf puts most of its complaints."""
-    words = process.stderr.strip() or "\n".join(line for line in sample.text(process).splitlines() if "=" not in line)
+def _last_words(sample: RawSample, tool: Tool, process: Process) -> str:
+    """What a failed process said last: on stderr, or in its output."""
+    words = process.stderr.strip() or tool.complaint(sample.text(process)).strip()
     return words.splitlines()[-1].strip() if words else "it said nothing"
 
 
-def _results(sample: RawSample, test: Test) -> tuple[tuple[NetperfResult, ...], tuple[str, ...]]:
+def _readings(sample: RawSample, tool: Tool) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
     """The parsed output of all processes, and what is wrong with it."""
-    results: list[NetperfResult] = []
+    readings: list[Reading] = []
     reasons: list[str] = []
-    wanted = netperf.selectors(sample.item.selectors)
     for process in sample.processes:
         try:
-            results.append(netperf.parse(sample.text(process), wanted, test, process.stdout_file))
-        except NetperfError as error:
+            readings.append(tool.parse(sample.text(process), process.stdout_file))
+        except ToolError as error:
             reasons.extend(_words(problem) for problem in error.problems[:PROBLEMS_PER_FILE])
             if more := len(error.problems[PROBLEMS_PER_FILE:]):
                 reasons.append(f"{process.stdout_file}: {more} more problems")
-    return tuple(results), tuple(reasons)
+    return tuple(readings), tuple(reasons)
 
 
-def _measured(base: Sample, sample: RawSample, results: Sequence[NetperfResult], workload: Workload) -> Sample:
+def _measured(base: Sample, sample: RawSample, readings: Sequence[Reading], workload: Workload) -> Sample:
     """The sample with its numbers, valid unless a check objects."""
     if sample.client is None or sample.server is None:  # raw.read lets only failed measurements lack an end
         raise SampleError(Problem("a measured sample lacks an end", str(sample.folder)))
     ends = (sample.client, sample.server)
     link = Link(sample.item.tunnel, sample.item.mtu)
-    wire, reasons = checks.wire(sample.client, results, workload, link, sample.cable)
-    reasons += checks.settings(results, sample.item.options, workload.test)
+    wire, reasons = checks.wire(sample.client, readings, workload, link, sample.cable)
+    reasons += checks.settings(readings) + checks.errors(readings)
     reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.carrier(ends)
-    reasons += checks.tracking(ends, workload.test)
-    flags = {Flag.COUNTERS_UNREAD for end in ends if checks.unread(end, workload.test)}
-    sent, received = _SENT_AND_RECEIVED[workload.test]
+    reasons += checks.tracking(ends, readings)
+    flags = {Flag.COUNTERS_UNREAD for end in ends if checks.unread(end, readings)}
     base = replace(
         base,
         wire=wire,
-        latency_us=quantities.latency(results) if workload.latency else None,
-        mss=_common_number(results, Selector.TRANSPORT_MSS),
-        congestion_control=_common_text(results, Selector.LOCAL_CONG_CONTROL),
-        send_size=_common_number(results, sent),
-        recv_size=_common_number(results, received),
+        latency_us=quantities.latency(readings) if workload.latency else None,
+        mss=_common(reading.mss for reading in readings),
+        congestion_control=_common(reading.client.congestion_control for reading in readings),
+        send_size=_common(reading.send_size for reading in readings),
+        recv_size=_common(reading.recv_size for reading in readings),
     )
     try:
-        base, flags = _within_window(base, sample, results, workload, flags)
+        base, flags = _within_window(base, sample, readings, workload, flags)
     except WindowError as error:
         reasons += tuple(_words(problem) for problem in error.problems)
     status = Status.INVALID if reasons else Status.VALID
@@ -274,15 +269,16 @@ def _measured(base: Sample, sample: RawSample, results: Sequence[NetperfResult],
 
 
 def _within_window(
-    base: Sample, sample: RawSample, results: Sequence[NetperfResult], workload: Workload, flags: set[Flag]
+    base: Sample, sample: RawSample, readings: Sequence[Reading], workload: Workload, flags: set[Flag]
 ) -> tuple[Sample, set[Flag]]:
     """Rates and CPU cut to the common window, and the flags they give. Raises WindowError."""
     item = sample.item
-    files = [process.stdout_file for process in sample.processes]
-    length_s = netperf.length_s({"duration_s": item.duration_s, "warmup_s": item.warmup_s})
-    timelines = {file: window.timeline(result, length_s, file) for file, result in zip(files, results, strict=True)}
+    length_s = workload.program.length_s(item.duration_s, item.warmup_s)
+    read = {process.stdout_file: one for process, one in zip(sample.processes, readings, strict=True)}
+    timelines = {file: window.timeline(one, length_s, file) for file, one in read.items()}
     common = window.common(list(timelines.values()), item.warmup_s, item.duration_s)
-    per_process = tuple(quantities.in_unit(rate, workload.unit) for rate in window.rates(timelines, common))
+    unit = readings[0].unit
+    per_process = tuple(quantities.in_workloads_unit(rate, unit) for rate in window.rates(timelines, common))
     rate = Rate(sum(per_process), workload.unit)
     if common.seconds < INDICATIVE_BELOW_S - SKEW_GRACE_S:
         flags = flags | {Flag.INDICATIVE}
@@ -298,16 +294,10 @@ def _within_window(
     return replace(base, rate=rate, per_process=per_process, window=common, cpu=used, cpu_cost=cost), flags
 
 
-def _common_number(results: Sequence[NetperfResult], selector: Selector) -> int | None:
-    values = {result.number(selector) for result in results}
-    value = values.pop()
-    return None if values or value is None else int(value)
-
-
-def _common_text(results: Sequence[NetperfResult], selector: Selector) -> str | None:
-    values = {result.text(selector) for result in results}
-    value = values.pop()
-    return None if values else value
+def _common(values: Iterable[T]) -> T | None:
+    """The value that all processes have; None where they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
 
 
 def _words(problem: Problem) -> str:

@@ -5,36 +5,26 @@ Every check returns reasons in words; an empty tuple is a pass. Pure functions o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from labctl.catalog import Workload
 from labctl.catalog.tunnel import Tunnel
 from labctl.samples.raw import CableUse, End, RawSample
-from labctl.tools.netperf import NetperfResult, Selector, Test
+from labctl.tools.reading import Reading
 
 CLOCK_LIMIT_S = 0.1
-STEP_LIMIT_S = 0.05  # a clock that is slewed moves 0.5 ms a second; what netperf and the ticks are cut by jumps with it
+STEP_LIMIT_S = 0.05  # a clock that is slewed moves 0.5 ms a second; what a tool and the ticks are cut by jumps with it
 TOLERANCE = 0.05
 # Ethernet 14, IPv4 20, TCP 20 and its timestamps 12, as the interface counts a packet (without FCS).
 HEADER_BYTES = 66
 ETHERNET_BYTES = 14
 # What one connection adds beyond headers and payload: SYN and SYN+ACK carry 20 bytes of options instead of 12.
 SYN_BYTES = 16
-# netperf's own control connection takes the same way. Measured per process with 2.7.0: 20 or 21 packets, 3.3 KB.
-CONTROL_PACKETS, CONTROL_BYTES = 20, 3300
 _CABLE = ("cable.rx_bytes", "cable.tx_bytes", "cable.rx_packets", "cable.tx_packets")
 _TRACKING = ("conntrack.insert_failed", "conntrack.drop")
 RELIED_ON = (*_CABLE, "tcp.RetransSegs")
-# Test-level options of netperf and the fields that say what became of them: (first value, second value).
-_CONFIRMED_BY: Mapping[Test, Mapping[str, tuple[Selector | None, Selector | None]]] = {
-    Test.TCP_STREAM: {"-m": (Selector.LOCAL_SEND_SIZE, None), "-M": (None, Selector.REMOTE_RECV_SIZE)},
-    Test.TCP_MAERTS: {"-m": (None, Selector.REMOTE_SEND_SIZE), "-M": (Selector.LOCAL_RECV_SIZE, None)},
-    Test.TCP_RR: {"-r": (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE)},
-    Test.TCP_CRR: {"-r": (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE)},
-}
-_CONGESTION = (Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
 
 
 @dataclass(frozen=True)
@@ -50,7 +40,7 @@ PLAIN = Link()
 
 @dataclass(frozen=True)
 class Wire:
-    """What the client's cable carried over the whole test, both directions, and what netperf's bytes say it should.
+    """What the client's cable carried over the whole test, both directions, and what the tool's bytes say it should.
 
     `expected_bytes` is payload and headers; `ratio` is bytes over expected bytes.
     """
@@ -63,9 +53,9 @@ class Wire:
 
 
 def wire(
-    client: End, results: Sequence[NetperfResult], workload: Workload, link: Link = PLAIN, cable: CableUse = "own"
+    client: End, readings: Sequence[Reading], workload: Workload, link: Link = PLAIN, cable: CableUse = "own"
 ) -> tuple[Wire | None, tuple[str, ...]]:
-    """The cable's own counters against netperf's totals, and the reasons against the sample.
+    """The cable's own counters against the tool's totals, and the reasons against the sample.
 
     Both cover the whole test, control connections included, not the window. Bulk data: payload plus a header for
     every packet that was seen. Requests and connections: their number times the packets they take. A tunnel adds
@@ -81,46 +71,44 @@ def wire(
         return None, (f"whether the traffic took the cable is unknown: {missing} of {client.node} could not be read",)
     if min(known.values()) < 0:
         return None, (f"the cable's counters of {client.node} went backwards: the interface was made anew",)
-    totals = _Totals.of(results, workload)
+    totals, tool = _Totals.of(readings, workload), readings[0].tool
     if totals is None:
-        return None, ("whether the traffic took the cable is unknown: netperf did not return its totals",)
+        return None, (f"whether the traffic took the cable is unknown: {tool} did not return its totals",)
     octets = known["cable.rx_bytes"] + known["cable.tx_bytes"]
     packets = known["cable.rx_packets"] + known["cable.tx_packets"]
-    expected, per_unit = _expected(packets - CONTROL_PACKETS * len(results), totals, workload)
-    expected += CONTROL_BYTES * len(results)
+    expected, per_unit = _expected(packets - sum(one.control_packets for one in readings), totals, workload)
+    expected += sum(one.control_bytes for one in readings)
     encrypted = "" if link.tunnel is None else f" and {link.tunnel.words}"
-    expected += tunnel_bytes(packets, totals, link, _mss(results))
+    expected += tunnel_bytes(packets, totals, link, readings[0].mss)
     seen = Wire(octets, packets, octets / packets if packets else None, expected, octets / expected)
     if abs(seen.ratio - 1) <= TOLERANCE or (cable == "shared" and seen.ratio > 1):
         return seen, ()
     units = "" if per_unit is None else f", {per_unit:.2f} packets per unit"
     why = "traffic took another way" if seen.ratio < 1 else "others' traffic crossed it too, or a tunnel added to it"
     return seen, (
-        f"the cable of {client.node} carried {octets} bytes{units}; netperf's totals make {expected:.0f} with headers "
+        f"the cable of {client.node} carried {octets} bytes{units}; {tool}'s totals make {expected:.0f} with headers "
         f"of {HEADER_BYTES} bytes{encrypted}: ratio {seen.ratio:.3f}, allowed 1 +- {TOLERANCE}: {why}",
     )
 
 
 @dataclass(frozen=True)
 class _Totals:
-    """Over all processes and the whole test: payload bytes, and requests or connections (None for bulk data)."""
+    """Over all processes and the whole test: payload bytes, units (None for bulk data), connections opened for them."""
 
     payload: float
     units: float | None
+    connections: float = 0.0
 
     @classmethod
-    def of(cls, results: Sequence[NetperfResult], workload: Workload) -> _Totals | None:
-        """None where netperf did not return what it takes."""
-        if workload.packets_per_unit is None:
-            bulk = Selector.REMOTE_BYTES_RECVD if workload.test is Test.TCP_STREAM else Selector.LOCAL_BYTES_RECVD
-            payload = _sum(results, bulk)
-            return None if payload is None else cls(payload, None)
-        sent, received = _sum(results, Selector.LOCAL_BYTES_SENT), _sum(results, Selector.LOCAL_BYTES_RECVD)
-        sizes = {result.number(Selector.RESPONSE_SIZE) for result in results}
-        size = sizes.pop() if len(sizes) == 1 else None
-        if sent is None or received is None or not size:
+    def of(cls, readings: Sequence[Reading], workload: Workload) -> _Totals | None:
+        """None where the tool did not return what it takes."""
+        sent, received = _sum(one.sent_bytes for one in readings), _sum(one.received_bytes for one in readings)
+        connections = _sum(one.connections for one in readings)
+        bulk = workload.packets_per_unit is None
+        units = None if bulk else _sum(one.units for one in readings)
+        if sent is None or received is None or connections is None or (units is None and not bulk):
             return None
-        return cls(sent + received, received / size)  # netperf has no field for the number of transactions
+        return cls(sent + received, units, connections)
 
 
 def tunnel_bytes(packets: int, totals: _Totals, link: Link, mss: float | None) -> float:
@@ -136,50 +124,40 @@ def tunnel_bytes(packets: int, totals: _Totals, link: Link, mss: float | None) -
     return full * each[0] + (packets - full) * each[1]
 
 
-def _mss(results: Sequence[NetperfResult]) -> float | None:
-    return results[0].number(Selector.TRANSPORT_MSS) if results else None
-
-
-def _sum(results: Sequence[NetperfResult], selector: Selector) -> float | None:
-    values = [result.number(selector) for result in results]
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+def _sum(values: Iterable[float | None]) -> float | None:
+    each = list(values)
+    known = [value for value in each if value is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 def _expected(packets: int, totals: _Totals, workload: Workload) -> tuple[float, float | None]:
-    """Bytes that the workload puts on the cable, and packets per request or connection (None for bulk data)."""
+    """Bytes that the workload puts on the cable, and packets per unit (None for bulk data)."""
     if workload.packets_per_unit is None or totals.units is None:
         return totals.payload + HEADER_BYTES * packets, None
     low, high = (bound * totals.units for bound in workload.packets_per_unit)
-    syn = SYN_BYTES * totals.units if workload.test is Test.TCP_CRR else 0
+    syn = SYN_BYTES * totals.connections
     expected = totals.payload + syn + HEADER_BYTES * min(max(packets, low), high)
     return expected, packets / totals.units if totals.units else None
 
 
-def settings(results: Sequence[NetperfResult], options: Sequence[str], test: Test) -> tuple[str, ...]:
-    """Requested sizes and congestion control against what netperf says it used; the MSS of all processes alike."""
-    reasons: dict[str, None] = {}
-    for option, value in pairwise(options):
-        confirming = _CONGESTION if option == "-K" else _CONFIRMED_BY[test].get(option, ())
-        for selector, wanted in zip(confirming, _pair(value), strict=False):
-            for result in results:
-                # Not every test can tell: TCP_CRR has no connection left whose congestion control it could ask.
-                if selector is None or not wanted or selector not in result.fields:
-                    continue
-                seen = result.fields[selector]
-                if str(seen) != wanted:
-                    words = "nothing" if seen is None else seen
-                    reasons[f"{option} {value} was asked for, netperf returned {selector}={words}"] = None
-    sizes = {result.number(Selector.TRANSPORT_MSS) for result in results}
+def settings(readings: Sequence[Reading]) -> tuple[str, ...]:
+    """Requested sizes and congestion control against what the tool says it used; the MSS of all processes alike."""
+    reasons = {
+        f"{one.asked} was asked for, {reading.tool} returned {one.field}={one.used or 'nothing'}": None
+        for same in zip(*(reading.settings for reading in readings), strict=True)
+        for reading, one in zip(readings, same, strict=True)
+        if one.used != one.wanted
+    }
+    sizes = {reading.mss for reading in readings}
     if len(sizes) > 1:
         reasons[f"the processes had different MSS: {', '.join(sorted(str(size) for size in sizes))}"] = None
     return tuple(reasons)
 
 
-def _pair(value: str) -> tuple[str, str]:
-    """A netperf option as its local and remote value: `a` is both, `,b` and `a,` are one."""
-    first, comma, second = value.partition(",")
-    return (first, second) if comma else (first, first)
+def errors(readings: Sequence[Reading]) -> tuple[str, ...]:
+    """Units that failed: what they would have taken is in no rate and in no latency."""
+    failed = sum(reading.errors or 0 for reading in readings)
+    return (f"{readings[0].tool} counted {failed} errors",) if failed else ()
 
 
 def clocks(sample: RawSample) -> tuple[str, ...]:
@@ -214,9 +192,9 @@ def carrier(ends: Iterable[End]) -> tuple[str, ...]:
     )
 
 
-def tracking(ends: Iterable[End], test: Test) -> tuple[str, ...]:
-    """Connections that connection tracking refused while tcp_crr opened them."""
-    if test is not Test.TCP_CRR:
+def tracking(ends: Iterable[End], readings: Iterable[Reading]) -> tuple[str, ...]:
+    """Connections that connection tracking refused while the tool opened them."""
+    if not _opened(readings):
         return ()
     return tuple(
         f"{name} of {end.node} grew by {grown} while connections were opened"
@@ -226,7 +204,12 @@ def tracking(ends: Iterable[End], test: Test) -> tuple[str, ...]:
     )
 
 
-def unread(end: End, test: Test) -> tuple[str, ...]:
+def unread(end: End, readings: Iterable[Reading]) -> tuple[str, ...]:
     """The counters that a verdict on this sample relies on and that `end` could not read."""
-    names = (*RELIED_ON, *_TRACKING) if test is Test.TCP_CRR else RELIED_ON
+    names = (*RELIED_ON, *_TRACKING) if _opened(readings) else RELIED_ON
     return tuple(name for name in names if end.delta(name) is None)
+
+
+def _opened(readings: Iterable[Reading]) -> bool:
+    """Whether connections were opened to carry the units, or may have been."""
+    return any(reading.connections != 0 for reading in readings)

@@ -1,6 +1,6 @@
 """The common window of a sample: when all its processes ran, minus warm-up, and their rates within it.
 
-All times are epoch seconds by the client's clock, as netperf stamps its interim results. Pure functions.
+All times are epoch seconds by the client's clock, as the tool stamps its interim results. Pure functions.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labctl.core.errors import LabctlError, Problem
-from labctl.tools.netperf import Interim, NetperfResult
+from labctl.tools.reading import Interim, Reading
 
 SHORTEST_SHARE = 0.5  # of the planned duration: a window below it says more about the start than about the network
 COVERED_SHARE = 0.95  # of the window that interim results have to account for
-# netperf rounds ELAPSED_TIME to 0.01 s; only a longer silence at the end is a stall.
+# Tools round the time that they took (netperf to 0.01 s); only a longer silence at the end is a stall.
 STALL_S = 0.02
 
 
@@ -31,21 +31,20 @@ class Window:
     start_skew_s: float
 
 
-def timeline(result: NetperfResult, length_s: float, source: str) -> tuple[Interim, ...]:
+def timeline(reading: Reading, length_s: float, source: str) -> tuple[Interim, ...]:
     """The interim results of one process from its first unit's start to the end of its test.
 
-    netperf prints a last, shorter result only when a unit was completed since the one before. So a process that
-    stalls until its time (`length_s`, what `-l` asked for) is up falls silent early: the rest is a rate of 0
-    that was measured, not a piece to cut off. Raises WindowError without any interim result.
+    The last, shorter result is there only when a unit was completed since the one before (as netperf prints it). So
+    a process that stalls until its time (`length_s`, what it was asked for) is up falls silent early: the rest is a
+    rate of 0 that was measured, not a piece to cut off. Raises WindowError without any interim result.
     """
-    if not result.interim:
-        hint = "netperf has to run with -D, and be built with --enable-demo"
-        raise WindowError(Problem("there are no interim results", source, hint=hint))
-    first, last = result.interim[0], result.interim[-1]
-    over = first.start + min(result.elapsed_s, length_s)
+    if not reading.interim:
+        raise WindowError(Problem("there are no interim results", source))
+    first, last = reading.interim[0], reading.interim[-1]
+    over = first.start + min(reading.elapsed_s, length_s)
     if over - last.end > STALL_S:
-        return (*result.interim, Interim(last.end, over, 0.0))
-    return result.interim
+        return (*reading.interim, Interim(last.end, over, 0.0))
+    return reading.interim
 
 
 def common(timelines: Sequence[Sequence[Interim]], warmup_s: float, duration_s: float) -> Window:

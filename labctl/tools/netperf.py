@@ -1,298 +1,179 @@
-"""netperf: the command line of one process, and its output as typed fields. Pure functions, no I/O.
-
-What netperf prints was read from captures and from netperf's source (2.7.0 and the 2021 revision that Debian 13
-ships; src/netlib.c, src/nettest_omni.c), not from its manual; tests/fixtures/netperf/ORIGIN.md has the captures.
-"""
+"""netperf: the command line of one process, and its output as a Reading. Pure functions, no I/O."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
-from typing import TypeVar
+from itertools import pairwise
+from typing import ClassVar
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode
+from labctl.tools.netperf_output import LATENCIES, Output, Selector, Test, parse
+from labctl.tools.reading import Latency, RateUnit, Reading, Setting, Socket
+from labctl.tools.tool import Server
 
 CONTROL_PORT = 12865
-_INTERIM = ("NETPERF_INTERIM_RESULT", "NETPERF_UNITS", "NETPERF_INTERVAL", "NETPERF_ENDING")
-Value = float | int | str | None
-E = TypeVar("E", bound=StrEnum)
+# netperf's own control connection takes the same way. Measured per process with 2.7.0: 20 or 21 packets, 3.3 KB.
+CONTROL_PACKETS, CONTROL_BYTES = 20, 3300
+_BULK = (Test.TCP_STREAM, Test.TCP_MAERTS)
+_CONGESTION = (Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
+_REQUEST = (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE)
+# The size of what the sender writes and of what the receiver reads at a time.
+_SIZES: Mapping[Test, tuple[Selector, Selector]] = {
+    Test.TCP_STREAM: (Selector.LOCAL_SEND_SIZE, Selector.REMOTE_RECV_SIZE),
+    Test.TCP_MAERTS: (Selector.REMOTE_SEND_SIZE, Selector.LOCAL_RECV_SIZE),
+    Test.TCP_RR: _REQUEST,
+    Test.TCP_CRR: _REQUEST,
+}
+# Test-level options and the fields that say what became of them: (first value, second value).
+_CONFIRMED_BY: Mapping[Test, Mapping[str, tuple[Selector | None, Selector | None]]] = {
+    Test.TCP_STREAM: {"-m": (Selector.LOCAL_SEND_SIZE, None), "-M": (None, Selector.REMOTE_RECV_SIZE)},
+    Test.TCP_MAERTS: {"-m": (None, Selector.REMOTE_SEND_SIZE), "-M": (Selector.LOCAL_RECV_SIZE, None)},
+    Test.TCP_RR: {"-r": _REQUEST},
+    Test.TCP_CRR: {"-r": _REQUEST},
+}
 
 
-class NetperfError(LabctlError):
-    """netperf's output, or what is asked of netperf, is not what it has to be."""
+@dataclass(frozen=True)
+class _Run:
+    """What the command needs of a planned sample besides the settings of its workload."""
+
+    duration_s: float
+    warmup_s: float
+    interval_s: float
+    data_port: int
 
 
-class Test(StrEnum):
-    """netperf's tests that labctl knows. TCP_MAERTS is TCP_STREAM from the server to the client."""
+@dataclass(frozen=True)
+class Netperf:
+    """netperf set up for a workload: `options` are test-level (after its `--`), `selectors` the fields it is asked for.
 
-    __test__ = False  # not a test case, whatever pytest thinks of its name
+    netperf drops a field that it does not know without a word, so the selectors are a closed set.
+    """
 
-    TCP_STREAM = "TCP_STREAM"
-    TCP_MAERTS = "TCP_MAERTS"
-    TCP_RR = "TCP_RR"
-    TCP_CRR = "TCP_CRR"
+    name: ClassVar[str] = "netperf"
+    server: ClassVar[Server] = Server("netperf", "netserver", "labctl-netserver.service", CONTROL_PORT)
+
+    test: Test
+    options: tuple[str, ...]
+    selectors: tuple[Selector, ...]
 
     @property
-    def unit(self) -> Unit:
-        """The unit of its rates, final and interim, as long as no `-f` is given."""
-        return Unit.MEGABITS if self in (Test.TCP_STREAM, Test.TCP_MAERTS) else Unit.TRANSACTIONS
+    def unit(self) -> RateUnit:
+        """Bits of bulk data, else transactions."""
+        return RateUnit.MEGABIT if self.test in _BULK else RateUnit.UNIT
 
     @property
     def tail_s(self) -> float:
-        """Seconds that netperf stays after its test: netserver sits in accept() until its own alarm (PAD_TIME)."""
-        return 4.0 if self is Test.TCP_CRR else 0.0
+        """What netserver takes: it sits in accept() until its own alarm (PAD_TIME), and netperf waits for it."""
+        return 4.0 if self.test is Test.TCP_CRR else 0.0
 
+    def length_s(self, duration_s: float, warmup_s: float) -> int:
+        """Whole seconds, rounded up: netperf reads `-l` with atoi(), so 2.5 would silently mean 2."""
+        return math.ceil(duration_s + warmup_s)
 
-class Unit(StrEnum):
-    """Units of a rate in netperf's own spelling."""
+    def argv(
+        self, sample: Mapping[str, object], client_address: str, server_address: str, process: int = 0
+    ) -> tuple[str, ...]:
+        """The command of process number `process` of a planned sample (an item of `measure_samples`).
 
-    MEGABITS = "10^6bits/s"
-    TRANSACTIONS = "Trans/s"
-
-
-class Selector(StrEnum):
-    """The output fields that labctl asks for (`-k`). netperf drops a name it does not know without a word."""
-
-    THROUGHPUT = "THROUGHPUT"
-    THROUGHPUT_UNITS = "THROUGHPUT_UNITS"
-    ELAPSED_TIME = "ELAPSED_TIME"
-    TRANSPORT_MSS = "TRANSPORT_MSS"
-    LOCAL_CONG_CONTROL = "LOCAL_CONG_CONTROL"
-    REMOTE_CONG_CONTROL = "REMOTE_CONG_CONTROL"
-    LOCAL_TRANSPORT_RETRANS = "LOCAL_TRANSPORT_RETRANS"
-    REMOTE_TRANSPORT_RETRANS = "REMOTE_TRANSPORT_RETRANS"
-    LSS_SIZE_END = "LSS_SIZE_END"
-    LSR_SIZE_END = "LSR_SIZE_END"
-    RSS_SIZE_END = "RSS_SIZE_END"
-    RSR_SIZE_END = "RSR_SIZE_END"
-    LOCAL_SEND_SIZE = "LOCAL_SEND_SIZE"
-    LOCAL_RECV_SIZE = "LOCAL_RECV_SIZE"
-    REMOTE_SEND_SIZE = "REMOTE_SEND_SIZE"
-    REMOTE_RECV_SIZE = "REMOTE_RECV_SIZE"
-    REQUEST_SIZE = "REQUEST_SIZE"
-    RESPONSE_SIZE = "RESPONSE_SIZE"
-    LOCAL_BYTES_SENT = "LOCAL_BYTES_SENT"
-    LOCAL_BYTES_RECVD = "LOCAL_BYTES_RECVD"
-    REMOTE_BYTES_SENT = "REMOTE_BYTES_SENT"
-    REMOTE_BYTES_RECVD = "REMOTE_BYTES_RECVD"
-    MIN_LATENCY = "MIN_LATENCY"
-    MEAN_LATENCY = "MEAN_LATENCY"
-    P50_LATENCY = "P50_LATENCY"
-    P90_LATENCY = "P90_LATENCY"
-    P99_LATENCY = "P99_LATENCY"
-    MAX_LATENCY = "MAX_LATENCY"
-    STDDEV_LATENCY = "STDDEV_LATENCY"
-
-
-_TEXT = (Selector.THROUGHPUT_UNITS, Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
-_LATENCY = tuple(selector for selector in Selector if selector.endswith("_LATENCY"))
-_FLOAT = (Selector.THROUGHPUT, Selector.ELAPSED_TIME, *_LATENCY)
-_ALWAYS = (Selector.THROUGHPUT, Selector.THROUGHPUT_UNITS, Selector.ELAPSED_TIME)
-# What netperf prints where it has no value: a size that was not set, the retransmits of a closed connection, a
-# latency of a test without any; the congestion control of a connection that is closed by then (TCP_CRR).
-_ABSENT_NUMBER = -1
-_ABSENT_TEXTS = ("", "UNKNOWN", "Unavailable", "Deprecated", "TCP Only")
-
-
-@dataclass(frozen=True)
-class Interim:
-    """One interim result (`-D`): a mean rate, in the test's unit, from `start` to `end` (epoch seconds)."""
-
-    start: float
-    end: float
-    rate: float
-
-
-@dataclass(frozen=True)
-class NetperfResult:
-    """The output of one netperf process.
-
-    `throughput` is in `unit` and covers the whole test of `elapsed_s` seconds, as all `fields` do (sizes and
-    totals in bytes, latencies in microseconds; None is "netperf has no value"). `interim` are the rates over
-    time by the client's clock, in order; empty when the process ran without `-D`.
-    """
-
-    test: Test
-    unit: Unit
-    throughput: float
-    elapsed_s: float
-    fields: Mapping[Selector, Value]
-    interim: tuple[Interim, ...]
-
-    def number(self, selector: Selector) -> float | int | None:
-        """A numeric field; None where it was not asked for or netperf has no value."""
-        value = self.fields.get(selector)
-        return None if isinstance(value, str) else value
-
-    def text(self, selector: Selector) -> str | None:
-        """A text field; None where it was not asked for or netperf has no value."""
-        value = self.fields.get(selector)
-        return value if isinstance(value, str) else None
-
-
-def argv(
-    sample: Mapping[str, object],
-    client_address: str,
-    server_address: str,
-    *,
-    control_port: int = CONTROL_PORT,
-    process: int = 0,
-) -> tuple[str, ...]:
-    """The command of process number `process` of a planned sample (an item of `measure_samples`).
-
-    netperf reads `-l` with atoi(), so 2.5 would silently mean 2: the length is rounded up to whole seconds.
-    The negative `-D` makes netperf look at the clock after every unit instead of guessing how many units an
-    interval takes. `-j` (a clock reading around every unit) only where a latency is asked for.
-    Raises NetperfError for a test or a selector that labctl does not know.
-    """
-    test = _member(Test, str(sample["test"]), "test")
-    wanted = selectors(_items(sample["selectors"]))
-    keep_latencies = ["-j"] if any(selector in _LATENCY for selector in wanted) else []
-    port = int(str(sample["data_port"])) + process
-    return (
-        *("netperf", "-H", server_address, "-L", client_address, "-p", str(control_port), "-t", test.value),
-        *("-l", str(length_s(sample)), "-D", f"-{_number(sample['interval_s']):g}", *keep_latencies, "-P", "0"),
-        *("--", *_items(sample["options"]), "-P", f",{port}", "-k", ",".join(wanted)),
-    )
-
-
-def length_s(sample: Mapping[str, object]) -> int:
-    """How long netperf runs for a planned sample: warm-up and duration, in whole seconds."""
-    return math.ceil(_number(sample["duration_s"]) + _number(sample["warmup_s"]))
-
-
-def selectors(names: Iterable[str]) -> tuple[Selector, ...]:
-    """`names` as members of the closed set. Raises NetperfError naming the ones that are not in it."""
-    return tuple(_member(Selector, name, "output field") for name in names)
-
-
-def parse(text: str, wanted: Sequence[Selector], test: Test, source: str = "netperf's output") -> NetperfResult:
-    """The output of one process that ran with `-P 0 -k` and the fields `wanted`.
-
-    Every wanted field has to be there once, nothing unasked, every number has to be one, and every rate in the
-    unit of `test`. Raises NetperfError with all that is wrong; `source` names the raw file in its messages.
-    """
-    problems: list[Problem] = []
-    raw = _key_values(text, source, problems)
-    interim = _interims(raw, test, source, problems)
-    fields = {name: _field(name, raw.pop(name, None), source, problems) for name in dict.fromkeys(wanted)}
-    for name, value in raw.items():
-        problems.append(Problem(f"netperf returned a field that was not asked for: {name}", source, value))
-    _require(fields, test, source, problems)
-    throughput, elapsed = fields.get(Selector.THROUGHPUT), fields.get(Selector.ELAPSED_TIME)
-    if problems or not isinstance(throughput, float) or not isinstance(elapsed, float):
-        raise NetperfError(*problems)
-    return NetperfResult(test, test.unit, throughput, elapsed, MappingProxyType(fields), interim)
-
-
-def _require(fields: Mapping[Selector, Value], test: Test, source: str, problems: list[Problem]) -> None:
-    """The fields without which there is no rate: asked for, not absent, in the unit of the test."""
-    reported = {problem.where for problem in problems}
-    for name in _ALWAYS:
-        where = f"{source}:{name}"
-        if name not in fields:
-            problems.append(Problem(f"{name} has to be among the fields asked for", source))
-        elif fields[name] is None and where not in reported:
-            problems.append(Problem(f"netperf reported no {name}", where))
-    unit = fields.get(Selector.THROUGHPUT_UNITS)
-    if isinstance(unit, str) and unit != test.unit:
-        where = f"{source}:{Selector.THROUGHPUT_UNITS}"
-        problems.append(Problem(f"the rate of {test} is not in {test.unit}", where, unit))
-
-
-def _key_values(text: str, source: str, problems: list[Problem]) -> dict[str, str]:
-    """The `KEY=VALUE` lines; a line that is none is netperf saying that something is wrong."""
-    raw: dict[str, str] = {}
-    if not text.strip():
-        problems.append(Problem("netperf printed nothing", source))
-    for number, line in enumerate(text.splitlines(), start=1):
-        key, equals, value = line.partition("=")
-        if not equals or not key.isascii() or " " in key:
-            if line.strip():
-                problems.append(Problem("netperf printed a line that is no field", f"{source}:{number}", line))
-        elif key in raw:
-            problems.append(Problem(f"netperf returned {key} twice", f"{source}:{number}", line))
-        else:
-            raw[key] = value.strip()
-    return raw
-
-
-def _interims(raw: dict[str, str], test: Test, source: str, problems: list[Problem]) -> tuple[Interim, ...]:
-    """Take the interim results out of `raw`.
-
-    An interval of 0.000 s is the rest that netperf prints when the test ends right after an interval: it is no
-    time, and its rate is one transaction or so over microseconds.
-    """
-    interim: list[Interim] = []
-    index = 0
-    while any(f"{name}[{index}]" in raw for name in _INTERIM):
-        keys = [f"{name}[{index}]" for name in _INTERIM]
-        values = [raw.pop(key, None) for key in keys]
-        rate, interval, ending = (
-            _numeric(keys[i], values[i], source, problems, zero_width=values[2] == "0.000") for i in (0, 2, 3)
+        The negative `-D` makes netperf look at the clock after every unit instead of guessing how many units an
+        interval takes. `-j` (a clock reading around every unit) only where a latency is asked for.
+        """
+        run = decode(_Run, {key: value for key, value in sample.items() if key in _Run.__annotations__}, "sample")
+        length_s = self.length_s(run.duration_s, run.warmup_s)
+        keep_latencies = ["-j"] if any(selector in LATENCIES for selector in self.selectors) else []
+        return (
+            *(
+                "netperf",
+                "-H",
+                server_address,
+                "-L",
+                client_address,
+                "-p",
+                str(self.server.port),
+                "-t",
+                self.test.value,
+            ),
+            *("-l", str(length_s), "-D", f"-{run.interval_s:g}", *keep_latencies, "-P", "0"),
+            *("--", *self.options, "-P", f",{run.data_port + process}", "-k", ",".join(self.selectors)),
         )
-        if values[1] != test.unit:
-            what = f"the interim rate of {test} is not in {test.unit}"
-            problems.append(Problem(what, f"{source}:{keys[1]}", values[1] or "nothing"))
-        elif rate is not None and ending is not None and interval:
-            interim.append(Interim(ending - interval, ending, rate))
-        index += 1
-    return tuple(interim)
+
+    def stdout_file(self, process: int) -> str:
+        """One file a process."""
+        return f"netperf-{process:02d}.txt"
+
+    def complaint(self, stdout: str) -> str:
+        """The lines that are no fields: netperf puts most of its complaints there rather than on stderr."""
+        return "\n".join(line for line in stdout.splitlines() if "=" not in line)
+
+    def parse(self, text: str, source: str = "netperf's output") -> Reading:
+        """What a process printed. Raises ToolError with all that is wrong; `source` names the raw file."""
+        output = parse(text, self.selectors, self.test, source)
+        sent, received, units = self._totals(output)
+        send_size, recv_size = _SIZES[self.test]
+        return Reading(
+            tool=self.name,
+            unit=self.unit,
+            rate=output.throughput,
+            elapsed_s=output.elapsed_s,
+            interim=output.interim,
+            latency=_latency(output),
+            sent_bytes=sent,
+            received_bytes=received,
+            units=units,
+            connections=units if self.test is Test.TCP_CRR else 0.0,
+            control_packets=CONTROL_PACKETS,
+            control_bytes=CONTROL_BYTES,
+            send_size=output.whole(send_size),
+            recv_size=output.whole(recv_size),
+            mss=output.whole(Selector.TRANSPORT_MSS),
+            client=Socket(output.text(Selector.LOCAL_CONG_CONTROL), output.whole(Selector.LOCAL_TRANSPORT_RETRANS)),
+            server=Socket(output.text(Selector.REMOTE_CONG_CONTROL), output.whole(Selector.REMOTE_TRANSPORT_RETRANS)),
+            settings=tuple(self._settings(output)),
+        )
+
+    def _totals(self, output: Output) -> tuple[int | None, int | None, float | None]:
+        """Payload bytes that the client sent and received, and the transactions, for which netperf has no field.
+
+        Bulk data counts where it arrives: what was sent last may be on its way when the test ends.
+        """
+        if self.test is Test.TCP_STREAM:
+            return output.whole(Selector.REMOTE_BYTES_RECVD), 0, None
+        received = output.whole(Selector.LOCAL_BYTES_RECVD)
+        if self.test is Test.TCP_MAERTS:
+            return 0, received, None
+        size = output.whole(Selector.RESPONSE_SIZE)
+        units = received / size if received is not None and size else None
+        return output.whole(Selector.LOCAL_BYTES_SENT), received, units
+
+    def _settings(self, output: Output) -> Iterator[Setting]:
+        """The sizes and the congestion control that the options ask for, with what the fields say of them."""
+        for option, value in pairwise(self.options):
+            confirming = _CONGESTION if option == "-K" else _CONFIRMED_BY[self.test].get(option, ())
+            for selector, wanted in zip(confirming, _pair(value), strict=False):
+                # Not every test can tell: TCP_CRR has no connection left whose congestion control it could ask.
+                if selector is not None and wanted and selector in output.fields:
+                    used = output.fields[selector]
+                    yield Setting(f"{option} {value}", selector, wanted, None if used is None else str(used))
 
 
-def _numeric(key: str, value: str | None, source: str, problems: list[Problem], *, zero_width: bool) -> float | None:
-    """A number of an interim result, which is never absent and never negative."""
-    number = _parsed(value, float)
-    if number is not None and number >= 0 and math.isfinite(number):
-        return number
-    if not (zero_width and number is not None):
-        problems.append(Problem(f"{key} is no rate or time", f"{source}:{key}", value or "nothing"))
-    return None
+def _pair(value: str) -> tuple[str, str]:
+    """An option as its local and remote value: `a` is both, `,b` and `a,` are one."""
+    first, comma, second = value.partition(",")
+    return (first, second) if comma else (first, first)
 
 
-def _field(name: Selector, value: str | None, source: str, problems: list[Problem]) -> Value:
-    """One wanted field as its type; None where netperf has no value."""
-    where = f"{source}:{name}"
-    if value is None:
-        hint = "this netperf may not know the field, or it ended early: look at its raw output"
-        problems.append(Problem(f"netperf did not return {name}", where, hint=hint))
-        return None
-    if name in _TEXT:
-        return None if value in _ABSENT_TEXTS or value.endswith(" errno") else value
-    number = _parsed(value, float if name in _FLOAT else int)
-    if number == _ABSENT_NUMBER:
-        return None
-    if number is None or not math.isfinite(number) or number < 0:
-        problems.append(Problem(f"{name} is not a number that netperf can mean", where, value or "nothing"))
-        return None
-    return number
-
-
-def _parsed(value: str | None, kind: type[float] | type[int]) -> float | int | None:
-    try:
-        return None if value is None else kind(value)
-    except ValueError:
-        return None
-
-
-def _member(enum: type[E], name: str, what: str) -> E:
-    try:
-        return enum(name)
-    except ValueError:
-        hint = f"known: {', '.join(enum)}"
-        raise NetperfError(Problem(f"unknown netperf {what}", seen=name, hint=hint)) from None
-
-
-def _items(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise NetperfError(Problem("a list is wanted", seen=repr(value)))
-    return tuple(str(item) for item in value)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise NetperfError(Problem("a number is wanted", seen=repr(value)))
-    return float(value)
+def _latency(output: Output) -> Latency:
+    return Latency(
+        min=output.number(Selector.MIN_LATENCY),
+        mean=output.number(Selector.MEAN_LATENCY),
+        max=output.number(Selector.MAX_LATENCY),
+        stddev=output.number(Selector.STDDEV_LATENCY),
+        percentiles={
+            50: output.number(Selector.P50_LATENCY),
+            90: output.number(Selector.P90_LATENCY),
+            99: output.number(Selector.P99_LATENCY),
+        },
+    )

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from labctl.catalog import load
+from labctl.catalog.lab import LabFacts
 from labctl.engine.inventory import load_inventory
 from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, build
+from labctl.plan.plan import build
 from labctl.plan.visit import setup_inventory
 from roles.cni_cilium.module_utils.cilium_status import said
 from tests.acceptance.conftest import ANSWER_S
@@ -62,7 +63,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         lab = load_inventory(session, Path(str(LAB)))
         record = labs.read(str(lab.name))
         facts = LabFacts(lab.name, lab.kind, CLIENT, SERVER, 2, edition="current")
-        raw = RawOptions(variant=names, edition="current", encryption="none,wireguard,ipsec", rounds="1")
+        raw = RawOptions.of(variant=names, edition="current", encryption="none,wireguard,ipsec", rounds="1")
         plan = build(parse_options(raw, load()), load(), facts, datetime.now(UTC))
         for visit in plan.visits:
             inventory = setup_inventory(plan, visit, NODES, top)

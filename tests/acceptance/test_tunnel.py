@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Encryption
+from labctl.catalog.lab import TunnelFacts
 from labctl.catalog.tunnel import Tunnel
-from labctl.nodes.encryption import TunnelFacts
 from tests.acceptance.conftest import labctl
 from tests.integration.conftest import ProvisionedLab, load
 from tests.integration.test_datapaths import CLIENT, SERVER, Bench

@@ -18,7 +18,7 @@ import pytest
 from labctl.engine.inventory import Inventory, load_inventory
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
-from labctl.matrix import workflow
+from labctl.labs.provision import provision
 
 # Name and index of the lab; another checkout that tests on this machine at the same time sets both.
 LAB_NAME = os.environ.get("LABCTL_TEST_LAB_NAME", "test")
@@ -119,7 +119,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]:
         try:
             record = labs.create(session, str(directory))
             inventory = load_inventory(session, directory)
-            workflow.provision(session, inventory, AnsibleOptions()).require()
+            provision(session, inventory, AnsibleOptions()).require()
             yield ProvisionedLab(inventory, record, session)
         finally:
             labs.destroy(session, str(directory))

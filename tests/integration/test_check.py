@@ -14,7 +14,7 @@ import yaml
 
 from labctl.engine.inventory import load_inventory
 from labctl.engine.session import AnsibleOptions, Session
-from labctl.matrix import workflow
+from labctl.labs.look import look
 from labctl.nodes import findings as check
 from labctl.nodes.findings import Finding
 from labctl.nodes.fingerprint import differences
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.lab
 
 def findings(session: Session, path: Path) -> tuple[Finding, ...]:
     inventory = load_inventory(session, path)
-    seen = workflow.look(session, inventory, AnsibleOptions())
+    seen = look(session, inventory, AnsibleOptions())
     return check.findings(inventory, seen.fingerprints, seen.outcome.failures)
 
 
@@ -57,8 +57,8 @@ def set_variables(inventory: Path, node: str, values: dict[str, object]) -> None
 
 
 def test_sound_lab_has_no_error_and_looking_changes_nothing(lab: ProvisionedLab) -> None:
-    first = workflow.look(lab.session, lab.inventory, AnsibleOptions())
-    second = workflow.look(lab.session, lab.inventory, AnsibleOptions())
+    first = look(lab.session, lab.inventory, AnsibleOptions())
+    second = look(lab.session, lab.inventory, AnsibleOptions())
     assert (first.outcome.changed, second.outcome.changed) == (0, 0)
     found = check.findings(lab.inventory, second.fingerprints, second.outcome.failures)
     assert [finding for finding in found if finding.level is Level.ERROR] == []

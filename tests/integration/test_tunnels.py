@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Encryption, load
+from labctl.catalog.lab import TunnelFacts
 from labctl.engine.events import TaskResult
 from labctl.nodes import encryption
-from labctl.nodes.encryption import TunnelFacts
 from labctl.nodes.fingerprint import parse
 from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import (
@@ -57,14 +57,15 @@ def encrypted(variant: str, facts: TunnelFacts, encryption: Encryption, mtu: int
     """What a setup's own variables say beyond those of the unencrypted one."""
     tunnel = facts.of(encryption)
     assert tunnel is not None
-    peer = encryption in load().variants[variant].redirect_peer and facts.redirect_peer is True
+    planned = load().variants[variant]
+    peer = encryption in planned.redirect_peer and facts.redirect_peer is True
     return {
         "setup_encryption": encryption.value,
         "setup_tunnel": tunnel.value,
         "setup_mtu": mtu,
         "setup_endpoint_mtu": tunnel.inner_mtu(mtu),
         "setup_redirect_peer": peer,
-        "setup_expected": dict(load().variants[variant].expected_with(encryption, peer)),
+        "setup_expected": dict(planned.expected_with(planned.encrypted_differences(encryption, peer))),
     }
 
 

@@ -72,14 +72,14 @@ current:
 
 WORKLOADS = """\
 tcp_stream:
-  {title: bulk, test: TCP_STREAM, metric: throughput, unit: Gbit/s, options: [-m, "65536"], latency: false,
-   selectors: [THROUGHPUT], packets_per_unit: null}
+  {title: bulk, tool: netperf, metric: throughput, unit: Gbit/s, latency: false, packets_per_unit: null,
+   settings: {test: TCP_STREAM, options: [-m, "65536"], selectors: [THROUGHPUT]}}
 tcp_rr:
-  {title: requests, test: TCP_RR, metric: request rate, unit: requests/s, options: [-r, "1,1"], latency: true,
-   selectors: [THROUGHPUT, P50_LATENCY], packets_per_unit: [2, 2]}
+  {title: requests, tool: netperf, metric: request rate, unit: requests/s, latency: true, packets_per_unit: [2, 2],
+   settings: {test: TCP_RR, options: [-r, "1,1"], selectors: [THROUGHPUT, P50_LATENCY]}}
 tcp_crr:
-  {title: connects, test: TCP_CRR, metric: connects, unit: connections/s, options: [-r, "1,1"], latency: true,
-   selectors: [THROUGHPUT, P50_LATENCY], packets_per_unit: [8, 11]}
+  {title: connects, tool: netperf, metric: connects, unit: connections/s, latency: true, packets_per_unit: [8, 11],
+   settings: {test: TCP_CRR, options: [-r, "1,1"], selectors: [THROUGHPUT, P50_LATENCY]}}
 """
 
 

@@ -7,8 +7,9 @@ import random
 from datetime import UTC, datetime
 
 from labctl.catalog import Catalog, Unit
+from labctl.catalog.lab import LabFacts
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, Plan, build
+from labctl.plan.plan import Plan, build
 from labctl.plan.visit import PlannedSample, all_samples
 from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
 from labctl.samples.sample import CpuUse, EndCounters, Flag, Sample, Status
@@ -19,7 +20,7 @@ FACTORS = {"base": 1.0, "base#2": 1.0, "base-clean": 1.1, "pods": 0.75}
 
 
 def plan_of(catalog: Catalog, **raw: object) -> Plan:
-    options = parse_options(RawOptions(**{"seed": "1", **raw}), catalog)  # type: ignore[arg-type]
+    options = parse_options(RawOptions.of(**{"seed": "1", **raw}), catalog)
     return build(options, catalog, LAB, datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC))
 
 

@@ -19,6 +19,7 @@ STRANGERS = {"matrix": "results", "results": "matrix"}
 DOORS = {"labctl", "labctl.__main__"}  # the version, and `python -m labctl`
 # What one room alone may import.
 KNOWN_IN = {"ansible_runner": "engine", "typer": "cli"}
+OPEN = {"labctl.tools", "labctl.tools.reading", "labctl.tools.tool"}  # what other rooms may import of the tools
 
 
 def test_every_room_is_one_of_the_design() -> None:
@@ -49,6 +50,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_a_library_is_known_in_one_room_alone(library: str, room: str) -> None:
     knowing = {room_of(module) for module, tree in modules() if library in imported_by(tree)}
     assert knowing == {f"labctl.{room}"}
+
+
+def test_programs_that_measure_are_known_behind_their_door_alone() -> None:
+    seen = {
+        f"{module} imports {other}"
+        for module, imported in graph().items()
+        for other in imported
+        if room_of(other) == "labctl.tools" != room_of(module) and other not in OPEN
+    }
+    assert seen == set()
 
 
 def test_only_the_command_line_prints() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 MANAGER = "app.kubernetes.io/managed-by"
 OWNER = "labctl/owner"
 END = "labctl/end"
-# The variable by which labctl's helper finds the container on its node (roles/measure/files/node_agent.py).
+# The variable by which labctl's helper finds the container on its node (roles/measure/files/labctl_agent/places.py).
 MARK = "LABCTL_POD_UID"
 CONTROL_PORT = 12865
 GRACE_S = 1  # netserver is process 1, to which SIGTERM means nothing

@@ -22,8 +22,8 @@ variants:
     vars: {}
 """
 WORKLOAD = """\
-w: {title: t, test: TCP_RR, metric: m, unit: requests/s, options: [], latency: true, packets_per_unit: [2, 2],
-    selectors: [THROUGHPUT]}
+w: {title: t, tool: netperf, metric: m, unit: requests/s, latency: true, packets_per_unit: [2, 2],
+    settings: {test: TCP_RR, options: [], selectors: [THROUGHPUT]}}
 """
 
 
@@ -91,10 +91,10 @@ def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
         ("unknown key", "variants/r.yml:a.titel"),
         ("missing key", "variants/r.yml:a.title"),
         ("the value is not node or pod", "variants/r.yml:a.endpoint"),
-        ("the value is not TCP_STREAM or TCP_MAERTS or TCP_RR or TCP_CRR", "workloads.yml:w.test"),
+        ("the value is not TCP_STREAM or TCP_MAERTS or TCP_RR or TCP_CRR", "workloads.yml:w.settings.test"),
     ]
     assert last.what.startswith("the value is not THROUGHPUT or THROUGHPUT_UNITS or")
-    assert (last.where, last.seen) == ("workloads.yml:w.selectors[0]", "'STDEV_LATENCY'")
+    assert (last.where, last.seen) == ("workloads.yml:w.settings.selectors[0]", "'STDEV_LATENCY'")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,32 @@ def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
 )
 def test_a_mistake_names_its_place(old: str, new: str, problem: Problem, tmp_path: Path) -> None:
     assert problem in problems(tmp_path, VARIANT.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "tool: netperf",
+            "tool: netprf",
+            Problem("unknown tool", "workloads.yml:w.tool", "'netprf'", "did you mean netperf? known: netperf"),
+        ),
+        (
+            "unit: requests/s",
+            "unit: Gbit/s",
+            Problem("netperf does not measure TCP_RR in this unit", "workloads.yml:w.unit", "Gbit/s"),
+        ),
+        (
+            "options: []",
+            "option: []",
+            Problem("unknown key", "workloads.yml:w.settings.option", hint="known: test, options, selectors"),
+        ),
+    ],
+)
+def test_a_workload_has_the_settings_of_its_tool(old: str, new: str, problem: Problem, tmp_path: Path) -> None:
+    found = problems(tmp_path, workloads=WORKLOAD.replace(old, new))
+    assert (problem.what, problem.where, problem.seen) in [(one.what, one.where, one.seen) for one in found]
+    assert problem.hint is None or any(problem.hint in (one.hint or "") for one in found)
 
 
 def test_an_empty_file_is_no_catalog(tmp_path: Path) -> None:

@@ -15,15 +15,13 @@ from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
-from labctl.engine.session import AnsibleOptions, Session
-from labctl.matrix import execution as matrix
 from labctl.matrix import resume
+from labctl.matrix.record import Record
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.plan.visit import setup_inventory
 from labctl.results import report
 from labctl.runs import attempts, history
-from labctl.runs import status as statuses
 from labctl.runs.folder import RunFolder, set_aside
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples import sample as samples
@@ -55,15 +53,7 @@ def store(run: RunFolder, sample: Sample) -> None:
 
 
 def write_status(run: RunFolder, plan: Plan, *visits: VisitRecord) -> None:
-    execution = execution_of(run, plan, frozenset())
-    execution.visits.extend(visits)
-    write_json(run.status, statuses.to_json(execution.status(RunState.RUNNING)))
-
-
-def execution_of(run: RunFolder, plan: Plan, kept: frozenset[str]) -> matrix.Execution:
-    session = Session.__new__(Session)  # never asked for anything here
-    stop = matrix.StopSwitch(run)
-    return matrix.Execution(session, plan, LAB, run, AnsibleOptions(), lambda _: None, stop, kept=kept)
+    Record(plan, run, visits=visits).save(RunState.RUNNING)
 
 
 def spoil(run: RunFolder, plan: Plan, sample_id: str, status: Status, reason: str) -> None:
@@ -75,19 +65,19 @@ def test_a_whole_run_lacks_nothing(folder: RunFolder, plan: Plan) -> None:
     kept = resume.keep(resume.reopen(folder.path))
     assert len(kept.samples) == plan.samples == 8
     assert kept.aside == ()
-    assert execution_of(folder, plan, kept.samples).todo == []
+    assert Record(plan, folder, kept=kept.samples).lacking() == ()
 
 
 def test_only_what_is_missing_is_done_in_the_plans_order(folder: RunFolder, plan: Plan) -> None:
     for sample_id in ("pods.tcp_rr.1/2-2", "base.tcp_rr.1/1-1"):
         shutil.rmtree(folder.samples / sample_id)
     kept = resume.keep(resume.reopen(folder.path)).samples
-    execution = execution_of(folder, plan, kept)
-    assert [(visit.round, visit.setup) for visit in execution.todo] == [(1, "base"), (2, "pods")]
-    assert execution.taken == 6
+    record = Record(plan, folder, 2, kept)
+    assert [(visit.round, visit.setup) for visit in record.lacking()] == [(1, "base"), (2, "pods")]
+    assert record.taken == 6
     taken = [
         sample["id"]
-        for visit in execution.todo
+        for visit in record.lacking()
         for sample in setup_inventory(plan, visit, ["node1"], folder.samples, kept, 2)["all"]["hosts"]["node1"][
             "measure_samples"
         ]

@@ -17,10 +17,9 @@ def refused(raw: RawOptions, catalog: Catalog) -> tuple[Problem, ...]:
 
 
 def test_without_options_the_whole_matrix_is_meant(small_catalog: Catalog) -> None:
-    assert parse_options(RawOptions(), small_catalog) == MatrixOptions(
+    assert parse_options(RawOptions.of(), small_catalog) == MatrixOptions(
         variants=("base", "base-clean", "pods"),
-        encryptions=(Encryption.NONE,),
-        mtus=(1500,),
+        dimensions={"encryption": (), "edition": (), "mtu": ()},
         workloads=("tcp_stream", "tcp_rr", "tcp_crr"),
         processes=("1", "max"),
         duration_s=10,
@@ -38,7 +37,7 @@ def test_without_options_the_whole_matrix_is_meant(small_catalog: Catalog) -> No
 
 
 def test_every_option_is_read(small_catalog: Catalog) -> None:
-    raw = RawOptions(
+    raw = RawOptions.of(
         variant="pods, base",
         encryption="wireguard,none",
         mtu="9000",
@@ -55,8 +54,7 @@ def test_every_option_is_read(small_catalog: Catalog) -> None:
     )
     assert parse_options(raw, small_catalog) == MatrixOptions(
         variants=("pods", "base"),
-        encryptions=(Encryption.WIREGUARD, Encryption.NONE),
-        mtus=(9000,),
+        dimensions={"encryption": (Encryption.WIREGUARD, Encryption.NONE), "edition": (), "mtu": (9000,)},
         workloads=("tcp_rr",),
         processes=("max", "4"),
         duration_s=120,
@@ -73,7 +71,7 @@ def test_every_option_is_read(small_catalog: Catalog) -> None:
 
 
 def test_a_quick_look_is_short_and_what_is_named_wins(small_catalog: Catalog) -> None:
-    quick = parse_options(RawOptions(quick=True, variant="pods"), small_catalog)
+    quick = parse_options(RawOptions.of(quick=True, variant="pods"), small_catalog)
     assert (quick.workloads, quick.processes, quick.duration_s, quick.warmup_s, quick.rounds) == (
         ("tcp_rr", "tcp_crr"),
         ("1",),
@@ -81,11 +79,11 @@ def test_a_quick_look_is_short_and_what_is_named_wins(small_catalog: Catalog) ->
         1,
         3,
     )
-    assert parse_options(RawOptions(quick=True, variant="pods", rounds="9"), small_catalog).rounds == 9
+    assert parse_options(RawOptions.of(quick=True, variant="pods", rounds="9"), small_catalog).rounds == 9
 
 
 def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalog) -> None:
-    options = parse_options(RawOptions(endpoint="pod"), small_catalog)
+    options = parse_options(RawOptions.of(endpoint="pod"), small_catalog)
     assert (options.variants, options.endpoint) == (("pods",), Endpoint.POD)
 
 
@@ -93,7 +91,7 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
     ("raw", "problem"),
     [
         (
-            RawOptions(variant="base,pod"),
+            RawOptions.of(variant="base,pod"),
             Problem(
                 "unknown variant",
                 "--variant",
@@ -102,7 +100,7 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
             ),
         ),
         (
-            RawOptions(workload="udp_rr"),
+            RawOptions.of(workload="udp_rr"),
             Problem(
                 "unknown workload",
                 "--workload",
@@ -111,7 +109,7 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
             ),
         ),
         (
-            RawOptions(encryption="wiregard"),
+            RawOptions.of(encryption="wiregard"),
             Problem(
                 "unknown encryption",
                 "--encryption",
@@ -119,10 +117,10 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
                 "did you mean wireguard? known: none, wireguard, ipsec",
             ),
         ),
-        (RawOptions(pin="numa"), Problem("unknown pin", "--pin", "'numa'", "known: none, cores")),
-        (RawOptions(endpoint="host"), Problem("unknown endpoint", "--endpoint", "'host'", "known: node, pod")),
+        (RawOptions.of(pin="numa"), Problem("unknown pin", "--pin", "'numa'", "known: none, cores")),
+        (RawOptions.of(endpoint="host"), Problem("unknown endpoint", "--endpoint", "'host'", "known: node, pod")),
         (
-            RawOptions(endpoint="pod", variant="base"),
+            RawOptions.of(endpoint="pod", variant="base"),
             Problem(
                 "base is measured between nodes",
                 "--endpoint",
@@ -131,19 +129,19 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
             ),
         ),
         (
-            RawOptions(variant="base,base"),
+            RawOptions.of(variant="base,base"),
             Problem("an entry is written twice", "--variant", "'base'", "name it once"),
         ),
         (
-            RawOptions(processes="1,01"),
+            RawOptions.of(processes="1,01"),
             Problem("an entry is written twice", "--processes", "'01'", "name it once"),
         ),
         (
-            RawOptions(variant="base,,pods"),
+            RawOptions.of(variant="base,,pods"),
             Problem("an empty entry in a list", "--variant", "'base,,pods'", "separate entries by single commas"),
         ),
         (
-            RawOptions(workload=""),
+            RawOptions.of(workload=""),
             Problem("an empty entry in a list", "--workload", "''", "separate entries by single commas"),
         ),
     ],
@@ -155,20 +153,20 @@ def test_a_wrong_word_is_refused(raw: RawOptions, problem: Problem, small_catalo
 @pytest.mark.parametrize("text", ["0", "-5", "2d", "1.5", "86401", "25h", "ten", "", "1m0s", "99999999999"])
 def test_an_impossible_duration_is_refused(text: str, small_catalog: Catalog) -> None:
     hint = "whole seconds from 1 to 86400, written as 10, 10s, 2m or 1h"
-    assert refused(RawOptions(duration=text), small_catalog) == (
+    assert refused(RawOptions.of(duration=text), small_catalog) == (
         Problem("not a usable time for --duration", "--duration", repr(text), hint),
     )
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("90s", 90), ("2m", 120), ("24h", 86400)])
 def test_a_duration_may_have_a_unit(text: str, seconds: int, small_catalog: Catalog) -> None:
-    assert parse_options(RawOptions(duration=text), small_catalog).duration_s == seconds
+    assert parse_options(RawOptions.of(duration=text), small_catalog).duration_s == seconds
 
 
 @pytest.mark.parametrize("text", ["-1", "1d"])
 def test_an_impossible_warmup_is_refused(text: str, small_catalog: Catalog) -> None:
     hint = "whole seconds from 0 to 86400, written as 10, 10s, 2m or 1h"
-    assert refused(RawOptions(warmup=text), small_catalog) == (
+    assert refused(RawOptions.of(warmup=text), small_catalog) == (
         Problem("not a usable time for --warmup", "--warmup", repr(text), hint),
     )
 
@@ -189,26 +187,26 @@ def test_an_impossible_count_is_refused(option: str, text: str, high: int, small
     problem = Problem(
         f"not a usable number for --{option}", f"--{option}", repr(text), f"a whole number from 1 to {high}"
     )
-    raw = RawOptions(rounds=text) if option == "rounds" else RawOptions(repeat=text)
+    raw = RawOptions.of(rounds=text) if option == "rounds" else RawOptions.of(repeat=text)
     assert refused(raw, small_catalog) == (problem,)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "all"])
 def test_an_impossible_number_of_processes_is_refused(text: str, small_catalog: Catalog) -> None:
-    assert refused(RawOptions(processes=text), small_catalog) == (
+    assert refused(RawOptions.of(processes=text), small_catalog) == (
         Problem("not a number of processes", "--processes", repr(text), "a whole number from 1, or max"),
     )
 
 
 @pytest.mark.parametrize("text", ["0", "575", "9703", "big"])
 def test_an_impossible_mtu_is_refused(text: str, small_catalog: Catalog) -> None:
-    assert refused(RawOptions(mtu=text), small_catalog) == (
+    assert refused(RawOptions.of(mtu=text), small_catalog) == (
         Problem("not an MTU", "--mtu", repr(text), "a whole number from 576 to 9702"),
     )
 
 
 def test_everything_wrong_is_said_at_once(small_catalog: Catalog) -> None:
-    raw = RawOptions(variant="x", workload="y", duration="0", rounds="0", seed="-1")
+    raw = RawOptions.of(variant="x", workload="y", duration="0", rounds="0", seed="-1")
     assert [problem.where for problem in refused(raw, small_catalog)] == [
         "--variant",
         "--workload",
@@ -220,7 +218,7 @@ def test_everything_wrong_is_said_at_once(small_catalog: Catalog) -> None:
 
 def test_the_message_reads_like_this(small_catalog: Catalog) -> None:
     with pytest.raises(UsageError) as raised:
-        parse_options(RawOptions(variant="pod"), small_catalog)
+        parse_options(RawOptions.of(variant="pod"), small_catalog)
     assert str(raised.value) == (
         "unknown variant\n  where: --variant\n  seen:  'pod'\n"
         "  next:  did you mean pods? known: base, base-clean, pods, cluster"
@@ -232,14 +230,14 @@ def test_the_default_matrix_has_enough_rounds_for_an_interval() -> None:
 
 
 def test_what_needs_a_cluster_is_measured_when_it_is_asked_for(small_catalog: Catalog) -> None:
-    assert "cluster" not in parse_options(RawOptions(), small_catalog).variants
-    assert "cluster" in parse_options(RawOptions(edition="current"), small_catalog).variants
-    named = parse_options(RawOptions(variant="cluster", edition="2021,current"), small_catalog)
-    assert (named.variants, named.editions) == (("cluster",), ("2021", "current"))
+    assert "cluster" not in parse_options(RawOptions.of(), small_catalog).variants
+    assert "cluster" in parse_options(RawOptions.of(edition="current"), small_catalog).variants
+    named = parse_options(RawOptions.of(variant="cluster", edition="2021,current"), small_catalog)
+    assert (named.variants, named.dimensions["edition"]) == (("cluster",), ("2021", "current"))
 
 
 def test_a_variant_on_kubernetes_wants_an_edition(small_catalog: Catalog) -> None:
-    assert refused(RawOptions(variant="cluster"), small_catalog) == (
+    assert refused(RawOptions.of(variant="cluster"), small_catalog) == (
         Problem(
             "cluster comes in editions, and none of them is asked for",
             "--edition",
@@ -247,5 +245,5 @@ def test_a_variant_on_kubernetes_wants_an_edition(small_catalog: Catalog) -> Non
             "give one or more of: 2021, current",
         ),
     )
-    (unknown, *_) = refused(RawOptions(edition="2020"), small_catalog)
+    (unknown, *_) = refused(RawOptions.of(edition="2020"), small_catalog)
     assert unknown == Problem("unknown edition", "--edition", "'2020'", "did you mean 2021? known: 2021, current")

@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from labctl.catalog import Catalog, Encryption, load
+from labctl.catalog.lab import LabFacts, TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.nodes.encryption import TunnelFacts
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, Plan, Visit, build, from_json, interval, order, time_left, to_json
+from labctl.plan.plan import Plan, Visit, build, from_json, interval, order, time_left, to_json
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 LAB = LabFacts("local", "local", "node1", "node2", 2)
 
 
 def plan_of(catalog: Catalog, lab: LabFacts = LAB, **raw: object) -> Plan:
-    return build(parse_options(RawOptions(**raw), catalog), catalog, lab, NOW)  # type: ignore[arg-type]
+    return build(parse_options(RawOptions.of(**raw), catalog), catalog, lab, NOW)
 
 
 def test_cells_are_every_setup_with_every_workload_and_number_of_processes(small_catalog: Catalog) -> None:

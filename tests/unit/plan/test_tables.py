@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 import pytest
 
 from labctl.catalog import Catalog
+from labctl.catalog.lab import LabFacts
 from labctl.core.tables import WIDTH
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, Plan, build, from_json
+from labctl.plan.plan import Plan, build, from_json
 from labctl.plan.tables import plan_tables
 
 Golden = Callable[[str, str], None]

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import yaml
 
+from labctl import tools
 from labctl.catalog import Catalog
+from labctl.catalog.lab import LabFacts
 from labctl.core.records import encode
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, Plan, Visit, build
+from labctl.plan.plan import Plan, Visit, build
 from labctl.plan.visit import FIRST_PORT, PORTS, all_samples, samples_for, setup_inventory
 
 LAB = LabFacts("local", "local", "node1", "node2", 2)
 
 
 def plan_of(catalog: Catalog, **raw: str) -> Plan:
-    options = parse_options(RawOptions(**raw), catalog)  # type: ignore[arg-type]
+    options = parse_options(RawOptions.of(**raw), catalog)
     return build(options, catalog, LAB, datetime(2026, 3, 4, tzinfo=UTC))
 
 
@@ -40,7 +42,7 @@ def test_a_visit_takes_its_cells_and_the_next_round_reversed(small_catalog: Cata
 def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> None:
     plan = plan_of(small_catalog, variant="base", workload="tcp_rr", processes="max", duration="2", warmup="1")
     (sample,) = samples_for(plan, Visit(1, "base"))
-    assert encode(sample) == {
+    assert tools.flat(encode(sample)) == {
         "id": "base.tcp_rr.max/1-1",
         "cell": "base.tcp_rr.max",
         "setup": "base",
@@ -102,7 +104,7 @@ def test_the_inventory_holds_everything_at_host_level(small_catalog: Catalog) ->
             "setup_endpoint": "node",
             "setup_expected": {"conntrack": True},
             "measure_output_dir": "/runs/x/samples",
-            "measure_samples": [encode(sample)],
+            "measure_samples": [tools.flat(encode(sample))],
         }
     )
 

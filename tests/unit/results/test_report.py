@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from labctl import catalog
+from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import write_json
 from labctl.plan import plan as planning
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import LabFacts, build
+from labctl.plan.plan import build
+from labctl.plan.visit import setup_inventory
 from labctl.results import report
 from labctl.samples.sample import Status
 
+OLD = "20261122-160000-local"
 TAKEN = ["baseline.tcp_crr.1/1-1", "baseline.tcp_rr.2/1-6", "baseline.tcp_stream.1/1-2"]
 
 
@@ -108,3 +111,35 @@ def test_an_unknown_format_is_refused_before_anything_is_written(run: Path) -> N
     with pytest.raises(UsageError, match="unknown format"):
         report.render(str(run), "xml")
     assert not (run / "summary.json").exists()
+
+
+# A run of a labctl whose workloads were netperf's alone (tests/fixtures/runs/ORIGIN.md)
+
+
+@pytest.fixture
+def old(tmp_path: Path, repository: Path) -> Path:
+    """The folder of such a run, nothing derived."""
+    fixtures = repository / "tests" / "fixtures"
+    folder = tmp_path / OLD
+    folder.mkdir()
+    shutil.copy(fixtures / "runs" / OLD / "plan.json", folder)
+    for name in TAKEN:
+        shutil.copytree(fixtures / "samples" / name, folder / "samples" / name)
+    return folder
+
+
+def test_an_old_run_reports_and_derives_what_it_did(old: Path, repository: Path) -> None:
+    assert "36 samples of 2 s in 1 round: 3 valid, 0 invalid, 0 failed, 33 not taken" in report.render(str(old))
+    for name in TAKEN:
+        then = repository / "tests" / "fixtures" / "runs" / OLD / "samples" / name / "sample.json"
+        assert (old / "samples" / name / "sample.json").read_bytes() == then.read_bytes()
+
+
+def test_an_old_plan_is_written_and_measured_as_it_was(old: Path, repository: Path) -> None:
+    data = json.loads((old / "plan.json").read_text())
+    plan = planning.from_json(data, "plan.json")
+    assert planning.to_json(plan)["workloads"] == data["workloads"]
+    then = json.loads((repository / "tests" / "fixtures" / "runs" / OLD / "measure_samples.json").read_text())
+    inventory = setup_inventory(plan, plan.visits[0], ["node1"], Path("/x"))
+    now = {item["id"]: item for item in inventory["all"]["hosts"]["node1"]["measure_samples"]}
+    assert [now[item["id"]] for item in then] == then

@@ -219,7 +219,8 @@ def encrypted() -> tuple[Any, dict[str, Any], dict[str, dict[str, Any]]]:
         seen["programs"] = {"tunnel": "tunnel_ingress", "pod": "pod_ingress"}
         seen["tap"] = dict(ENCRYPTED["tap"])
         seen["grew"] |= ENCRYPTED["grew"] | {"hits": {"tunnel_ingress": 361, "pod_ingress": 140}}
-    expected = catalog.load().variants["veth-ebpf"].expected_with(catalog.Encryption.WIREGUARD)
+    variant = catalog.load().variants["veth-ebpf"]
+    expected = variant.expected_with([variant.encrypted[catalog.Encryption.WIREGUARD]])
     setup = setup_of(encryption="wireguard", endpoint_mtu=1440, expected=expected)
     return setup, {**probe, "mss": 1388, "passes": [1440], "tap": ENCRYPTED["tap"]}, nodes
 

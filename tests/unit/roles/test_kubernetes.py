@@ -11,7 +11,7 @@ import ansible.module_utils
 import pytest
 
 from labctl.engine.events import TaskResult, TaskStart
-from labctl.matrix import workflow
+from labctl.labs.provision import idle_cluster
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 for role in ("lab_host", "kubernetes"):
@@ -88,5 +88,5 @@ def test_what_an_idle_cluster_takes_is_told_by_node() -> None:
     data = {"percent": {"etcd": 1.2, "kubelet": 0.0, "kube-apiserver": 4.0}, "total": 5.2}
     event = TaskResult("kubernetes_idle", "measured", "node1", ok=True, changed=False, data=data)
     told = {"node1": "5.2 % of one CPU (etcd 1.2, kube-apiserver 4)"}
-    assert workflow.idle_cluster(event) == told
-    assert workflow.idle_cluster(TaskStart("play", "task")) == {}
+    assert idle_cluster(event) == told
+    assert idle_cluster(TaskStart("play", "task")) == {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import ansible.module_utils
 import pytest
+from labctl_agent import places
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 for role in ("datapath", "netperf_pods"):
@@ -87,8 +88,7 @@ def test_a_pod_is_bound_to_its_node_and_marked_for_the_helper() -> None:
     spec, container = made["spec"], made["spec"]["containers"][0]
     assert (spec["nodeName"], spec["hostNetwork"], container["imagePullPolicy"]) == ("node2", False, "Never")
     assert container["command"] == ["netserver", "-D", "-N", "-4", "-L", "$(POD_IP)", "-p", "12865"]
-    agent = (REPOSITORY / "roles/measure/files/node_agent.py").read_text()
-    assert f'POD_MARK = "{manifest.MARK}"' in agent
+    assert manifest.MARK == places.POD_MARK
     assert manifest.MARK in [variable["name"] for variable in container["env"]]
 
 

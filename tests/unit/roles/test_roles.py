@@ -23,6 +23,11 @@ MOST_LINES = 60
 ESCAPES = re.compile(
     r"ignore_errors:|ignore_unreachable:|failed_when: *(false|no)\b|\|\| *true\b|ansible\.builtin\.pause:"
 )
+# What leans on the task before, which may be far above in Ansible's log, or skipped.
+BACKWARD = re.compile(
+    r"(also|and|but|his|it|its|neither|nor|same|second|so|such|that|their|them|then|there|these|they|this|those)\b",
+    re.IGNORECASE,
+)
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -121,6 +126,13 @@ def test_task_files_are_short(path: Path) -> None:
 def test_plays_and_tasks_are_named(path: Path) -> None:
     for item in every_item(load(path) or []):
         assert item.get("name"), f"no name: {item}"
+
+
+@pytest.mark.parametrize("path", [*PLAYBOOKS, *TASK_FILES], ids=of_repository)
+def test_names_stand_alone_in_the_log(path: Path) -> None:
+    names = [item["name"] for item in every_item(load(path) or [])]
+    leaning = [name for name in names if BACKWARD.match(name)]
+    assert not leaning, "name what is meant: a reader of the log does not see the task before"
 
 
 @pytest.mark.parametrize("path", CONTENT, ids=of_repository)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.matrix.execution import proof_of
+from labctl.matrix.visit_log import proof_of
 from labctl.plan.plan import SCHEMA, Plan, Visit
 from labctl.plan.visit import PlannedSample, setup_inventory
 from labctl.results.summary import Summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,25 +10,37 @@ from labctl import catalog
 from labctl.catalog import Workload
 from labctl.samples import validity as checks
 from labctl.samples.raw import End
-from labctl.tools import netperf
-from labctl.tools.netperf import NetperfResult, Selector, Test
+from labctl.tools.reading import RateUnit, Reading, Setting
 
-CAPTURES = Path(__file__).parents[2] / "fixtures" / "netperf"
-MAERTS_OPTIONS = ("-m", ",16384", "-M", "131072,", "-K", "cubic")
-_SIZES = {
-    Selector.LOCAL_SEND_SIZE: Selector.LOCAL_RECV_SIZE,
-    Selector.REMOTE_RECV_SIZE: Selector.REMOTE_SEND_SIZE,
-}
+RECEIVED = 1_000_000_000
 
 
-def maerts() -> NetperfResult:
-    selectors = [_SIZES.get(name, name) for name in catalog.load().workloads["tcp_stream"].selectors]
-    return netperf.parse((CAPTURES / "2.7.0_tcp_maerts.txt").read_text(), selectors, Test.TCP_MAERTS)
+def workload(name: str) -> Workload:
+    return catalog.load().workloads[name]
 
 
-def workload() -> Workload:
-    stream = catalog.load().workloads["tcp_stream"]
-    return Workload(**{**vars(stream), "name": "tcp_maerts", "test": Test.TCP_MAERTS, "options": MAERTS_OPTIONS})
+def reverse() -> Reading:
+    """What a program says that received bulk data."""
+    return Reading(
+        "prog", RateUnit.MEGABIT, 4000.0, 2.0, sent_bytes=0, received_bytes=RECEIVED, connections=0, mss=1448
+    )
+
+
+def requests(units: float | None, connections: float | None = 0) -> Reading:
+    """What a program says that sent a byte and received one for each unit, and talked with its server besides."""
+    count = None if units is None else int(units)
+    return Reading(
+        tool="prog",
+        unit=RateUnit.UNIT,
+        rate=10.0,
+        elapsed_s=2.0,
+        sent_bytes=count,
+        received_bytes=count,
+        units=units,
+        connections=connections,
+        control_packets=20,
+        control_bytes=3300,
+    )
 
 
 def end(octets: int, packets: int) -> End:
@@ -42,37 +53,53 @@ def end(octets: int, packets: int) -> End:
 
 @pytest.mark.parametrize(("share", "complaints"), [(0.5, 1), (1.0, 0), (3.0, 0)])
 def test_a_cable_shared_with_others_bounds_the_bytes_from_below_only(share: float, complaints: int) -> None:
-    received = maerts().number(Selector.LOCAL_BYTES_RECVD)
-    assert isinstance(received, int)
-    packets = received // 1448
-    carried = end(int(share * (received + 66 * packets)), int(share * packets))
-    wire, reasons = checks.wire(carried, [maerts()], workload(), cable="shared")
+    packets = RECEIVED // 1448
+    carried = end(int(share * (RECEIVED + 66 * packets)), int(share * packets))
+    wire, reasons = checks.wire(carried, [reverse()], workload("tcp_stream"), cable="shared")
     assert len(reasons) == complaints
     assert wire is not None
 
 
 def test_of_a_cable_that_nobody_could_look_at_nothing_is_asked() -> None:
-    assert checks.wire(end(0, 0), [maerts()], workload(), cable="unknown") == (None, ())
+    assert checks.wire(end(0, 0), [reverse()], workload("tcp_stream"), cable="unknown") == (None, ())
 
 
-def test_settings_of_the_reverse_direction_are_confirmed_by_the_other_ends_fields() -> None:
-    assert checks.settings([maerts()], MAERTS_OPTIONS, Test.TCP_MAERTS) == ()
-    assert checks.settings([maerts()], ("-m", ",4096", "-M", "4096,"), Test.TCP_MAERTS) == (
-        "-m ,4096 was asked for, netperf returned REMOTE_SEND_SIZE=16384",
-        "-M 4096, was asked for, netperf returned LOCAL_RECV_SIZE=131072",
+def test_a_setting_that_did_not_come_back_is_named_once_for_all_processes() -> None:
+    held = Setting("-K cubic", "SERVER_CONTROL", "cubic", "cubic")
+    one = replace(reverse(), settings=(Setting("-m 16384", "SEND_SIZE", "16384", "4096"), held))
+    other = replace(reverse(), settings=(replace(one.settings[0], used=None), held))
+    assert checks.settings([one, one, other]) == (
+        "-m 16384 was asked for, prog returned SEND_SIZE=4096",
+        "-m 16384 was asked for, prog returned SEND_SIZE=nothing",
     )
 
 
-@pytest.mark.parametrize("options", [(), ("-D",), ("-m", "1,"), ("-K", ",")])
-def test_options_without_a_value_for_this_test_ask_for_nothing(options: tuple[str, ...]) -> None:
-    assert checks.settings([maerts()], options, Test.TCP_MAERTS) == ()
+def test_units_that_failed_void_the_sample() -> None:
+    assert checks.errors([reverse(), replace(reverse(), errors=0)]) == ()
+    assert checks.errors([replace(reverse(), errors=2), replace(reverse(), errors=1)]) == ("prog counted 3 errors",)
+
+
+@pytest.mark.parametrize("lacking", ["units", "connections", "sent_bytes", "received_bytes"])
+def test_totals_that_a_program_does_not_return_leave_the_way_unknown(lacking: str) -> None:
+    known = requests(100.0)
+    reading = replace(known, **{lacking: None})  # type: ignore[arg-type]
+    assert checks.wire(end(13400, 200), [known, reading], workload("tcp_rr")) == (
+        None,
+        ("whether the traffic took the cable is unknown: prog did not return its totals",),
+    )
+
+
+@pytest.mark.parametrize(("connections", "names"), [(0, 0), (7, 2), (None, 2)])
+def test_connection_tracking_matters_where_connections_are_or_may_have_been_opened(
+    connections: float | None, names: int
+) -> None:
+    blind = end(0, 0)
+    assert len(checks.unread(blind, [requests(1.0, connections)])) == 1 + names
 
 
 def test_what_the_client_received_is_the_payload_of_the_reverse_direction() -> None:
-    received = maerts().number(Selector.LOCAL_BYTES_RECVD)
-    assert isinstance(received, int)
-    packets = received // 1448
-    wire, reasons = checks.wire(end(received + 66 * packets, packets), [maerts()], workload())
+    packets = RECEIVED // 1448
+    wire, reasons = checks.wire(end(RECEIVED + 66 * packets, packets), [reverse()], workload("tcp_stream"))
     assert reasons == ()
     assert wire is not None
     assert wire.ratio == pytest.approx(1, abs=0.001)
@@ -80,54 +107,40 @@ def test_what_the_client_received_is_the_payload_of_the_reverse_direction() -> N
 
 
 def test_a_silent_cable_has_no_bytes_per_packet() -> None:
-    wire, reasons = checks.wire(end(0, 0), [maerts()], workload())
+    wire, reasons = checks.wire(end(0, 0), [reverse()], workload("tcp_stream"))
     assert wire is not None
     assert (wire.bytes, wire.bytes_per_packet, wire.ratio) == (0, None, 0)
-    assert reasons[0].startswith("the cable of node1 carried 0 bytes; netperf's totals make")
+    assert reasons[0].startswith("the cable of node1 carried 0 bytes; prog's totals make")
 
 
 @pytest.mark.parametrize(
     ("per_connection", "fits"), [(7.0, False), (8.4, False), (9.0, True), (10.0, True), (11.0, True), (12.0, False)]
 )
 def test_packets_per_connection_have_bounds(per_connection: float, fits: bool) -> None:
-    crr = catalog.load().workloads["tcp_crr"]
-    result = netperf.parse((CAPTURES / "2.7.0_tcp_crr.txt").read_text(), crr.selectors, crr.test)
-    connections = result.number(Selector.LOCAL_BYTES_RECVD)
-    assert connections is not None
-    packets = round(connections * per_connection)
-    octets = packets * 66 + round(connections) * 18 + 3300
-    _, reasons = checks.wire(end(octets, packets + 20), [result], crr)
+    octets, packets = round(1000 * (66 * per_connection + 18)) + 3300, round(1000 * per_connection)
+    _, reasons = checks.wire(end(octets, packets + 20), [requests(1000.0, 1000.0)], workload("tcp_crr"))
     assert (reasons == ()) == fits
     assert fits or f"{per_connection:.2f} packets per unit" in reasons[0]
 
 
-@pytest.mark.parametrize(("name", "packets_each", "bytes_each"), [("tcp_rr", 2, 134), ("tcp_crr", 10, 678)])
-def test_netperfs_own_talk_does_not_count_against_a_slow_test(name: str, packets_each: int, bytes_each: int) -> None:
-    """Twenty transactions make less traffic than the control connection: 20 packets and 3.3 KB a process."""
-    slow = catalog.load().workloads[name]
-    text = (
-        "THROUGHPUT=10.0\nTHROUGHPUT_UNITS=Trans/s\nELAPSED_TIME=2.00\n"
-        "LOCAL_BYTES_SENT=20\nLOCAL_BYTES_RECVD=20\nRESPONSE_SIZE=1\n"
-    )
-    wanted = netperf.selectors(line.partition("=")[0] for line in text.splitlines())
-    results = [netperf.parse(text, wanted, slow.test)] * 2
+@pytest.mark.parametrize(
+    ("name", "connections", "packets_each", "bytes_each"), [("tcp_rr", 0, 2, 134), ("tcp_crr", 20, 10, 678)]
+)
+def test_a_programs_own_talk_does_not_count_against_a_slow_test(
+    name: str, connections: float, packets_each: int, bytes_each: int
+) -> None:
+    """Twenty transactions make less traffic than netperf's control connection: 20 packets and 3.3 KB a process."""
     octets, packets = 2 * (20 * bytes_each + 3300), 2 * (20 * packets_each + 20)
-    wire, reasons = checks.wire(end(octets, packets), results, slow)
+    wire, reasons = checks.wire(end(octets, packets), [requests(20.0, connections)] * 2, workload(name))
     assert reasons == ()
     assert wire is not None
     assert wire.ratio == pytest.approx(1)
 
 
 def test_no_transaction_at_all_is_no_division_by_zero() -> None:
-    rr = catalog.load().workloads["tcp_rr"]
-    text = (
-        "THROUGHPUT=0.0\nTHROUGHPUT_UNITS=Trans/s\nELAPSED_TIME=2.00\n"
-        "LOCAL_BYTES_SENT=0\nLOCAL_BYTES_RECVD=0\nRESPONSE_SIZE=1\n"
-    )
-    wanted = netperf.selectors(line.partition("=")[0] for line in text.splitlines())
-    result = netperf.parse(text, wanted, rr.test)
-    assert checks.wire(end(3300, 20), [result], rr)[1] == ()
-    assert checks.wire(end(99_000, 900), [result], rr)[1][0].startswith("the cable of node1 carried 99000 bytes; ")
+    assert checks.wire(end(3300, 20), [requests(0.0)], workload("tcp_rr"))[1] == ()
+    (reason,) = checks.wire(end(99_000, 900), [requests(0.0)], workload("tcp_rr"))[1]
+    assert reason.startswith("the cable of node1 carried 99000 bytes; ")
 
 
 @pytest.mark.parametrize("step", [0.051, -3600.0])

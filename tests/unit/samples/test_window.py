@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl.samples import window
 from labctl.samples.window import Window, WindowError
-from labctl.tools.netperf import Interim, NetperfResult, Selector, Test, Unit, Value
-
-EMPTY: MappingProxyType[Selector, Value] = MappingProxyType({})
+from labctl.tools.reading import Interim, RateUnit, Reading
 
 
 def intervals(start: float, *rates: float, width: float = 1.0) -> tuple[Interim, ...]:
     return tuple(Interim(start + i * width, start + (i + 1) * width, rate) for i, rate in enumerate(rates))
 
 
-def result(*interim: Interim, elapsed_s: float) -> NetperfResult:
-    return NetperfResult(Test.TCP_RR, Unit.TRANSACTIONS, 1.0, elapsed_s, EMPTY, interim)
+def reading(*interim: Interim, elapsed_s: float) -> Reading:
+    return Reading("prog", RateUnit.UNIT, 1.0, elapsed_s, interim)
 
 
 def between(start: float, end: float) -> Window:
@@ -85,12 +81,12 @@ def test_rates_of_all_processes_in_order() -> None:
 
 def test_a_timeline_is_the_interim_results() -> None:
     interim = intervals(100.0, 1, 2, 3)
-    assert window.timeline(result(*interim, elapsed_s=3.01), 3, "f") == interim
+    assert window.timeline(reading(*interim, elapsed_s=3.01), 3, "f") == interim
 
 
 def test_a_stall_until_the_end_is_a_rate_of_zero_and_not_an_early_end() -> None:
     """No last interim result is printed when nothing was completed since the one before."""
-    timeline = window.timeline(result(*intervals(100.0, 50, 50), elapsed_s=4.0), 4, "f")
+    timeline = window.timeline(reading(*intervals(100.0, 50, 50), elapsed_s=4.0), 4, "f")
     assert timeline[-1] == Interim(102.0, 104.0, 0.0)
     common = window.common([timeline], 0.0, 4.0)
     assert window.rate(timeline, common, "f") == pytest.approx(25)
@@ -98,16 +94,13 @@ def test_a_stall_until_the_end_is_a_rate_of_zero_and_not_an_early_end() -> None:
 
 def test_a_test_that_drains_beyond_its_length_has_not_stalled() -> None:
     interim = intervals(100.0, 50, 50)
-    assert window.timeline(result(*interim, elapsed_s=6.0), 2, "f") == interim
+    assert window.timeline(reading(*interim, elapsed_s=6.0), 2, "f") == interim
 
 
 def test_without_interim_results_there_is_no_fallback() -> None:
     with pytest.raises(WindowError) as caught:
-        window.timeline(result(elapsed_s=3.0), 3, "netperf-00.txt")
-    assert str(caught.value) == (
-        "there are no interim results\n  where: netperf-00.txt\n"
-        "  next:  netperf has to run with -D, and be built with --enable-demo"
-    )
+        window.timeline(reading(elapsed_s=3.0), 3, "netperf-00.txt")
+    assert str(caught.value) == ("there are no interim results\n  where: netperf-00.txt")
 
 
 RATES = st.lists(st.floats(0, 1e6), min_size=4, max_size=12)

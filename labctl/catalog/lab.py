@@ -1,0 +1,47 @@
+"""What a plan needs to know of a lab: the facts that the catalog's rules ask for. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from labctl.catalog import Encryption
+from labctl.catalog.tunnel import Tunnel
+
+
+@dataclass(frozen=True)
+class TunnelFacts:
+    """What the nodes of a lab have: WireGuard's implementation (None: unknown), and why an encryption is not there.
+
+    `redirect_peer`: whether what ESP decrypted survives bpf_redirect_peer on both; None where that was not tried.
+    """
+
+    wireguard: Tunnel | None = None
+    lacking: Mapping[Encryption, str] = field(default_factory=dict)
+    redirect_peer: bool | None = None
+
+    def of(self, encryption: Encryption) -> Tunnel | None:
+        """The tunnel of an encryption; None for none. Where nothing is known, the kernel's."""
+        if encryption is Encryption.WIREGUARD:
+            return self.wireguard or Tunnel.KERNEL
+        return Tunnel.ESP if encryption is Encryption.IPSEC else None
+
+
+@dataclass(frozen=True)
+class LabFacts:
+    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
+
+    `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
+    `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
+    where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none.
+    """
+
+    name: str
+    kind: str
+    client: str
+    server: str
+    threads: int
+    emulated: bool = False
+    tunnels: TunnelFacts = field(default_factory=TunnelFacts)
+    largest_mtu: int | None = None
+    edition: str | None = None

@@ -1,0 +1,58 @@
+"""labctl bundle: everything that a lab without internet needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labctl.cli import console
+
+if TYPE_CHECKING:
+    from labctl.bundle.index import Bundle
+
+bundle_app = typer.Typer(help="All that a lab without internet needs, in one directory.", no_args_is_help=True)
+
+
+@bundle_app.command("create")
+def bundle_create(
+    directory: Annotated[str, typer.Argument(help="Where the bundle is made; what is there and right is kept.")],
+    edition: Annotated[str, typer.Option(help="Editions, separated by commas.")] = "current",
+    variant: Annotated[str | None, typer.Option(help="Variants whose own files are wanted, too.")] = None,
+    architecture: Annotated[str, typer.Option(help="Architecture of the nodes: amd64, arm64.")] = "amd64",
+    overrides: Annotated[str | None, typer.Option(help="A file with other locations, versions, checksums.")] = None,
+) -> None:
+    """Fetch all that clusters of some editions need, check it, and write an index of it."""
+    from labctl import catalog
+    from labctl.bundle import create as creating
+    from labctl.plan.options import parse_names
+
+    known = catalog.load()
+    editions = catalog.editions(None if overrides is None else Path(overrides))
+    wanted = parse_names("--edition", edition, editions)
+    variants = parse_names("--variant", variant, known.variants)
+    live = console.Live()
+    made = creating.create(
+        Path(directory),
+        [editions[name] for name in wanted],
+        variants,
+        architecture,
+        lambda origin: live.line(f"{live.elapsed}  {origin}"),
+    )
+    live.clear()
+    console.out(f"bundle {directory}: {_bundle_words(made)}")
+
+
+@bundle_app.command("verify")
+def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")]) -> None:
+    """Read every file of a bundle and name each that is missing, altered or not in the index."""
+    from labctl.bundle import index as bundle
+
+    console.out(f"bundle {directory}: {_bundle_words(bundle.verify(Path(directory)))}")
+
+
+def _bundle_words(found: Bundle) -> str:
+    editions = ", ".join(f"{name} (Kubernetes {edition.kubernetes})" for name, edition in found.editions.items())
+    size = sum(file.bytes for file in found.files) / 1e6
+    return f"{editions}, {found.architecture}, {len(found.files)} files, {size:.0f} MB, all as they should be"

@@ -1,0 +1,83 @@
+"""labctl lab: the embedded labs."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from labctl.cli import console
+from labctl.cli.options import BecomeOption, FormatOption, LabOption, ansible_options
+
+lab_app = typer.Typer(help="The embedded labs: hosts on this machine.", no_args_is_help=True)
+
+
+@lab_app.command("create")
+def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
+    """Create the hosts of a lab on this machine; what is there already stays."""
+    from labctl.cli.progress import Terminal, working
+    from labctl.labs import embedded as labs
+
+    with working(lab, "lab create") as (session, _, _):
+        tell = Terminal()
+        created = labs.create(session, lab, ansible_options(become), tell.tasks())
+        tell.clear()
+    if created.emulated:
+        console.note(labs.EMULATION)
+    console.out(f"lab {created.name}: " + ", ".join(f"{node.name} {node.place}" for node in created.nodes))
+
+
+@lab_app.command("destroy")
+def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
+    """Remove a lab and all that belongs to it, and prove the host unchanged."""
+    from labctl.cli.progress import Terminal
+    from labctl.engine.session import Session
+    from labctl.labs import embedded as labs
+    from labctl.labs import lock
+
+    with Session() as session, lock.locked_to_destroy(session, lab):
+        tell = Terminal()
+        labs.destroy(session, lab, ansible_options(become), tell.tasks())
+        tell.clear()
+    console.out(f"lab {lab}: nothing is left of it on this machine")
+
+
+@lab_app.command("list")
+def lab_list(style: FormatOption = "table") -> None:
+    """List the labs that were created on this machine; as JSON with all that their records say."""
+    from labctl.core import records, tables
+    from labctl.labs import embedded as labs
+
+    found, problems = labs.list_labs()
+    for problem in problems:
+        console.note(f"warning: {problem}")
+    if not found:
+        console.note("no lab; make one with: labctl lab create")
+    if tables.style_of(style) is tables.Style.JSON:
+        console.out(json.dumps([{**records.encode(lab), "state": lab.state} for lab in found], indent=1))
+        return
+    rows = [
+        {
+            "lab": lab.name,
+            "kind": lab.kind,
+            "state": lab.state,
+            "nodes": " ".join(f"{node.name}={node.place}" for node in lab.nodes),
+        }
+        for lab in found
+    ]
+    console.out(tables.plain(rows, style))
+
+
+@lab_app.command("shell")
+def lab_shell(
+    node: Annotated[str, typer.Argument(help="Name of the node, such as node1.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A command instead of a login shell.")] = None,
+    lab: LabOption = "local",
+) -> None:
+    """Log in to a node over SSH."""
+    from labctl.labs import embedded as labs
+
+    argv = [*labs.shell_command(lab, node), *(command or [])]
+    os.execvp(argv[0], argv)  # noqa: S606  (an argv of our own)

@@ -1,0 +1,133 @@
+"""The commands of a run: plan, matrix, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labctl.cli import console
+from labctl.cli.options import (
+    BecomeOption,
+    ClientOption,
+    ContextOption,
+    DriftOption,
+    FailFastOption,
+    FormatOption,
+    ImageOption,
+    KubeconfigOption,
+    OtherLabOption,
+    ResumeOption,
+    ServerOption,
+    ansible_options,
+    named_lab,
+    refuse_beside_resume,
+    takes_matrix_options,
+)
+
+if TYPE_CHECKING:
+    from labctl.engine.session import AnsibleOptions
+    from labctl.matrix.workflow import RunResult
+    from labctl.plan.options import RawOptions
+
+
+@takes_matrix_options
+def plan(
+    raw: RawOptions,
+    lab: OtherLabOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    client: ClientOption = None,
+    server: ServerOption = None,
+    image: ImageOption = None,
+    become: BecomeOption = False,
+    style: FormatOption = "table",
+) -> None:
+    """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
+    from labctl import catalog
+    from labctl.engine.inventory import open_lab
+    from labctl.engine.session import Session
+    from labctl.labs.look import look
+    from labctl.matrix import workflow
+    from labctl.plan import tables as plan_tables
+    from labctl.plan.options import parse_options
+
+    parse_options(raw, catalog.load())
+    with Session() as session:
+        named = named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
+        inventory = open_lab(session, named or "local")
+        options = parse_options(raw, catalog.load(), inventory.kind)
+        seen = look(session, inventory, ansible_options(become))
+    console.out(plan_tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
+
+
+@takes_matrix_options
+def matrix(
+    raw: RawOptions,
+    resume: ResumeOption = None,
+    accept_drift: DriftOption = False,
+    fail_fast: FailFastOption = False,
+    lab: OtherLabOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    client: ClientOption = None,
+    server: ServerOption = None,
+    image: ImageOption = None,
+    become: BecomeOption = False,
+    style: FormatOption = "table",
+) -> None:
+    """Deploy, prove and measure every setup, round by round, and print the summary."""
+    refuse_beside_resume(raw, resume, accept_drift)
+    lab = named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
+    if resume is None:
+        result = _measure(raw, lab or "local", ansible_options(become), fail_fast)
+    else:
+        result = _resume(resume, lab, ansible_options(become), fail_fast, accept_drift)
+    _print_report(str(result.folder), style)
+    console.note(f"run folder: {result.folder}")
+    if result.broken:
+        raise result.broken
+    if not result.complete:
+        raise typer.Exit(1)
+
+
+def _measure(raw: RawOptions, lab: str, options: AnsibleOptions, fail_fast: bool) -> RunResult:
+    """A new run. Options that no lab could take are refused before one is looked at."""
+    from labctl import catalog
+    from labctl.cli.progress import Terminal, working
+    from labctl.matrix import workflow
+    from labctl.plan.options import parse_options
+
+    parse_options(raw, catalog.load())
+    with working(lab, "matrix") as (session, inventory, held):
+        wanted = parse_options(raw, catalog.load(), inventory.kind)
+        return workflow.measure(workflow.Bench(session, inventory, held, options, Terminal, fail_fast), wanted)
+
+
+def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool, accept_drift: bool) -> RunResult:
+    """What a run lacks, on the lab that it was begun on unless another is named."""
+    from labctl.cli.progress import Terminal, working
+    from labctl.matrix import resume as resuming
+    from labctl.matrix import workflow
+    from labctl.runs import find as runs
+
+    folder = runs.find(run)
+    recorded = resuming.reopen(folder).inventory
+    with working(lab or recorded, "matrix --resume") as (session, inventory, held):
+        bench = workflow.Bench(session, inventory, held, options, Terminal, fail_fast)
+        return workflow.resume(bench, folder, accept_drift)
+
+
+def _print_report(run: str, style: str, reference: str | None = None) -> None:
+    from labctl.results import report as reports
+
+    console.out(reports.render(run, style, reference))
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="Id of the run, the beginning of one, a path, or latest.")] = "latest",
+    reference: Annotated[str | None, typer.Option(help="Setup to compare all others with.")] = None,
+    style: FormatOption = "table",
+) -> None:
+    """Print the summary of a run, rebuilt from its samples."""
+    _print_report(run, style, reference)

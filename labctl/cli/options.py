@@ -1,0 +1,142 @@
+"""The options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labctl.core.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labctl.engine.session import AnsibleOptions
+    from labctl.plan.options import RawOptions
+
+LabOption = Annotated[str, typer.Option("--lab", "-i", help="Inventory directory of the lab, or its name.")]
+BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo.")]
+LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
+CheckOption = Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")]
+DiffOption = Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")]
+RebootOption = Annotated[
+    bool, typer.Option("--allow-reboot", help="Reboot nodes where the lab's kernel_line or kernel_cmdline takes it.")
+]
+VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Ansible's verbosity.")]
+ResumeOption = Annotated[
+    str | None, typer.Option(help="Measure what this run lacks: its id, the beginning of one, a path, or latest.")
+]
+DriftOption = Annotated[
+    bool, typer.Option("--accept-drift", help="With --resume: go on though the lab or its nodes changed; recorded.")
+]
+FailFastOption = Annotated[
+    bool, typer.Option("--fail-fast", help="End at the first visit that fails, or sample that does not count.")
+]
+OtherLabOption = Annotated[
+    str | None, typer.Option("--lab", "-i", help="The lab, as elsewhere [default: local; the run's with --resume].")
+]
+EditionOption = Annotated[str | None, typer.Option(help="Edition of the cluster: 2021, current.")]
+BundleOption = Annotated[str | None, typer.Option(help="Install the cluster out of this bundle, and nothing else.")]
+KubeconfigOption = Annotated[
+    str | None, typer.Option(help="Measure on a cluster you have, as it is: its kubeconfig. Needs no SSH and no root.")
+]
+ContextOption = Annotated[
+    str | None, typer.Option(help="With --kubeconfig: a context of it [default: its current one].")
+]
+ClientOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the node that netperf runs on.")]
+ServerOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the node that netserver runs on.")]
+ImageOption = Annotated[
+    str | None, typer.Option(help="With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md).")
+]
+FormatOption = Annotated[str, typer.Option("--format", help="table, github, csv or json.")]
+
+
+def _text(help: str) -> object:  # noqa: A002  (typer's word)
+    return Annotated[str | None, typer.Option(help=help)]
+
+
+def _flag(name: str, help: str) -> object:  # noqa: A002  (typer's word)
+    return Annotated[bool, typer.Option(name, help=help)]
+
+
+# The options that say what is measured; `plan` and `matrix` take the same ones. Name to annotation and default.
+MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
+    "variant": (_text("Variants, separated by commas [default: all]."), None),
+    "edition": (_text("Editions of variants on Kubernetes, separated by commas: 2021, current."), None),
+    "encryption": (_text("Encryptions, separated by commas [default: none]."), None),
+    "mtu": (_text("MTUs, separated by commas [default: 1500]."), None),
+    "workload": (_text("Workloads, separated by commas [default: all]."), None),
+    "processes": (_text("netperf processes: numbers or max, separated by commas [default: 1,max]."), None),
+    "duration": (_text("Measured window of a sample: 10, 10s, 2m [default: 10s]."), None),
+    "warmup": (_text("Time before the window [default: 2s]."), None),
+    "repeat": (_text("Samples of a cell per round [default: 1]."), None),
+    "rounds": (_text("Visits of every setup; an interval needs 6 [default: 6]."), None),
+    "pin": (_text("none, or cores: one CPU thread per process [default: none]."), None),
+    "endpoint": (_text("Only variants whose ends are pods, or nodes: pod or node."), None),
+    "seed": (_text("Seed of the order of setups [default: the time]."), None),
+    "noise_floor": (_flag("--noise-floor", "Measure the reference twice (A/A)."), False),
+    "no_reference": (_flag("--no-reference", "Do not bring reference setups along."), False),
+    "quick": (_flag("--quick", "Three variants, 2 s, three rounds: a look, not a result."), False),
+}
+
+
+def takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `raw` by the options of a matrix, each declared once above."""
+    hints = {name: command.__globals__.get(str(text), text) for name, text in command.__annotations__.items()}
+    signature = inspect.signature(command)
+    own = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items() if name != "raw"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter(name, kind, default=default, annotation=annotation)
+        for name, (annotation, default) in MATRIX_OPTIONS.items()
+    ]
+    parameters = [*options, *(parameter.replace(kind=kind) for parameter in own)]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        from labctl.plan.options import RawOptions
+
+        raw = RawOptions(**{name: given.pop(name) for name in MATRIX_OPTIONS})
+        command(raw=raw, **given)
+
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
+
+
+def ansible_options(
+    become: bool, limit: str | None = None, check: bool = False, diff: bool = False, verbose: int = 0
+) -> AnsibleOptions:
+    """What a user passes through to Ansible; asks for the password of sudo where that is wanted."""
+    from labctl.engine.session import AnsibleOptions
+
+    password = typer.prompt("BECOME password", hide_input=True) if become else None
+    return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
+
+
+def named_lab(lab: str | None, **cluster: str | None) -> str | None:
+    """The lab that the options name, an inventory or a cluster behind a kubeconfig; None where they name none."""
+    if not any(cluster.values()):
+        return lab
+    from labctl.labs import kubeconfig as clusters
+
+    if lab is not None:
+        raise UsageError(Problem("two labs are named", "--lab, --kubeconfig", hint="name one of them"))
+    return str(clusters.lab(clusters.ClusterOptions(**cluster)))
+
+
+def refuse_beside_resume(raw: RawOptions, resume: str | None, accept_drift: bool) -> None:
+    """A run that is resumed has its plan: whatever else would change it is a misunderstanding."""
+    if resume is None:
+        if accept_drift:
+            raise UsageError(Problem("--accept-drift goes with --resume RUN"))
+        return
+    given = [name for name, (_, default) in MATRIX_OPTIONS.items() if getattr(raw, name) != default]
+    hint = "leave them out: the run goes on with the plan it was begun with"
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(
+            Problem("these options say what is measured, and a run that is resumed knows", names, hint=hint)
+        )

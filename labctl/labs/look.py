@@ -1,0 +1,47 @@
+"""Looking at a lab: the fingerprints of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from labctl.engine.events import FINGERPRINTERS, Event, Listener, TaskResult
+from labctl.engine.inventory import Inventory
+from labctl.engine.outcome import Outcome
+from labctl.engine.session import AnsibleOptions, Session
+from labctl.nodes.fingerprint import Fingerprint, parse
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `check` saw: a fingerprint per node that answered, and how the playbook ended."""
+
+    fingerprints: Mapping[str, Fingerprint]
+    outcome: Outcome
+
+
+def look(
+    session: Session,
+    lab: Inventory,
+    options: AnsibleOptions,
+    listener: Listener = lambda _: None,
+    playbook: str = "check.yml",
+) -> Look:
+    """Fingerprint the nodes; changes nothing on them.
+
+    With `playbook` clear.yml what an earlier run left deployed is taken down first.
+    """
+    fingerprints: dict[str, Fingerprint] = {}
+
+    def collect(event: Event) -> None:
+        if isinstance(event, TaskResult) and event.action in FINGERPRINTERS and event.ok:
+            fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
+        listener(event)
+
+    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
+    return Look(fingerprints, outcome)
+
+
+def is_provisioned(seen: Look) -> bool:
+    """Whether the last task of provision.yml left its mark on every node."""
+    return all(fingerprint.text("versions", "provisioned") for fingerprint in seen.fingerprints.values())

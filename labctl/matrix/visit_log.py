@@ -1,0 +1,84 @@
+"""What one visit's playbooks report: put where it belongs in the run folder, and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import write_json
+from labctl.engine.events import FINGERPRINTERS, PROVERS, SAMPLERS, Event, TaskResult, TaskStart
+from labctl.plan.plan import Visit
+from labctl.runs.folder import RunFolder
+
+
+class VisitLog:
+    """Listens to the playbooks of one visit, whose files are in `folder` of the run's.
+
+    `on_step` is told each task that begins, and each one that failed with its node; `on_sample` the raw folder of each
+    sample; `on_error` what went wrong in here, which must not pass through runner: it would leave Ansible running.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        visit: Visit,
+        folder: Path,
+        on_step: Callable[[str, str], None],
+        on_sample: Callable[[Path], None],
+        on_error: Callable[[LabctlError], None],
+    ) -> None:
+        self._run = run
+        self._visit = visit
+        self._folder = folder
+        self._on_step = on_step
+        self._on_sample = on_sample
+        self._on_error = on_error
+        self._started = time.monotonic()
+        self._marks: list[tuple[str, float]] = []
+        self._fingerprints: dict[str, object] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        try:
+            if isinstance(event, TaskStart):
+                self._begin(event)
+            else:
+                self._end(event)
+        except LabctlError as error:
+            self._on_error(error)
+
+    def seconds(self) -> dict[str, float]:
+        """Wall time of each play, start-up counted to the first."""
+        now = time.monotonic()
+        starts = [self._started, *(mark for _, mark in self._marks[1:])]
+        ends = [*(mark for _, mark in self._marks[1:]), now]
+        spent = {play: round(end - start, 3) for (play, _), start, end in zip(self._marks, starts, ends, strict=True)}
+        return {**spent, "total": round(now - self._started, 3)}
+
+    def _begin(self, event: TaskStart) -> None:
+        if not self._marks or self._marks[-1][0] != event.play:
+            self._marks.append((event.play, time.monotonic()))
+        self._on_step(event.task, "")
+
+    def _end(self, event: TaskResult) -> None:
+        if event.action in FINGERPRINTERS and event.ok:
+            self._fingerprints[event.node] = event.data["fingerprint"]
+            write_json(self._folder / "fingerprint.json", self._fingerprints)
+        elif event.action in PROVERS and "assertions" in event.data:
+            write_json(self._folder / "proof.json", proof_of(self._visit, event.data))
+        elif event.action in SAMPLERS and event.data.get("status") in ("ok", "failed"):
+            self._on_sample(Path(event.data["folder"]))
+        elif event.action in SAMPLERS and event.data.get("status") == "unwritten":
+            hint = f"make room, then: labctl matrix --resume {self._run.path.name}"
+            raise LabctlError(Problem("the run folder cannot be written", str(self._run.path), event.data["msg"], hint))
+        elif not event.ok:
+            self._on_step(event.task, event.node)
+
+
+def proof_of(visit: Visit, data: Any) -> dict[str, object]:
+    """The content of proof.json from what the proof's task returned."""
+    kept = {name: data[name] for name in ("holds", "assertions", "evidence") if name in data}
+    return {"schema": "labctl.proof/1", "setup": visit.setup, "round": visit.round, **kept}

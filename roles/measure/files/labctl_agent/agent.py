@@ -1,0 +1,104 @@
+"""What the controller can ask of a node. Times are seconds since the epoch by this node's clock.
+
+`hello` says where everything is; then, for each sample, both ends `begin`, the client's `run`s and the server's `end`s.
+`stat` may come at any time. No request for a while, and the helper ends: a cut connection has no end of input.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any, Dict, List, Optional
+
+from labctl_agent import hygiene, places, procfs, servers
+from labctl_agent.facts import facts, interface_towards, kernel_counters
+from labctl_agent.instrument import Scene, Watched
+from labctl_agent.instruments import Instruments
+from labctl_agent.namespaces import call_within
+from labctl_agent.processes import Clients
+from labctl_agent.protocol import Operation
+from labctl_agent.seat import Seat
+
+SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
+
+
+class Agent:
+    """The helper of one node. What a sample needs lives from its `begin` to its end."""
+
+    def __init__(self) -> None:
+        self.seat = Seat()
+        self.place = places.Node()
+        self.cable = ""
+        self.watch = True
+        self.suspect = False  # the server may hang, or still be busy with a test whose client is gone
+        self.sample: Dict[str, Any] = {}
+        self.server: servers.Server
+        self.server_pid = 0
+        self.watched: Watched
+        self.instruments: Instruments
+        signal.alarm(SILENCE_S)  # its default action ends this process, and what it started with it
+
+    def operations(self) -> Dict[str, Operation]:
+        return {"hello": self.hello, "stat": self.stat, "begin": self.begin, "run": self.run, "end": self.end}
+
+    def hello(self, netns: str, pod: str, cable: str, peer: str, watch: bool, again: bool) -> Dict[str, Any]:
+        """Where processes run: in the pod with this uid, else in this network namespace, else on the node.
+
+        Without the name of a cable it is the interface by which `peer` is reached. `watch` is false for a helper that
+        sees no more than its pod: what a node counts and its CPU times stay unknown then. `again` is true where an
+        earlier helper may have left the server busy.
+        """
+        self.seat.take()
+        self.suspect = again
+        self.place, self.watch = places.place(netns, pod), watch
+        self.cable = (cable or interface_towards(peer)) if watch else ""
+        call_within(self.place.enter_network, hygiene.time_wait)  # what cannot be entered is refused now
+        return dict(facts(watch), cable=self.cable or None)
+
+    def stat(self) -> Dict[str, Any]:
+        return {"t": time.time(), "kernel": kernel_counters()}
+
+    def begin(
+        self, sample: Dict[str, Any], addresses: List[str], server: Optional[Dict[str, Any]] = None
+    ) -> Dict[str, Any]:
+        """Clean up before a sample; with a server also make sure of it, and begin to look."""
+        signal.alarm(SILENCE_S + int(sample["time_limit_s"]))
+        self.sample, self.server_pid = sample, 0
+        if server:
+            self.server = servers.server(self.place, **server)
+            self.server_pid = (0 if self.suspect else self.server.pid()) or self.server.start()
+            self.suspect = False
+        flushed = hygiene.flush_conntrack(addresses)
+        time_wait = call_within(self.place.enter_network, hygiene.time_wait)
+        if server:
+            self.look(Watched(lambda: procfs.children(self.server_pid)))
+        return {"hygiene": {"conntrack_flushed": flushed, "time_wait": time_wait}}
+
+    def look(self, watched: Watched) -> None:
+        self.watched = watched
+        self.instruments = Instruments(Scene(self.sample, self.place, self.cable, self.watch, watched))
+        self.instruments.begin()
+
+    def run(self, argvs: List[List[str]], cpus: List[Optional[int]]) -> Dict[str, Any]:
+        """The client's part: the processes from their common start to the end of the last, and all readings."""
+        with Clients(self.place) as clients:
+            clients.start(argvs, cpus)
+            self.look(Watched(lambda: [process.pid for process in clients.processes]))
+            clients.release()
+            reason = clients.wait(self.sample["time_limit_s"])
+            readings = self.instruments.end()
+        signal.alarm(SILENCE_S)
+        reports = [
+            dict(process.report(), index=index, cpus=self.watched.cpus_of(process.pid))
+            for index, process in enumerate(clients.processes)
+        ]
+        return dict(readings, reason=reason, processes=reports, servers=None)
+
+    def end(self, failed: bool) -> Dict[str, Any]:
+        """The server's part: what is wrong with the server, if the sample failed, and all readings."""
+        signal.alarm(SILENCE_S)
+        self.suspect = failed
+        reason = self.server.trouble(self.server_pid) if failed else None
+        readings = self.instruments.end()
+        seen = [{"pid": pid, "cpus": self.watched.cpus_of(pid)} for pid in self.watched.cpus]
+        return dict(readings, reason=reason, servers=seen)

@@ -1,0 +1,51 @@
+"""What a node is: its boot, the interface towards another one, what shows that two share a kernel."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from typing import Any, Dict
+
+from labctl_agent.procfs import read, start_time
+
+SIOCGIFADDR = 0x8915  # linux/sockios.h
+
+
+def facts(watch: bool) -> Dict[str, Any]:
+    """Online CPU threads, jiffies per second, and which boot this is."""
+    numbers = {"threads": os.sysconf("SC_NPROCESSORS_ONLN"), "hz": os.sysconf("SC_CLK_TCK")}
+    return dict(numbers, boot=boot(watch))
+
+
+def boot(node: bool) -> str:
+    """What tells one boot of this node from the next; a container that is a node may show its host's boot id.
+
+    In a container of a pod process 1 is no node's: it may be started again without harm.
+    """
+    return "%s %s" % ((read("/proc/sys/kernel/random/boot_id") or "").strip(), start_time(1) if node else "")
+
+
+def kernel_counters() -> Dict[str, int]:
+    """Monotonic machine-wide counters, by which the caller sees whether two nodes share one kernel."""
+    lines = (line.split() for line in (read("/proc/stat") or "").splitlines())
+    return {line[0]: int(line[1]) for line in lines if line[0] in ("intr", "ctxt", "processes", "softirq")}
+
+
+def interface_towards(address: str) -> str:
+    """The interface by which this namespace reaches an IPv4 address; empty when that cannot be told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))  # nothing is sent
+        except OSError:
+            return ""
+        own = socket.inet_aton(probe.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            request = struct.pack("16s240x", name.encode())
+            try:
+                if fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24] == own:
+                    return name
+            except OSError:
+                continue  # it has no IPv4 address
+    return ""

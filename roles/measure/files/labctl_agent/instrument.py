@@ -1,0 +1,45 @@
+"""What an instrument is: something that begins before a sample's traffic and ends after it."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Protocol, Set
+
+from labctl_agent.places import Node
+from labctl_agent.procfs import last_cpu
+
+
+class Watched:
+    """The processes that make the traffic, and the CPUs on which they were seen."""
+
+    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
+        self.pids = pids
+        self.cpus: Dict[int, Set[int]] = {}
+
+    def look(self) -> None:
+        for pid in self.pids():
+            cpu = last_cpu(pid)
+            if cpu is not None:
+                self.cpus.setdefault(pid, set()).add(cpu)
+
+    def cpus_of(self, pid: int) -> List[int]:
+        return sorted(self.cpus.get(pid, ()))
+
+
+class Scene(NamedTuple):
+    """What an instrument can look at: one end of one sample."""
+
+    sample: Dict[str, Any]  # as it was planned (docs/run-folder.md, `measure_samples`)
+    place: Node  # where the processes run
+    cable: str  # the interface to the other node
+    watch: bool  # whether the node can be seen: a helper that lives in a pod may see no more than that
+    watched: Watched
+
+
+class Instrument(Protocol):
+    """Made for one sample. What it returns at its end goes into the raw file of this end of the sample."""
+
+    def __init__(self, scene: Scene) -> None: ...
+
+    def begin(self) -> None: ...
+
+    def end(self) -> Dict[str, Any]: ...

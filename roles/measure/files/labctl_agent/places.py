@@ -1,0 +1,111 @@
+"""Where processes run: on the node itself, in a named network namespace of it, or in a pod."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from labctl_agent import cgroups, namespaces, procfs
+
+POD_MARK = "LABCTL_POD_UID"  # the variable by which the container of a pod's server is marked (role netperf_pods)
+# A process that enters a pod takes all of these, the mount namespace last: /proc is another's from then on.
+POD_NAMESPACES = ("cgroup", "ipc", "uts", "net", "mnt")
+
+
+class Node:
+    """The node itself. The other places are ways to leave it."""
+
+    def fork(self) -> int:
+        """Fork; the child is born into the place's process namespace."""
+        return os.fork()
+
+    def enter_network(self) -> None:
+        """Move the calling thread into the place's network namespace."""
+
+    def enter(self) -> None:
+        """Become a process of the place."""
+        self.enter_network()
+
+
+class Namespace(Node):
+    """A named network namespace."""
+
+    def __init__(self, name: str) -> None:
+        self.path = "/run/netns/" + name
+        if not os.path.exists(self.path):
+            raise RuntimeError("there is no network namespace " + name)
+
+    def enter_network(self) -> None:
+        namespaces.enter(self.path, namespaces.CLONE_NEWNET)
+
+
+class Pod(Node):
+    """The container of a pod's server, its process 1: found by the pod's uid in its environment, whatever the runtime.
+
+    What runs there is in all of its namespaces and in its control groups. Where the helper lives in one of them
+    itself, there is nothing to enter.
+    """
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self._first = 0
+        self._started = ""
+
+    def first(self) -> int:
+        """The container's first process, 0 when there is none: kubelet may be about to start it again."""
+        same = self._first and procfs.start_time(self._first) == self._started
+        if not same or procfs.has_ended(self._first):
+            self._first = next(filter(self._is_first, procfs.numbered()), 0)
+            self._started = procfs.start_time(self._first) if self._first else ""
+        return self._first
+
+    def _is_first(self, pid: int) -> bool:
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                marked = ("%s=%s" % (POD_MARK, self.uid)).encode() in file.read().split(b"\0")
+        except OSError:
+            return False  # it ended while we looked, or belongs to somebody whose environment is not ours to see
+        numbers = re.search(r"^NSpid:.*\t(\d+)$", procfs.read("/proc/%d/status" % pid) or "", re.MULTILINE)
+        return marked and numbers is not None and numbers.group(1) == "1" and not procfs.has_ended(pid)
+
+    def require(self) -> int:
+        pid = self.first()
+        if not pid:
+            raise RuntimeError("the pod (uid %s) runs no server here: it ended, or was evicted" % self.uid)
+        return pid
+
+    def fork(self) -> int:
+        path = "/proc/%d/ns/pid" % self.require()
+        if namespaces.same(path, "/proc/self/ns/pid"):
+            return os.fork()
+        namespaces.enter(path, namespaces.CLONE_NEWPID)
+        child = -1
+        try:
+            child = os.fork()
+        finally:
+            if child != 0:
+                namespaces.enter("/proc/self/ns/pid", namespaces.CLONE_NEWPID)
+        return child
+
+    def enter_network(self) -> None:
+        path = "/proc/%d/ns/net" % self.require()
+        if not namespaces.same(path, "/proc/thread-self/ns/net"):
+            namespaces.enter(path, namespaces.CLONE_NEWNET)
+
+    def enter(self) -> None:
+        """Become a process of the container: its control groups, then its other namespaces.
+
+        After the fork: a look for the first process would go by another /proc than the numbers that were found.
+        """
+        spaces = {name: "/proc/%d/ns/%s" % (self._first, name) for name in POD_NAMESPACES}
+        if not namespaces.same(spaces["mnt"], "/proc/self/ns/mnt"):
+            cgroups.join(self._first)
+        foreign = {name: path for name, path in spaces.items() if not namespaces.same(path, "/proc/self/ns/" + name)}
+        opened = {name: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for name, path in foreign.items()}
+        for name, fd in opened.items():
+            namespaces.enter_opened(fd, "to the pod's " + name)
+
+
+def place(netns: str, pod: str) -> Node:
+    """The pod with this uid, else the network namespace with this name, else the node."""
+    return Pod(pod) if pod else Namespace(netns) if netns else Node()

@@ -1,0 +1,53 @@
+"""What /proc says of processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+PF_EXITING = 0x4
+
+
+def read(path: str) -> Optional[str]:
+    """The text of `path`, or None where it does not exist or cannot be read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; empty when it is gone."""
+    return (read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> str:
+    """When the process began, in jiffies since boot: with its id it names one process for good. Empty when gone."""
+    return "".join(stat(pid)[19:20])
+
+
+def last_cpu(pid: int) -> Optional[int]:
+    """The CPU that the process ran on last, or None when it is gone."""
+    fields = stat(pid)
+    return int(fields[36]) if fields else None
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in (read("/proc/%d/task/%d/children" % (pid, pid)) or "").split()]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether somebody stopped the process (SIGSTOP, a debugger)."""
+    return stat(pid)[:1] in (["T"], ["t"])
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or on its way: the first one of a pod waits in the kernel for all others to end."""
+    fields = stat(pid)
+    return not fields or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
+
+
+def numbered() -> list[int]:
+    """The ids of all processes."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]

@@ -1,0 +1,22 @@
+"""Requests and responses: a JSON object a line. Every response carries `ok`; a refused request carries `error`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import IO, Any, Callable, Dict, Mapping
+
+PREFIX = "labctl:"  # what else comes out of the connection, a banner say, is no response
+Operation = Callable[..., Dict[str, Any]]
+
+
+def serve(operations: Mapping[str, Operation], requests: IO[bytes], responses: IO[str]) -> None:
+    """Answer until the requests end. `op` names the operation; the rest of a request are its arguments."""
+    for line in iter(requests.readline, b""):
+        request = json.loads(line.decode())
+        try:
+            response = dict(operations[request.pop("op")](**request), ok=True)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            response = {"ok": False, "error": "%s: %s" % (type(error).__name__, error)}
+        responses.write(PREFIX + json.dumps(response) + "\n")
+        responses.flush()

@@ -1,0 +1,68 @@
+"""An instrument: CPU times and softirqs over the time of a sample, and the CPUs that its processes ran on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Dict, List
+
+from labctl_agent.instrument import Scene
+from labctl_agent.procfs import read
+
+
+def both_clocks() -> Dict[str, Any]:
+    """The time of day and the monotonic clock at one moment: read again if something came between the two."""
+    for _ in range(5):
+        before, wall, after = time.monotonic(), time.time(), time.monotonic()
+        if after - before < 0.001:
+            break
+    return {"t": wall, "mono": (before + after) / 2}
+
+
+def cpu_times() -> Dict[str, List[int]]:
+    """The rows of CPUs in /proc/stat, in jiffies, cumulative."""
+    rows = {}
+    for line in (read("/proc/stat") or "").splitlines():
+        name, *values = line.split()
+        if not name.startswith("cpu"):
+            break
+        rows[name] = [int(value) for value in values]
+    return rows
+
+
+def network_softirqs() -> Dict[str, List[int]]:
+    """Softirqs of the network by CPU, cumulative."""
+    rows = (line.strip().partition(":") for line in (read("/proc/softirqs") or "").splitlines())
+    return {name.lower(): [int(v) for v in values.split()] for name, _, values in rows if name in ("NET_RX", "NET_TX")}
+
+
+class Sampler:
+    """Takes a tick every `interval_s` seconds, one at the beginning and one at the end."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.interval = float(scene.sample["interval_s"])
+        self.scene = scene
+        self.ticks: List[Dict[str, Any]] = []
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+
+    def take(self) -> None:
+        clocks = both_clocks()
+        seen = dict(network_softirqs(), stat=cpu_times()) if self.scene.watch else {"stat": {}}
+        self.ticks.append(dict(clocks, **seen))
+
+    def loop(self) -> None:
+        while not self.stopped.wait(self.interval):
+            self.take()
+            self.scene.watched.look()
+
+    def begin(self) -> None:
+        self.take()
+        self.thread.start()
+
+    def end(self) -> Dict[str, Any]:
+        self.stopped.set()
+        self.thread.join()
+        self.take()
+        self.scene.watched.look()
+        return {"ticks": self.ticks}

@@ -1,0 +1,76 @@
+"""Both agents, ready for samples."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from labctl_measure import job
+from labctl_measure.channel import ANSWER_S, Channel
+from labctl_measure.ends import Ends
+
+CLOCK_PROBES = 5
+
+
+class Session:
+    """A channel to each end. `again` is true where an earlier session may have left the server busy."""
+
+    def __init__(self, client: Channel, server: Channel, ends: Ends, again: bool) -> None:
+        self.client, self.server, self.ends = client, server, ends
+        for channel, end in ((client, ends.client), (server, ends.server)):
+            where = {name: getattr(end, name) for name in ("netns", "pod", "cable", "peer", "watch")}
+            channel.send("hello", **where, again=again)
+        self.facts = {
+            "client": {"node": client.node, **client.receive()},
+            "server": {"node": server.node, **server.receive()},
+        }
+        self.boots = {facts["node"]: facts.pop("boot") for facts in self.facts.values()}
+        self.shared_kernel = self.kernel_is_shared()
+
+    def close(self) -> None:
+        for channel in (self.client, self.server):
+            channel.close()
+
+    def kernel_is_shared(self) -> bool:
+        """Whether both nodes run on one kernel: their machine-wide counters interleave exactly."""
+        first, middle, last = (each.ask("stat")["kernel"] for each in (self.client, self.server, self.client))
+        return all(first[name] <= middle[name] <= last[name] for name in first)
+
+    def clock_offset(self) -> tuple[float, float]:
+        """Return the server's clock minus the client's in seconds, and how sure that is: the best of a few probes."""
+        readings = []
+        for channel in (self.client, self.server):
+            best = (float("inf"), 0.0)
+            for _ in range(CLOCK_PROBES):
+                sent = time.time()
+                remote = channel.ask("stat")["t"]
+                received = time.time()
+                best = min(best, ((received - sent) / 2, remote - (sent + received) / 2))
+            readings.append(best)
+        (client_error, client_offset), (server_error, server_offset) = readings
+        return server_offset - client_offset, client_error + server_error
+
+    def measure(self, sample: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Take one sample: both ends clean up, the server's begins to look, the client's runs the processes."""
+        addresses = (self.ends.client.address, self.ends.server.address)
+        clients = job.clients(sample, *addresses, threads=self.facts["client"]["threads"])
+        offset, uncertainty = self.clock_offset()
+        self.server.send("begin", sample=sample, addresses=addresses, server=job.server(sample))
+        self.client.send("begin", sample=sample, addresses=addresses)
+        server, client = self.server.receive(), self.client.receive()
+        client |= self.client.ask("run", timeout_s=sample["time_limit_s"] + ANSWER_S, **clients)
+        failed = client["reason"] is not None or any(process["exit"] != 0 for process in client["processes"])
+        server |= self.server.ask("end", failed=failed)
+        reasons = [end.pop("reason") for end in (client, server)]
+        return {
+            "measurement": {
+                "clock_offset_s": offset,
+                "clock_uncertainty_s": uncertainty,
+                "shared_kernel": self.shared_kernel,
+                "cable": self.ends.cable,
+                "endpoint": self.ends.endpoint,
+                "reason": "; ".join(filter(None, reasons)) or None,
+            },
+            "client": self.facts["client"] | client,
+            "server": self.facts["server"] | server,
+        }

@@ -1,0 +1,66 @@
+"""How an agent is started on a node: as Ansible would reach that node itself, or in a pod there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.loader import become_loader, connection_loader
+
+from labctl_measure import bundle
+
+
+class Transport:
+    """Makes command lines that this controller runs, by the settings of a task and of its play."""
+
+    def __init__(self, task: Any, play_context: Any) -> None:
+        self.task = task
+        self.play_context = play_context
+
+    def command(self, node: str, variables: Mapping[str, Any]) -> tuple[list[str], str | None]:
+        """Return the command line of an agent on `node`, and the password that it will ask for, if it asks for one."""
+        if "endpoint_agent" in variables:
+            return [*map(str, variables["endpoint_agent"]), "python3", *bundle.ARGUMENTS], None
+        connection = self.connection(variables)
+        python = variables.get("ansible_python_interpreter", "python3")
+        command, password = self.become(f"{python} {shlex.join(bundle.ARGUMENTS)}", connection, variables)
+        if connection._load_name == "local":
+            return ["/bin/sh", "-c", command], password
+        if connection._load_name != "ssh" or connection.get_option("password"):
+            raise AnsibleActionFail(
+                f"{node}: samples are measured over SSH with a key, or on the controller itself; seen: connection "
+                f"{connection._load_name}" + (" with a password" if connection._load_name == "ssh" else "")
+            )
+        connection.host = connection.get_option("host") or node
+        argv = connection._build_command(connection.get_option("ssh_executable"), "ssh", connection.host, command)
+        return [part.decode() for part in argv], password
+
+    def connection(self, variables: Mapping[str, Any]) -> Any:
+        """Return the connection that Ansible would use for a node with these variables."""
+        connection = connection_loader.get(
+            variables.get("ansible_connection", "ssh"),
+            self.play_context,
+            task_uuid=self.task._uuid,
+            ansible_playbook_pid=str(os.getppid()),
+        )
+        names = C.config.get_plugin_vars("connection", connection._load_name)
+        connection.set_options(var_options={name: variables[name] for name in names if name in variables})
+        return connection
+
+    def become(self, command: str, connection: Any, variables: Mapping[str, Any]) -> tuple[str, str | None]:
+        """Return the command as the user to become, and the password it will ask for on its input."""
+        if not boolean(variables.get("ansible_become", self.task.become or False)):
+            return command, None
+        become = become_loader.get(variables.get("ansible_become_method", self.task.become_method or "sudo"))
+        names = C.config.get_plugin_vars("become", become._load_name)
+        task_keys = {"become_user": self.task.become_user, "become_pass": self.play_context.become_pass}
+        become.set_options(
+            task_keys={name: value for name, value in task_keys.items() if value},
+            var_options={name: variables[name] for name in names if name in variables},
+        )
+        return become.build_become_command(command, connection._shell), become.get_option("become_pass")
