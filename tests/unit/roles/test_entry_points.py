@@ -15,6 +15,8 @@ from tests.unit.roles.test_roles import PLAYBOOKS, REPOSITORY, ROLES, TASK_FILES
 TESTS_OWN = sorted((REPOSITORY / "tests").glob("acceptance/**/*.yml"))
 NAMES = [role.name for role in ROLES]
 INCLUDES = ("include_role", "import_role", "ansible.builtin.include_role", "ansible.builtin.import_role")
+# Roles that data names: those of variants in the catalog, and those of kinds of lab in playbooks/group_vars.
+BY_DATA = sorted({variant.role for variant in catalog.load().variants.values()} | {"lab_nodes"})
 TEMPLATE = re.compile(r"\{\{.*?\}\}")
 
 
@@ -28,12 +30,13 @@ def named(items: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def roles_of(name: str, entry: str) -> list[str]:
-    """Return the roles that a name stands for; that of any role stands for all that have the entry point."""
+    """Return the roles that a name stands for; a template alone, for all that data may name and that have the entry."""
     if name in NAMES:
         return [name]
     pattern = ".+".join(re.escape(part) for part in TEMPLATE.split(name))
-    matching = [role for role in NAMES if re.fullmatch(pattern, role)]
-    return [role for role in matching if pattern != ".+" or (REPOSITORY / f"roles/{role}/tasks/{entry}.yml").is_file()]
+    if pattern != ".+":
+        return [role for role in NAMES if re.fullmatch(pattern, role)]
+    return [role for role in BY_DATA if (REPOSITORY / f"roles/{role}/tasks/{entry}.yml").is_file()]
 
 
 def in_use() -> dict[tuple[str, str], str]:

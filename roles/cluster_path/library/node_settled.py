@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: cilium_settled
+module: node_settled
 short_description: Wait until nothing on the node is busy any more
 description:
   - Returns once the CPU was less busy than so many percent of all threads in every second of a stretch. Fails with
@@ -58,7 +58,7 @@ def main() -> None:
         if time.monotonic() - started > wanted["limit"]:
             module.fail_json(
                 msg=f"the node does not come to rest within {wanted['limit']} s: its CPU is {busy:.0f} % busy, and "
-                f"less than {wanted['percent']:g} % for {wanted['seconds']} s is asked for (cni_cilium_settled_*)"
+                f"less than {wanted['percent']:g} % for {wanted['seconds']} s is asked for (cluster_path_settled_*)"
             )
     waited = time.monotonic() - started
     module.exit_json(changed=False, busy=round(max(calm), 1) if calm else None, waited=round(waited, 1))
