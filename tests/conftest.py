@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ansible.module_utils
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Ansible puts a role's module_utils among its own when it ships a module; so that tests can import them, so do we.
+ansible.module_utils.__path__ += map(str, sorted(REPOSITORY.glob("roles/*/module_utils")))
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def create(
     wanted = [wish for edition in editions for wish in wishes(edition, architecture, variants)]
     if any(_registry(wish) for wish in wanted) and shutil.which("skopeo") is None:
         hint = "install the package skopeo, or give URLs of image archives with --overrides"
-        raise LabctlError(Problem("images are fetched by skopeo, which is not here", "PATH", hint=hint))
+        raise LabctlError(Problem("images are fetched with skopeo, which is not installed", "PATH", hint=hint))
     earlier = _earlier(directory)
     problems: list[Problem] = []
     files: list[BundleFile] = []
@@ -197,7 +197,7 @@ def _partial(target: Path) -> Iterator[Path]:
 def _download(url: str, target: Path) -> None:
     """Raises LabctlError naming the URL and what the other side, or the way to it, said."""
     if not _URL.match(url):
-        raise LabctlError(Problem("a file comes from a URL of http or https", url, hint="correct it with --overrides"))
+        raise LabctlError(Problem("a file needs an http or https URL", url, hint="correct it with --overrides"))
     request = urllib.request.Request(url, headers={"User-Agent": f"labctl/{__version__}"})  # noqa: S310 - looked at above
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, target.open("wb") as file:  # noqa: S310

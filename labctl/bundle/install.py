@@ -1,4 +1,4 @@
-"""A cluster out of a bundle: what Ansible is told to install. Pure but for reading the bundle's index."""
+"""A cluster from a bundle: what Ansible is told to install. Pure but for reading the bundle's index."""
 
 from __future__ import annotations
 

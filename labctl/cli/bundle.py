@@ -12,18 +12,18 @@ from labctl.cli import console
 if TYPE_CHECKING:
     from labctl.bundle.index import Bundle
 
-bundle_app = typer.Typer(help="All that a lab without internet needs, in one directory.", no_args_is_help=True)
+bundle_app = typer.Typer(help="Everything that a lab without internet needs, in one directory.", no_args_is_help=True)
 
 
 @bundle_app.command("create")
 def bundle_create(
-    directory: Annotated[str, typer.Argument(help="Where the bundle is made; what is there and right is kept.")],
+    directory: Annotated[str, typer.Argument(help="Where to make the bundle; intact files there are kept.")],
     edition: Annotated[str, typer.Option(help="Editions, separated by commas.")] = "current",
-    variant: Annotated[str | None, typer.Option(help="Variants whose own files are wanted, too.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variants whose own files are to be included.")] = None,
     architecture: Annotated[str, typer.Option(help="Architecture of the nodes: amd64, arm64.")] = "amd64",
     overrides: Annotated[str | None, typer.Option(help="A file with other locations, versions, checksums.")] = None,
 ) -> None:
-    """Fetch all that clusters of some editions need, check it, and write an index of it."""
+    """Fetch everything that clusters of some editions need, verify it, and write an index."""
     from labctl import catalog
     from labctl.bundle import create as creating
     from labctl.plan.options import parse_names

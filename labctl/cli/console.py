@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -13,6 +14,13 @@ CLEAR = "\r\x1b[K"
 def out(text: str) -> None:
     """Print a result."""
     print(text)
+
+
+def width() -> int:
+    """Columns that a result may take: the terminal's, within limits; where there is none, the most."""
+    from labctl.core.tables import NARROW, WIDTH
+
+    return min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
 
 
 def note(text: str) -> None:

@@ -11,12 +11,12 @@ import typer
 from labctl.cli import console
 from labctl.cli.options import BecomeOption, FormatOption, LabOption, ansible_options
 
-lab_app = typer.Typer(help="The embedded labs: hosts on this machine.", no_args_is_help=True)
+lab_app = typer.Typer(help="Labs on this machine: two nodes each.", no_args_is_help=True)
 
 
 @lab_app.command("create")
 def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
-    """Create the hosts of a lab on this machine; what is there already stays."""
+    """Create the nodes of a lab on this machine; those that exist stay as they are."""
     from labctl.cli.progress import Terminal, working
     from labctl.labs import embedded as labs
 
@@ -31,7 +31,7 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
 
 @lab_app.command("destroy")
 def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
-    """Remove a lab and all that belongs to it, and prove the host unchanged."""
+    """Remove a lab and everything that belongs to it, and prove the host unchanged."""
     from labctl.cli.progress import Terminal
     from labctl.engine.session import Session
     from labctl.labs import embedded as labs
@@ -46,7 +46,7 @@ def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
 
 @lab_app.command("list")
 def lab_list(style: FormatOption = "table") -> None:
-    """List the labs that were created on this machine; as JSON with all that their records say."""
+    """List the labs that were created on this machine; as JSON with everything in their records."""
     from labctl.core import records, tables
     from labctl.labs import embedded as labs
 
@@ -67,7 +67,7 @@ def lab_list(style: FormatOption = "table") -> None:
         }
         for lab in found
     ]
-    console.out(tables.plain(rows, style))
+    console.out(tables.plain(rows, style, console.width()))
 
 
 @lab_app.command("shell")

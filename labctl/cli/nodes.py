@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 def check(
     lab: LabOption = "local", become: BecomeOption = False, limit: LimitOption = None, style: FormatOption = "table"
 ) -> None:
-    """Look at the lab and say what would hinder a measurement; changes nothing."""
+    """Check what would get in the way of a measurement; changes nothing."""
     from labctl.cli.progress import Terminal
     from labctl.core import tables
     from labctl.engine.inventory import open_lab
     from labctl.engine.session import Session
+    from labctl.labs import facts
     from labctl.labs.look import look
     from labctl.nodes import findings as checks
 
@@ -44,9 +45,11 @@ def check(
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
         tell.clear()
+    for problem in facts.keep(inventory, seen):
+        console.note(f"warning: {problem}")
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
     rows = [dict(zip(checks.COLUMNS, row, strict=True)) for row in checks.table_rows(findings)]
-    console.out(tables.plain(rows, style))
+    console.out(tables.plain(rows, style, console.width(), keys=3, seam=checks.COLUMNS[-1]))
     if checks.failed(findings):
         raise typer.Exit(1)
 
@@ -64,7 +67,7 @@ def provision(
 ) -> None:
     """Install and set up what the variants need; a second time changes nothing.
 
-    With --bundle the nodes become a Kubernetes cluster.
+    With --bundle it also makes a Kubernetes cluster of the nodes.
     """
     from labctl.cli.progress import Terminal, working
     from labctl.labs import provision as provisioning
@@ -94,8 +97,8 @@ def _cluster(edition: str | None, directory: str | None) -> ClusterSource | None
     if directory is None:
         if edition is None:
             return None
-        hint = "make one with `labctl bundle create`, on a machine with internet, and give it with --bundle"
-        raise UsageError(Problem("a cluster is installed out of a bundle", "--edition", edition, hint))
+        hint = "make one with `labctl bundle create`, on a machine with internet access, and name it with --bundle"
+        raise UsageError(Problem("a cluster is installed from a bundle", "--edition", edition, hint))
     return open_bundle(Path(directory), edition)
 
 

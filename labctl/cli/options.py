@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labctl.catalog import dimensions
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -17,30 +18,30 @@ if TYPE_CHECKING:
     from labctl.plan.options import RawOptions
 
 LabOption = Annotated[str, typer.Option("--lab", "-i", help="Inventory directory of the lab, or its name.")]
-BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo.")]
+BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the sudo password.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
 CheckOption = Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")]
 DiffOption = Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")]
 RebootOption = Annotated[
-    bool, typer.Option("--allow-reboot", help="Reboot nodes where the lab's kernel_line or kernel_cmdline takes it.")
+    bool, typer.Option("--allow-reboot", help="Reboot nodes where the lab's kernel_line or kernel_cmdline needs it.")
 ]
 VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Ansible's verbosity.")]
 ResumeOption = Annotated[
-    str | None, typer.Option(help="Measure what this run lacks: its id, the beginning of one, a path, or latest.")
+    str | None, typer.Option(help="Finish this run: its id, the beginning of its id, a path, or latest.")
 ]
 DriftOption = Annotated[
-    bool, typer.Option("--accept-drift", help="With --resume: go on though the lab or its nodes changed; recorded.")
+    bool, typer.Option("--accept-drift", help="With --resume: accept changes of lab or nodes, and record them.")
 ]
 FailFastOption = Annotated[
-    bool, typer.Option("--fail-fast", help="End at the first visit that fails, or sample that does not count.")
+    bool, typer.Option("--fail-fast", help="End at the first failed visit, or the first sample that does not count.")
 ]
 OtherLabOption = Annotated[
-    str | None, typer.Option("--lab", "-i", help="The lab, as elsewhere [default: local; the run's with --resume].")
+    str | None, typer.Option("--lab", "-i", help="The lab, as elsewhere [default: local, or with --resume the run's].")
 ]
 EditionOption = Annotated[str | None, typer.Option(help="Edition of the cluster: 2021, current.")]
-BundleOption = Annotated[str | None, typer.Option(help="Install the cluster out of this bundle, and nothing else.")]
+BundleOption = Annotated[str | None, typer.Option(help="Install the cluster from this bundle, and from nowhere else.")]
 KubeconfigOption = Annotated[
-    str | None, typer.Option(help="Measure on a cluster you have, as it is: its kubeconfig. Needs no SSH and no root.")
+    str | None, typer.Option(help="Measure an existing cluster: its kubeconfig. Needs neither SSH nor root.")
 ]
 ContextOption = Annotated[
     str | None, typer.Option(help="With --kubeconfig: a context of it [default: its current one].")
@@ -64,9 +65,7 @@ def _flag(name: str, help: str) -> object:  # noqa: A002  (typer's word)
 # The options that say what is measured; `plan` and `matrix` take the same ones. Name to annotation and default.
 MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
     "variant": (_text("Variants, separated by commas [default: all]."), None),
-    "edition": (_text("Editions of variants on Kubernetes, separated by commas: 2021, current."), None),
-    "encryption": (_text("Encryptions, separated by commas [default: none]."), None),
-    "mtu": (_text("MTUs, separated by commas [default: 1500]."), None),
+    **{one.name: (_text(one.help), None) for one in dimensions.ALL},
     "workload": (_text("Workloads, separated by commas [default: all]."), None),
     "processes": (_text("netperf processes: numbers or max, separated by commas [default: 1,max]."), None),
     "duration": (_text("Measured window of a sample: 10, 10s, 2m [default: 10s]."), None),
@@ -74,10 +73,10 @@ MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
     "repeat": (_text("Samples of a cell per round [default: 1]."), None),
     "rounds": (_text("Visits of every setup; an interval needs 6 [default: 6]."), None),
     "pin": (_text("none, or cores: one CPU thread per process [default: none]."), None),
-    "endpoint": (_text("Only variants whose ends are pods, or nodes: pod or node."), None),
+    "endpoint": (_text("Only variants with these endpoints: pod or node."), None),
     "seed": (_text("Seed of the order of setups [default: the time]."), None),
     "noise_floor": (_flag("--noise-floor", "Measure the reference twice (A/A)."), False),
-    "no_reference": (_flag("--no-reference", "Do not bring reference setups along."), False),
+    "no_reference": (_flag("--no-reference", "Leave out reference setups that were not asked for."), False),
     "quick": (_flag("--quick", "Three variants, 2 s, three rounds: a look, not a result."), False),
 }
 
@@ -98,7 +97,7 @@ def takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(**given: Any) -> None:
         from labctl.plan.options import RawOptions
 
-        raw = RawOptions(**{name: given.pop(name) for name in MATRIX_OPTIONS})
+        raw = RawOptions.of(**{name: given.pop(name) for name in MATRIX_OPTIONS})
         command(raw=raw, **given)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -133,10 +132,11 @@ def refuse_beside_resume(raw: RawOptions, resume: str | None, accept_drift: bool
         if accept_drift:
             raise UsageError(Problem("--accept-drift goes with --resume RUN"))
         return
-    given = [name for name, (_, default) in MATRIX_OPTIONS.items() if getattr(raw, name) != default]
+    own = [name for name, (_, default) in MATRIX_OPTIONS.items() if getattr(raw, name, default) != default]
+    given = [name for name in MATRIX_OPTIONS if name in own or name in raw.dimensions]
     hint = "leave them out: the run goes on with the plan it was begun with"
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(
-            Problem("these options say what is measured, and a run that is resumed knows", names, hint=hint)
+            Problem("these options say what is measured, which is settled for a run that is resumed", names, hint=hint)
         )

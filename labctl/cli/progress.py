@@ -88,5 +88,5 @@ def working(lab: str, command: str) -> Iterator[tuple[Session, Inventory, LabLoc
         inventory = open_lab(session, lab)
         with lock.locked(inventory, command) as held:
             if held.dead:
-                console.note(f"lab {inventory.name} is taken over from a labctl that is gone: {held.dead}")
+                console.note(f"lab {inventory.name} is taken over from a labctl that no longer runs: {held.dead}")
             yield session, inventory, held

@@ -9,7 +9,7 @@ import typer
 from labctl.cli import console
 from labctl.cli.options import FormatOption
 
-runs_app = typer.Typer(help="What was measured.", no_args_is_help=True)
+runs_app = typer.Typer(help="The runs that were measured.", no_args_is_help=True)
 
 
 @runs_app.command("list")
@@ -21,7 +21,7 @@ def runs_list(style: FormatOption = "table") -> None:
     rows = runs.list_rows()
     if not rows:
         console.note("no run here; make one with: labctl matrix")
-    console.out(tables.plain(rows, style))
+    console.out(tables.plain(rows, style, console.width(), seam="note"))
 
 
 @runs_app.command("show")

@@ -16,8 +16,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from labctl.core.errors import LabctlError, Problem
 
 T = TypeVar("T")
@@ -38,25 +36,26 @@ class _Mismatch(Exception):
         self.problems = problems
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key written twice is an error: PyYAML alone would keep the last one in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is written twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_yaml(path: Path) -> object:
     """The content of a YAML file. Raises LabctlError when it cannot be read or parsed."""
+    import yaml  # `labctl --help` knows the records, and reads no file
+
+    class UniqueKeyLoader(yaml.SafeLoader):
+        """YAML in which a key written twice is an error: PyYAML alone would keep the last one in silence."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            seen: set[object] = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is written twice", key_node.start_mark
+                    )
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise LabctlError(Problem("a data file cannot be read", str(path), error.strerror)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

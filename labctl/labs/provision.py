@@ -19,7 +19,7 @@ from labctl.engine.session import AnsibleOptions, Session
 
 @dataclass(frozen=True)
 class ClusterSource:
-    """A cluster to provision: an edition out of the bundle in `directory`, all of whose files are as they should be."""
+    """A cluster to provision: an edition from the bundle in `directory`, all of whose files are as they should be."""
 
     bundle: Bundle
     directory: Path
@@ -39,7 +39,7 @@ def provision(
     UsageError for nodes that are not labctl's to change.
     """
     if lab.kind == CLUSTER:
-        what = "a cluster one already has is measured as it is: there is nothing to provision"
+        what = "an existing cluster is measured as it is: there is nothing to provision"
         raise UsageError(Problem(what, str(lab.path), hint="labctl matrix"))
     allowed = {"all": {"hosts": {host: {"kernel_allow_reboot": True} for host in lab.hosts}}} if allow_reboot else None
     content = None

@@ -95,7 +95,7 @@ def find(reference: str, directory: Path | None = None) -> Path:
     if len(matching) == 1:
         return root / matching[0]
     if matching:
-        hint = f"more of the id; it fits {', '.join(matching)}"
+        hint = f"give more of the id; it matches {', '.join(matching)}"
         raise UsageError(Problem("more than one run begins like this", str(root), repr(reference), hint))
     raise UsageError(Problem("there is no such run", str(root), repr(reference), suggestion(reference, ids)))
 

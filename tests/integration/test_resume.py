@@ -101,7 +101,7 @@ def test_a_killed_run_is_finished_exactly(killed: Killed) -> None:
 
     done = killed.resume()
     assert done.returncode == 0, done.stderr
-    assert "is taken over from a labctl that is gone" in done.stderr
+    assert "is taken over from a labctl that no longer runs" in done.stderr
     assert "cleared  node2, where an earlier run left it: Netserver is stopped" in done.stderr
     assert "damaged: a file is not valid JSON" in done.stderr
     assert re.search(r"\d of 4 samples are there and count", done.stderr)

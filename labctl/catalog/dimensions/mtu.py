@@ -26,7 +26,7 @@ class MtuDimension(Dimension):
         """The cable of a cluster is not ours to set."""
         if kind != CLUSTER:
             return None
-        return Problem("the MTU of a cluster one already has is its own", self.option, text, "leave it out")
+        return Problem("an existing cluster keeps its own MTU", self.option, text, "leave it out")
 
     def problems(self, choice: Choice) -> Iterator[Problem]:
         """An MTU that leaves too little inside a tunnel, or that an end of the cable cannot carry."""
@@ -38,7 +38,9 @@ class MtuDimension(Dimension):
             yield Problem(what, self.option, seen, "give a larger one")
         if lab.largest_mtu is not None and mtu > lab.largest_mtu:
             what = f"an MTU of {mtu} is beyond what the cable of {lab.name} carries"
-            yield Problem(what, self.option, f"at most {lab.largest_mtu} bytes", "give a smaller one, or another card")
+            yield Problem(
+                what, self.option, f"at most {lab.largest_mtu} bytes", "give a smaller one, or use another card"
+            )
 
     def settle(self, choice: Choice) -> Values:
         """With what a tunnel leaves of it, by arithmetic or as the CNI has it."""

@@ -29,14 +29,15 @@ done: {type: list, description: Names of the files that were installed, or paths
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import tarfile
 from typing import IO, Any, cast
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
 CTR = ("ctr", "--namespace", "k8s.io")
 BLOCK = 1 << 20
@@ -47,11 +48,7 @@ def record_path(records: str, file: dict[str, Any]) -> str:
 
 
 def recorded(path: str) -> dict[str, Any]:
-    if not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as source:
-        content: dict[str, Any] = json.load(source)
-    return content
+    return read_json(path) or {}
 
 
 def sha256_of(path: str) -> str:
@@ -110,9 +107,7 @@ def unpack(staged: str, file: dict[str, Any]) -> list[str]:
             if member.isdir():
                 continue
             if not member.isfile() or name.startswith(("/", "..")):
-                raise Failed(
-                    {"what": "An archive holds what it should not.", "where": file["name"], "seen": member.name}
-                )
+                raise Refused("An archive holds what it should not.", where=file["name"], seen=member.name)
             target = os.path.join(file["dest"], name)
             paths += make_directory(os.path.dirname(target))
             with open(f"{target}.new", "wb") as out:
@@ -126,13 +121,11 @@ def unpack(staged: str, file: dict[str, Any]) -> list[str]:
 def import_image(staged: str, file: dict[str, Any]) -> list[str]:
     run([*CTR, "images", "import", staged])
     if file["reference"] not in images():
-        raise Failed(
-            {
-                "what": f"The archive of the image {file['name']} holds another image.",
-                "where": file["name"],
-                "seen": f"{file['reference']} is not there after its import",
-                "hint": "Make the bundle again: `labctl bundle create`.",
-            }
+        raise Refused(
+            f"The archive of the image {file['name']} holds another image.",
+            where=file["name"],
+            seen=f"{file['reference']} is not there after its import",
+            hint="Make the bundle again: `labctl bundle create`.",
         )
     return []
 
@@ -147,20 +140,17 @@ def present(params: dict[str, Any]) -> list[str]:
         staged = os.path.join(params["staged"], file["name"])
         seen = sha256_of(staged) if os.path.exists(staged) else "nothing"
         if seen != file["sha256"]:
-            raise Failed(
-                {
-                    "what": f"{file['name']} did not arrive on the node as it is in the bundle.",
-                    "where": staged,
-                    "seen": f"SHA-256 {seen}, in the bundle {file['sha256']}",
-                    "hint": "Is there room on the node? `labctl bundle verify` checks the bundle.",
-                }
+            raise Refused(
+                f"{file['name']} did not arrive on the node as it is in the bundle.",
+                where=staged,
+                seen=f"SHA-256 {seen}, in the bundle {file['sha256']}",
+                hint="Is there room on the node? `labctl bundle verify` checks the bundle.",
             )
         path = record_path(params["records"], file)
         made = [known for known in recorded(path).get("paths", []) if os.path.isdir(known)]
         paths = made + INSTALL[file["use"]](staged, file)
         record = {"name": file["name"], "sha256": file["sha256"], "version": file["version"], "paths": paths}
-        with open(path, "w", encoding="utf-8") as out:
-            json.dump(record, out)
+        write_json(path, record)
         os.unlink(staged)
         done.append(file["name"])
     return done
@@ -209,10 +199,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**answer(module))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: answer(module))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ waited: {type: float, description: Seconds that it took., returned: always}
 
 import os
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node.refused import Refused, finish
 
 # Columns of /proc/stat, in ticks, that count as busy: user, nice, system, irq, softirq.
 BUSY = (0, 1, 2, 5, 6)
@@ -47,7 +49,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    wanted, started = module.params, time.monotonic()
+    finish(module, lambda: settle(module.params))
+
+
+def settle(wanted: dict[str, Any]) -> dict[str, Any]:
+    started = time.monotonic()
     full = os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1)
     calm: list[float] = []
     while len(calm) < wanted["seconds"]:
@@ -56,12 +62,14 @@ def main() -> None:
         busy = 100 * (ticks() - before) / (full * (time.monotonic() - then))
         calm = [*calm, busy] if busy < wanted["percent"] else []
         if time.monotonic() - started > wanted["limit"]:
-            module.fail_json(
-                msg=f"the node does not come to rest within {wanted['limit']} s: its CPU is {busy:.0f} % busy, and "
-                f"less than {wanted['percent']:g} % for {wanted['seconds']} s is asked for (cluster_path_settled_*)"
+            raise Refused(
+                f"The node does not come to rest within {wanted['limit']} s.",
+                where="cluster_path_settled_*",
+                seen=f"its CPU is {busy:.0f} % busy; asked for: {wanted['percent']:g} % for {wanted['seconds']} s",
+                hint="Find out what keeps it busy, or ask for less.",
             )
     waited = time.monotonic() - started
-    module.exit_json(changed=False, busy=round(max(calm), 1) if calm else None, waited=round(waited, 1))
+    return {"changed": False, "busy": round(max(calm), 1) if calm else None, "waited": round(waited, 1)}
 
 
 if __name__ == "__main__":

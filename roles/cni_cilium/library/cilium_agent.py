@@ -37,10 +37,11 @@ import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.cilium_status import Unreadable, forwarded, ipsec_keys, said
+from ansible.module_utils.cilium_status import forwarded, ipsec_keys, said
 from ansible.module_utils.datapath_links import link_of
 from ansible.module_utils.datapath_programs import observe_programs
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run, run_json
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run, run_json
 
 ANSWER_S = 10
 # Cilium's own end of the pods' network on a node.
@@ -68,11 +69,13 @@ def ask(path: str, what: str) -> Any:
         answer = agent.getresponse()
         body = answer.read()
     except OSError as error:
-        raise Refused(f"the Cilium agent does not answer at {path}: {error}. Does its pod run on this node?") from error
+        raise Refused(
+            "The Cilium agent does not answer.", where=path, seen=str(error), hint="Does its pod run on this node?"
+        ) from error
     finally:
         agent.close()
     if answer.status != http.client.OK:
-        raise Refused(f"the Cilium agent answers {what} with {answer.status}: {body[:300]!r}")
+        raise Refused(f"The Cilium agent answers {what} with {answer.status}.", where=path, seen=f"{body[:300]!r}")
     return json.loads(body)
 
 
@@ -82,11 +85,11 @@ def programs_on(interface: str) -> list[str]:
 
 
 def own_address() -> str:
-    """Return the CiliumInternalIP of this node. Raises ToolFailed without its interface, Refused without an address."""
+    """Return the CiliumInternalIP of this node. Raises Refused without its interface, or its one address."""
     shown = run_json(["ip", "-json", "-4", "address", "show", "dev", HOST])
     addresses = [str(one["local"]) for link in shown for one in link.get("addr_info", [])]
     if len(addresses) != 1:
-        raise Refused(f"{HOST} has {len(addresses)} IPv4 addresses, and one is wanted: {addresses}")
+        raise Refused(f"{HOST} has {len(addresses)} IPv4 addresses, and one is wanted.", seen=", ".join(addresses))
     return addresses[0]
 
 
@@ -115,10 +118,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(changed=False, **look(module.params))
-    except (Refused, ToolFailed, Unreadable) as problem:
-        module.fail_json(msg=str(problem))
+    finish(module, lambda: {"changed": False, **look(module.params)})
 
 
 if __name__ == "__main__":

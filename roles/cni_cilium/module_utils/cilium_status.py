@@ -10,13 +10,11 @@ import re
 import sys
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
+from ansible.module_utils.labctl_node.refused import Refused
+
 UNKNOWN = "not said"
 FORWARDED = 0
 DIRECTIONS = {1: "ingress", 2: "egress"}
-
-
-class Unreadable(Exception):
-    """The status is not one of an agent; the text says what is missing."""
 
 
 def said(status: Mapping[str, Any], keys: int = 0) -> Dict[str, Any]:
@@ -27,7 +25,7 @@ def said(status: Mapping[str, Any], keys: int = 0) -> Dict[str, Any]:
     encrypts by IPsec alone, has no word for it: there it is told by the `keys` that the node's kernel has.
     """
     if "cilium" not in status:
-        raise Unreadable(f"no status of an agent: it holds {', '.join(sorted(status)) or 'nothing'}")
+        raise Refused("This is no status of a Cilium agent.", seen=f"it holds {', '.join(sorted(status)) or 'nothing'}")
     encryption = status.get("encryption") or {"mode": "IPsec" if keys else "Disabled", "ipsec": {"keys-in-use": keys}}
     mode = str(encryption.get("mode", "Disabled")).lower()
     return {

@@ -92,17 +92,7 @@ from ansible.module_utils.datapath_programs import (
     observe_programs,
     refuse_foreign_programs,
 )
-from ansible.module_utils.datapath_system import (
-    SCHEMA,
-    Refused,
-    ToolFailed,
-    digest,
-    load_record,
-    read_text,
-    remove_record,
-    save_record,
-    write_setting,
-)
+from ansible.module_utils.datapath_record import SCHEMA, digest, load_record, remove_record, save_record
 from ansible.module_utils.datapath_tunnel import (
     Tunnel,
     build_tunnel,
@@ -112,6 +102,8 @@ from ansible.module_utils.datapath_tunnel import (
     remove_tunnel,
     tunnel_of,
 )
+from ansible.module_utils.labctl_node.files import read_text, write_setting
+from ansible.module_utils.labctl_node.refused import Refused, finish
 
 POD_ARGUMENTS = ("address", "gateway", "peer_network", "peer_address")
 TUNNEL_ADDRESSES = ("own_address", "peer_address", "own_network", "peer_network", "address")
@@ -151,14 +143,14 @@ def observe(wanted: Wanted) -> str:
 
 
 def refuse_foreign(wanted: Wanted) -> None:
-    """Refuse what would be measured along, and names of ours on things that no record of ours mentions."""
+    """Refuse foreign rules, which would affect the measurement, and labctl's names that no record has."""
     refuse_foreign_tables(wanted.variant)
     if wanted.tunnel:
         refuse_foreign_tunnel(wanted.tunnel)
     if wanted.pod and (namespace_exists() or host_end_exists()):
         raise Refused(
-            f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own. "
-            f"If nothing needs them: ip link delete {HOST_END}; ip netns delete {NAMESPACE}"
+            f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own.",
+            hint=f"If nothing needs them: ip link delete {HOST_END}; ip netns delete {NAMESPACE}",
         )
     if wanted.programs:
         refuse_foreign_programs(wanted.cable.interface)
@@ -287,11 +279,7 @@ def main() -> None:
         required_if=[("state", "present", ("variant", "cable", "mtu"))],
         supports_check_mode=True,
     )
-    try:
-        result = act(module)
-    except (Refused, ToolFailed) as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: act(module))
 
 
 if __name__ == "__main__":

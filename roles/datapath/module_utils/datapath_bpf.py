@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 
-from ansible.module_utils.datapath_system import Refused
+from ansible.module_utils.labctl_node.refused import Refused
 
 # The number of bpf(2) by machine.
 NUMBERS = {"x86_64": 321, "aarch64": 280}
@@ -33,8 +33,10 @@ def mount_private_bpf() -> None:
     """Go into a mount namespace with a BPF file system of its own: what is pinned there ends with this process."""
     if not os.path.isdir(BPF_MOUNT):
         raise Refused(
-            f"Kernel {platform.release()} has no BPF system call ({BPF_MOUNT} is absent): "
-            "veth-ebpf needs a kernel built with CONFIG_BPF_SYSCALL"
+            f"Kernel {platform.release()} has no BPF system call.",
+            where=BPF_MOUNT,
+            seen="no such directory",
+            hint="veth-ebpf needs a kernel built with CONFIG_BPF_SYSCALL.",
         )
     libc = ctypes.CDLL(None, use_errno=True)
     for code in (
@@ -44,4 +46,6 @@ def mount_private_bpf() -> None:
     ):
         if code != 0:
             reason = os.strerror(ctypes.get_errno())
-            raise Refused(f"no private BPF filesystem can be mounted: {reason}. This takes CAP_SYS_ADMIN and CAP_BPF")
+            raise Refused(
+                "No private BPF filesystem can be mounted.", seen=reason, hint="This takes CAP_SYS_ADMIN and CAP_BPF."
+            )

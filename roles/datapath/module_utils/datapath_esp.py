@@ -9,7 +9,8 @@ import platform
 import re
 
 from ansible.module_utils.datapath_keys import derived, shared_secret
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import CommandFailed, run
 
 ALGORITHM = "rfc4106(gcm(aes))"
 KEY_BYTES = 20
@@ -29,8 +30,9 @@ def refuse_foreign() -> None:
     found = listed("state") + listed("policy")
     if found:
         raise Refused(
-            f"This node has XFRM states or policies that labctl did not make: {'; '.join(found[:3])}. Stop what made "
-            "them (`ip xfrm state`, `ip xfrm policy` show them), then deploy again"
+            "This node has XFRM states or policies that labctl did not make.",
+            seen="; ".join(found[:3]),
+            hint="Stop what made them (`ip xfrm state`, `ip xfrm policy` show them), then deploy again.",
         )
 
 
@@ -46,10 +48,11 @@ def build(own: str, peer: str, own_network: str, peer_network: str, peer_key: st
     states = [state(source, target, secret) for source, target in ((own, peer), (peer, own))]
     try:
         run(["ip", "-batch", "-"], "\n".join(states) + "\n")
-    except ToolFailed as failure:
+    except CommandFailed as failure:
         raise Refused(
-            f"Kernel {platform.release()} takes no ESP state with {ALGORITHM} "
-            f"(CONFIG_INET_ESP, CONFIG_CRYPTO_GCM, CONFIG_XFRM_USER): {failure}"
+            f"Kernel {platform.release()} takes no ESP state with {ALGORITHM}.",
+            seen=failure.output.strip(),
+            hint="That takes CONFIG_INET_ESP, CONFIG_CRYPTO_GCM and CONFIG_XFRM_USER.",
         ) from failure
     run(["ip", "-batch", "-"], "\n".join(policies(own, peer, own_network, peer_network)) + "\n")
 

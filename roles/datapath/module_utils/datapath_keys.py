@@ -12,10 +12,12 @@ import hashlib
 import hmac
 import os
 
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run_bytes
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import CommandFailed, run_bytes
 
 KEY_FILE = "/run/labctl/tunnel.key"
 KEY_BYTES = 32
+ANEW = "Undeploy the setup, and deploy it again."
 # What stands before the 32 bytes of an X25519 key in the containers that openssl reads (RFC 8410, section 10).
 PRIVATE_PREFIX = bytes.fromhex("302e020100300506032b656e04220420")
 PUBLIC_PREFIX = bytes.fromhex("302a300506032b656e032100")
@@ -49,9 +51,9 @@ def decoded(text: str, what: str) -> bytes:
     try:
         octets = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError) as wrong:
-        raise Refused(f"{what} is not base64") from wrong
+        raise Refused(f"A key is not base64: {what}.", hint=ANEW) from wrong
     if len(octets) != KEY_BYTES:
-        raise Refused(f"{what} has {len(octets)} bytes, and a key has {KEY_BYTES}")
+        raise Refused(f"A key has {KEY_BYTES} bytes: {what}.", seen=f"{len(octets)} bytes", hint=ANEW)
     return octets
 
 
@@ -62,9 +64,9 @@ def private_key() -> str:
         with open(KEY_FILE, encoding="ascii") as stream:
             text = stream.read().strip()
     except (FileNotFoundError, UnicodeDecodeError) as wrong:
-        raise Refused(f"{KEY_FILE} holds no key: undeploy the setup, and deploy it again") from wrong
+        raise Refused("This node's tunnel has no key.", where=KEY_FILE, hint=ANEW) from wrong
     if mode != 0o600:
-        raise Refused(f"{KEY_FILE} has mode {mode:04o}, so others may know it: undeploy the setup, and deploy it again")
+        raise Refused("Others may know the tunnel's key.", where=KEY_FILE, seen=f"mode {mode:04o}", hint=ANEW)
     decoded(text, f"the key in {KEY_FILE}")
     return text
 
@@ -88,8 +90,8 @@ def shared_secret(peer: str) -> bytes:
         peer_file = f"/proc/{os.getpid()}/fd/{reader}"
         argv = ["openssl", "pkeyutl", "-derive", "-keyform", "DER", "-inkey", "/dev/stdin"]
         return run_bytes([*argv, "-peerform", "DER", "-peerkey", peer_file], private)
-    except ToolFailed as failure:
-        raise Refused(f"the other node's public key is refused: {failure.output.strip()}") from failure
+    except CommandFailed as failure:
+        raise Refused("The other node's public key is refused.", seen=failure.output.strip(), hint=ANEW) from failure
     finally:
         os.close(reader)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.datapath_system import Refused, read_text, run, run_json, write_setting
+from ansible.module_utils.labctl_node.files import read_text, write_setting
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import run, run_json
 
 NAMESPACE = "labctl-pod"
 HOST_END = "labctl-pod0"
@@ -49,18 +51,20 @@ def link_of(interface: str) -> dict[str, Any] | None:
 
 def mtu_of(interface: str) -> int:
     """Return an interface's MTU in bytes."""
-    link = link_of(interface)
-    if link is None:
-        raise Refused(f"there is no interface {interface} on this node: mend cable_interface in the lab's inventory")
-    return int(link["mtu"])
+    return int(_present(interface)["mtu"])
 
 
 def index_of(interface: str) -> int:
     """Return the number by which the kernel knows an interface."""
+    return int(_present(interface)["ifindex"])
+
+
+def _present(interface: str) -> dict[str, Any]:
     link = link_of(interface)
     if link is None:
-        raise Refused(f"there is no interface {interface} on this node")
-    return int(link["ifindex"])
+        hint = "If it is the cable, mend cable_interface in the lab's inventory."
+        raise Refused(f"There is no interface {interface} on this node.", hint=hint)
+    return link
 
 
 def set_mtu(interface: str, mtu: int) -> None:
@@ -68,7 +72,8 @@ def set_mtu(interface: str, mtu: int) -> None:
     if mtu_of(interface) != mtu:
         largest = (link_of(interface) or {}).get("max_mtu")
         if largest and mtu > largest:
-            raise Refused(f"{interface} takes an MTU of at most {largest} bytes, not {mtu}: give --mtu another value")
+            what = f"{interface} takes an MTU of at most {largest} bytes, not {mtu}."
+            raise Refused(what, hint="Give --mtu another value.")
         run(["ip", "link", "set", "dev", interface, "mtu", str(mtu)])
 
 

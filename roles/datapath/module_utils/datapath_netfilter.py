@@ -6,7 +6,9 @@ legacy flavour's tables stay hooked in a namespace until it ends.
 
 from __future__ import annotations
 
-from ansible.module_utils.datapath_system import Refused, read_text, run, run_json
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import run, run_json
 
 LEGACY = {"ip": "ip_tables_names", "ip6": "ip6_tables_names", "arp": "arp_tables_names"}
 RESTORE = "iptables-nft-restore"
@@ -23,12 +25,13 @@ def tables() -> list[str]:
 
 
 def refuse_foreign_tables(variant: str) -> None:
-    """Refuse a node whose own netfilter rules would be measured along with the variant."""
+    """Refuse a node with netfilter rules of its own, which would affect the measurement."""
     foreign = tables()
     if foreign:
         raise Refused(
-            f"{variant} cannot be told apart from the node's own netfilter rules. Seen, and not made by labctl: "
-            f"{', '.join(foreign)}. Stop the service that made them (`nft list ruleset` shows them), then deploy again"
+            f"{variant} cannot be told apart from the node's own netfilter rules, which labctl did not make.",
+            seen=", ".join(foreign),
+            hint="Stop the service that made them (`nft list ruleset` shows them), then deploy again.",
         )
 
 

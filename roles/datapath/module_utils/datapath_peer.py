@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 from ansible.module_utils.datapath_bpf import BPF_MOUNT, bpf, mount_private_bpf
 from ansible.module_utils.datapath_links import index_of
-from ansible.module_utils.datapath_system import read_text, run
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.run import run
 
 # Where the answer is kept: a file system that a boot empties.
 ANSWER = "/run/labctl/redirect_peer"

@@ -15,9 +15,11 @@ from typing import Any
 
 from ansible.module_utils.datapath_bpf import BPF_MOUNT, mount_private_bpf
 from ansible.module_utils.datapath_links import index_of
-from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
 from ansible.module_utils.datapath_tcx import programs_of
 from ansible.module_utils.datapath_tunnel import Tunnel, device_of
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import CommandFailed, run, run_json
 
 CABLE_PROGRAM = "cable_ingress"
 POD_PROGRAM = "pod_ingress"
@@ -57,7 +59,7 @@ def explain(failure: str, release: str) -> str:
         number = int(found.group(1))
         name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
         return f"Kernel {release} lacks {name}, which came with {since}: veth-ebpf needs Linux 5.10 or later"
-    return f"Kernel {release} refuses the tc programs of veth-ebpf: {failure.strip()}"
+    return f"Kernel {release} refuses the tc programs of veth-ebpf."
 
 
 def sum_of(path: str) -> str:
@@ -66,7 +68,9 @@ def sum_of(path: str) -> str:
         with open(path, "rb") as stream:
             return hashlib.sha256(stream.read()).hexdigest()
     except FileNotFoundError as absent:
-        raise Refused(f"{path} is not on this node: run playbooks/provision.yml first") from absent
+        raise Refused(
+            "The tc programs are not on this node.", where=path, hint="Run `labctl provision` first."
+        ) from absent
 
 
 def sum_file(path: str) -> str:
@@ -78,13 +82,18 @@ def load(path: str) -> str:
     """Load the object and pin it; return the folder with its pins, which ends with this process."""
     seen, recorded = sum_of(path), read_text(sum_file(path))
     if seen != recorded:
-        raise Refused(f"{path} has sha256 {seen}, and {recorded} was installed: run playbooks/provision.yml again")
+        raise Refused(
+            "The tc programs on this node are not those that were installed.",
+            where=path,
+            seen=f"sha256 {seen}, installed {recorded}",
+            hint="Run `labctl provision` again.",
+        )
     mount_private_bpf()
     folder = f"{BPF_MOUNT}/labctl"
     try:
         run(["bpftool", "prog", "loadall", path, folder, "type", "classifier", "pinmaps", f"{folder}-maps"])
-    except ToolFailed as failure:
-        raise Refused(explain(failure.output, platform.release())) from failure
+    except CommandFailed as failure:
+        raise Refused(explain(failure.output, platform.release()), seen=failure.output.strip()[-2000:]) from failure
     return folder
 
 
@@ -153,7 +162,7 @@ def read_counters(maps: list[int]) -> dict[str, dict[str, int]]:
         if run_json(["bpftool", "--json", "map", "show", "id", str(number)])["name"] == "veth_counters":
             entries = run_json(["bpftool", "--json", "map", "dump", "id", str(number)])
             return counters_of(entries)
-    raise Refused("the attached programs have no map veth_counters: they are not labctl's")
+    raise Refused("The attached programs are not labctl's.", seen="they have no map veth_counters")
 
 
 def counters_of(entries: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
@@ -181,4 +190,4 @@ def _pin_of(folder: str, program: str) -> str:
     for name in os.listdir(folder):
         if name.endswith(program):
             return name
-    raise Refused(f"the object has no program {program}: {sorted(os.listdir(folder))}")
+    raise Refused(f"The object has no program {program}.", seen=", ".join(sorted(os.listdir(folder))))

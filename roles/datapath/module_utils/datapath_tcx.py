@@ -7,7 +7,7 @@ import errno
 import platform
 
 from ansible.module_utils.datapath_bpf import NUMBERS, bpf
-from ansible.module_utils.datapath_system import Refused
+from ansible.module_utils.labctl_node.refused import Refused
 
 # The command of bpf(2), and the attach types of enum bpf_attach_type.
 PROG_QUERY = 16
@@ -47,6 +47,6 @@ def programs_of(index: int, direction: str) -> list[int]:
     except OSError as refusal:
         if refusal.errno in WITHOUT:
             return []
-        what = f"the kernel does not say which programs hang on interface {index}"
-        raise Refused(f"{what}: {refusal.strerror}") from refusal
+        what = f"The kernel does not say which programs hang on interface {index}."
+        raise Refused(what, seen=str(refusal)) from refusal
     return list(ids[: query.prog_cnt])

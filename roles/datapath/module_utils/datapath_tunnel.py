@@ -12,7 +12,8 @@ from typing import Any
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
 from ansible.module_utils.datapath_links import link_of
-from ansible.module_utils.datapath_system import Refused, run
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import run
 
 KINDS = ("kernel", "wireguard-go", "esp")
 
@@ -92,5 +93,5 @@ def observe_tunnel(tunnel: Tunnel) -> dict[str, Any]:
 def tunnel_of(parameters: dict[str, Any], cable: str) -> Tunnel:
     """Return the arguments as typed data."""
     if parameters["kind"] not in KINDS:
-        raise Refused(f"there is no tunnel of the kind {parameters['kind']}: {', '.join(KINDS)}")
+        raise Refused(f"There is no tunnel of the kind {parameters['kind']}.", hint=f"Known: {', '.join(KINDS)}.")
     return Tunnel(cable=cable, **parameters)

@@ -10,15 +10,10 @@ import socket
 
 from ansible.module_utils.datapath_keys import decoded, private_key
 from ansible.module_utils.datapath_links import link_of
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run, wait_until
-from ansible.module_utils.datapath_units import (
-    last_words,
-    look,
-    remove_unit,
-    start_unit,
-    stop_unit,
-    unit_exists,
-)
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import CommandFailed, run
+from ansible.module_utils.labctl_node.units import last_words, look, remove_unit, start_unit, stop_unit, unit_exists
+from ansible.module_utils.labctl_node.wait import wait_until
 
 DEVICE = "labctl-wg0"
 UNIT = "labctl-wireguard.service"
@@ -32,7 +27,7 @@ def kernel_has_wireguard() -> bool:
     """Whether the kernel makes a WireGuard device, tried in a network namespace that ends with the try."""
     try:
         run(["unshare", "--net", "ip", "link", "add", DEVICE, "type", "wireguard"])
-    except ToolFailed:
+    except CommandFailed:
         return False
     return True
 
@@ -41,8 +36,8 @@ def refuse_foreign(port: int) -> None:
     """Refuse a device of our name, and a UDP port that something else holds."""
     if link_of(DEVICE):
         raise Refused(
-            f"This node has an interface {DEVICE} that labctl did not record as its own. "
-            f"If nothing needs it: ip link delete {DEVICE}"
+            f"This node has an interface {DEVICE} that labctl did not record as its own.",
+            hint=f"If nothing needs it: ip link delete {DEVICE}",
         )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -51,9 +46,9 @@ def refuse_foreign(port: int) -> None:
             if taken.errno != errno.EADDRINUSE:
                 raise
             raise Refused(
-                f"UDP port {port} of this node is taken, by a tunnel or a program that labctl did not make "
-                "(`wg show all listen-port` and `ss -ulnp` name it). Stop it, or give the tunnel another port "
-                "(tunnel_port in the lab's inventory)"
+                f"UDP port {port} of this node is taken, by a tunnel or a program that labctl did not make.",
+                hint="`wg show all listen-port` and `ss -ulnp` name it. Stop it, or give the tunnel another port "
+                "(tunnel_port in the lab's inventory).",
             ) from taken
 
 
@@ -99,18 +94,21 @@ def _speak_first(peer_key: str) -> None:
 def _add_kernel_device() -> None:
     try:
         run(["ip", "link", "add", DEVICE, "type", "wireguard"])
-    except ToolFailed as failure:
-        raise Refused(f"Kernel {platform.release()} has no WireGuard (CONFIG_WIREGUARD): {failure}") from failure
+    except CommandFailed as failure:
+        what = f"Kernel {platform.release()} has no WireGuard."
+        raise Refused(what, seen=failure.output.strip(), hint="That takes CONFIG_WIREGUARD.") from failure
 
 
 def _start_program() -> None:
     if not os.path.exists(TUN):
-        raise Refused(f"wireguard-go needs {TUN}, and this node has none (CONFIG_TUN)")
+        raise Refused(
+            "wireguard-go needs a TUN device, and this node has none.", where=TUN, hint="It takes CONFIG_TUN."
+        )
     if not os.path.exists(PROGRAM):
-        raise Refused(f"{PROGRAM} is not installed on this node: run playbooks/provision.yml first")
+        raise Refused("wireguard-go is not installed.", where=PROGRAM, hint="Run `labctl provision` first.")
     start_unit(UNIT, unit_text())
     if not wait_until(lambda: os.path.exists(SOCKET) or not look(UNIT)[0], START_S) or not look(UNIT)[0]:
-        raise Refused(f"wireguard-go does not serve {DEVICE}: {last_words(UNIT)}")
+        raise Refused(f"wireguard-go does not serve {DEVICE}.", where=UNIT, seen=last_words(UNIT))
 
 
 def remove() -> None:
@@ -119,7 +117,7 @@ def remove() -> None:
         stop_unit(UNIT)
         remove_unit(UNIT)
         if not wait_until(lambda: link_of(DEVICE) is None, START_S):
-            raise Refused(f"{UNIT} was stopped, and {DEVICE} is still there")
+            raise Refused(f"{UNIT} was stopped, and {DEVICE} is still there.", hint=f"ip link delete {DEVICE}")
         with contextlib.suppress(FileNotFoundError):  # it removed it itself
             os.remove(SOCKET)
         with contextlib.suppress(OSError):  # gone, or others have sockets there

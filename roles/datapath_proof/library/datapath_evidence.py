@@ -69,12 +69,15 @@ from ansible.module_utils.datapath_observe import (
     tunnel_counters,
     within,
 )
-from ansible.module_utils.datapath_system import Refused, ToolFailed, run, spawn
 from ansible.module_utils.datapath_tap import ESP, UDP, Tap, watched
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import CommandFailed, run, spawn
 
 IP_AND_ICMP_BYTES = 28
 # By how much the nodes may begin this task apart, in seconds.
 PATIENCE_S = 5
+# Half of what the server waits for the end of the traffic.
+TRAFFIC_S = 30
 
 
 def counters(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def answers(netns: str, address: str, wait: int) -> str | None:
     """Return None when the address answers a ping within `wait` seconds, else what ping said."""
     try:
         run([*within(netns), "ping", "-n", "-q", "-i", "0.2", "-c", "1", "-w", str(wait), address])
-    except ToolFailed as silence:
+    except CommandFailed as silence:
         return silence.output.strip()
     return None
 
@@ -139,9 +142,9 @@ def transact(wanted: dict[str, Any]) -> dict[str, Any]:
     argv += ["-t", "TCP_RR", "-l", f"-{wanted['transactions']}", "-P", "0", "--"]
     argv += ["-r", f"{size},{size}", "-P", f",{wanted['data_port']}", "-k", "TRANSACTION_RATE,TRANSPORT_MSS"]
     try:
-        printed = run([*within(wanted["netns"]), *argv])
-    except ToolFailed as failure:
-        return {"error": failure.output.strip(), "mss": None}
+        printed = run([*within(wanted["netns"]), *argv], timeout_s=TRAFFIC_S)
+    except CommandFailed as failure:
+        return {"error": failure.output.strip() or str(failure), "mss": None}
     fields = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
     if "TRANSPORT_MSS" not in fields:
         return {"error": f"netperf printed no TRANSPORT_MSS: {printed.strip()}", "mss": None}
@@ -175,8 +178,9 @@ def traffic(end: str, wanted: dict[str, Any]) -> dict[str, Any]:
             tap = tap_on(wanted)
             if not barrier.attend(wanted["wait"] + PATIENCE_S):
                 raise Refused(
-                    f"{wanted['peer_address']} did not send its test traffic in time: does the client take part in "
-                    "this play, and has Ansible at least 2 forks?"
+                    "The client did not send its test traffic in time.",
+                    where=wanted["peer_address"],
+                    hint="Does the client take part in this play, and has Ansible at least 2 forks?",
                 )
             return {"tap": vars(tap.read())}
         if not barrier.join(wanted["wait"] + PATIENCE_S):
@@ -219,6 +223,14 @@ def evidence(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def gather(end: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Let the test traffic cross and return the task's result."""
+    forget_tracked(flow_of(wanted))
+    then = counters(wanted)
+    seen = traffic(end, wanted)
+    return {"changed": False, "probe": seen, "evidence": {**evidence(wanted, then), "tap": seen["tap"]}}
+
+
 def main() -> None:
     text = {"type": "str", "required": True}
     number = {"type": "int", "required": True}
@@ -239,15 +251,7 @@ def main() -> None:
         },
         supports_check_mode=False,
     )
-    wanted = module.params["path"]
-    try:
-        forget_tracked(flow_of(wanted))
-        then = counters(wanted)
-        seen = traffic(module.params["end"], wanted)
-        shown = evidence(wanted, then)
-    except (Refused, ToolFailed) as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(changed=False, probe=seen, evidence={**shown, "tap": seen["tap"]})
+    finish(module, lambda: gather(module.params["end"], module.params["path"]))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
 from ansible.module_utils.datapath_programs import COUNTERS, observe_programs, read_counters
-from ansible.module_utils.datapath_sockets import listening_in
-from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import CommandFailed, run, run_json
+from ansible.module_utils.labctl_node.sockets import listening_in
 
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_count"
 # An address on loopback that nobody else pings: an entry for it means that connection tracking is hooked here.
@@ -73,7 +75,7 @@ def conntrack(action: str, *criteria: str) -> str:
         return ""
     try:
         return run(["conntrack", action, *criteria])
-    except ToolFailed as failure:
+    except CommandFailed as failure:
         # Deleting what is not there is an exit code of 1.
         if action == "-D" and "0 flow entries" in failure.output:
             return ""
@@ -128,7 +130,9 @@ def tunnel_counters(
         listed = read_text("/proc/net/xfrm_stat")
         if listed is None:
             raise Refused(
-                "this kernel counts no errors of XFRM (CONFIG_XFRM_STATISTICS), so ESP cannot be proven on it"
+                "The kernel counts no errors of XFRM, so ESP cannot be proven on it.",
+                where="/proc/net/xfrm_stat",
+                hint="Use a kernel with CONFIG_XFRM_STATISTICS.",
             )
         errors = sum(int(line.split()[1]) for line in listed.splitlines())
         return {**esp.carried(own_address), "errors": errors}

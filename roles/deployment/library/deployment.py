@@ -20,22 +20,19 @@ role: {type: str, description: The role that is recorded now; null for none., re
 other: {type: bool, description: Whether that is another one than the given., returned: when begun}
 """
 
-import json
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_files import write_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
 
 RECORD = "/var/lib/labctl/deployment.json"  # outlives a reboot, as a network of a cluster does
 
 
 def recorded() -> str | None:
     """The role that is recorded; None for none."""
-    if not os.path.exists(RECORD):
-        return None
-    with open(RECORD, encoding="utf-8") as file:
-        return str(json.load(file)["role"])
+    record = read_json(RECORD)
+    return None if record is None else str(record["role"])
 
 
 def begin(role: str, check_mode: bool) -> dict[str, Any]:

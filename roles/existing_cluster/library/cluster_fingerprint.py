@@ -29,7 +29,9 @@ import re
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.netperf_pods_kubectl import Kubectl, KubectlFailed, Refused
+from ansible.module_utils.labctl_node.kubectl import Kubectl
+from ansible.module_utils.labctl_node.refused import finish
+from ansible.module_utils.labctl_node.run import CommandFailed
 
 SCHEMA = "labctl.fingerprint/1"
 # Names of what brings a network, or takes part in it: plugins and their agents, and kube-proxy.
@@ -53,7 +55,7 @@ def listed(kubectl: Kubectl, *arguments: str) -> Optional[List[Dict[str, Any]]]:
     """Objects, None where this user may not see them."""
     try:
         return kubectl.items(*arguments)
-    except KubectlFailed as failure:
+    except CommandFailed as failure:
         if "forbidden" not in str(failure).lower():
             raise
         return None
@@ -116,13 +118,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    try:
+
+    def act() -> Dict[str, Any]:
         document = take(Kubectl(wanted["kubectl"], wanted["kubeconfig"], wanted["context"]), wanted["node"])
-    except Refused as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(
-        changed=False, fingerprint=document, ansible_facts={"cable_address": document["inventory"]["address"]}
-    )
+        facts = {"cable_address": document["inventory"]["address"]}
+        return {"changed": False, "fingerprint": document, "ansible_facts": facts}
+
+    finish(module, act)
 
 
 if __name__ == "__main__":

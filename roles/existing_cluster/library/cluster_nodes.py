@@ -28,10 +28,11 @@ RETURN = r"""
 problems: {description: "What is in the way: what, where, seen and hint of each.", type: list, returned: always}
 """
 
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.netperf_pods_kubectl import Kubectl, Refused
+from ansible.module_utils.labctl_node.kubectl import Kubectl
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
 
 # Everything that is asked of the cluster: verb, resource, and the part of it.
 RIGHTS = (
@@ -62,10 +63,10 @@ def review(verb: str, resource: str, part: str) -> Dict[str, Any]:
     }
 
 
-def missing_rights(kubectl: Kubectl) -> List[Dict[str, str]]:
+def missing_rights(kubectl: Kubectl) -> Problems:
     """The rights that the kubeconfig's user lacks."""
     answers = kubectl.create(*(review(*right) for right in RIGHTS))
-    problems = []
+    problems: Problems = []
     for (verb, resource, part), answer in zip(RIGHTS, answers):
         if not answer["status"].get("allowed"):
             right = f"{verb} {resource}{'/' + part if part else ''}"
@@ -79,13 +80,13 @@ def is_ready(node: Dict[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"].get("conditions", []))
 
 
-def node_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str]) -> List[Dict[str, str]]:
+def node_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str]) -> Problems:
     """What rules the two nodes out."""
     known = ", ".join(sorted(nodes))
     if len(nodes) < 2:
         what = "the cluster has one node: there is no path between nodes to measure"
         return [{"what": what, "seen": known, "hint": "measure on a cluster of two or more; labctl makes one on a lab"}]
-    problems = []
+    problems: Problems = []
     for end, name in ends.items():
         if name not in nodes:
             problems.append(
@@ -102,6 +103,25 @@ def node_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str]) -> Lis
     return problems
 
 
+def check(wanted: Dict[str, Any]) -> Dict[str, object]:
+    """Refuse everything that is in the way, at once."""
+    kubectl = Kubectl(wanted["kubectl"], wanted["kubeconfig"], wanted["context"])
+    where = f"{wanted['kubeconfig']} ({wanted['context'] or 'current context'})"
+    try:
+        problems = missing_rights(kubectl)
+        if not problems:
+            nodes = {node["metadata"]["name"]: node for node in kubectl.items("nodes")}
+            problems = node_problems(nodes, wanted["ends"])
+    except Refused as refusal:
+        hint = "does kubectl work with this kubeconfig?"
+        raise Refused("the cluster cannot be asked", where=where, seen=str(refusal), hint=hint) from refusal
+    for problem in problems:
+        problem.setdefault("where", where)
+    if problems:
+        raise Refused.together(problems)
+    return {"changed": False, "problems": []}
+
+
 def main() -> None:
     text = {"type": "str", "required": True}
     module = AnsibleModule(
@@ -113,26 +133,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    wanted = module.params
-    kubectl = Kubectl(wanted["kubectl"], wanted["kubeconfig"], wanted["context"])
-    try:
-        problems = missing_rights(kubectl)
-        if not problems:
-            nodes = {node["metadata"]["name"]: node for node in kubectl.items("nodes")}
-            problems = node_problems(nodes, wanted["ends"])
-    except Refused as refusal:
-        problems = [
-            {
-                "what": "the cluster cannot be asked",
-                "seen": str(refusal),
-                "hint": "does kubectl work with this kubeconfig?",
-            }
-        ]
-    for problem in problems:
-        problem.setdefault("where", f"{wanted['kubeconfig']} ({wanted['context'] or 'current context'})")
-    if problems:
-        module.fail_json(msg="; ".join(problem["what"] for problem in problems), problems=problems)
-    module.exit_json(changed=False, problems=[])
+    finish(module, lambda: check(module.params))
 
 
 if __name__ == "__main__":

@@ -37,14 +37,14 @@ fingerprint:
 import hashlib
 import json
 import platform
-from typing import Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ansible.module_utils import fingerprint_machine as machine
 from ansible.module_utils import fingerprint_network as network
 from ansible.module_utils import fingerprint_settings as settings
 from ansible.module_utils import fingerprint_tunnels as tunnels
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.fingerprint_probe import Commands, Files, now
+from ansible.module_utils.fingerprint_probe import Commands, Files, Runner, now
 
 SCHEMA = "labctl.fingerprint/1"
 
@@ -64,7 +64,7 @@ def identity(document: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def take(files: Files, commands: Commands, interface: str, address: Optional[str] = None) -> Dict[str, object]:
+def take(files: Files, commands: Runner, interface: str, address: Optional[str] = None) -> Dict[str, Any]:
     """The fingerprint of this node. Commands are started first and run while files are read."""
     commands.start({**network.commands(interface), **settings.COMMANDS, **tunnels.COMMANDS})
     kernel = machine.kernel(files)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.fingerprint_probe import Files, Outputs, integer
@@ -61,7 +61,7 @@ def link(outputs: Outputs) -> Optional[Dict[str, object]]:
     }
 
 
-def nic(files: Files, outputs: Outputs, interface: str) -> Optional[Dict[str, object]]:
+def nic(files: Files, outputs: Outputs, interface: str) -> Optional[Dict[str, Any]]:
     """The card behind the cable. `hardware` is False for a device of software alone, which has no speed of its own."""
     found = parse_json(outputs.output("link"))
     if not found:
@@ -88,8 +88,8 @@ def nic(files: Files, outputs: Outputs, interface: str) -> Optional[Dict[str, ob
         "numa_node": files.integer(f"{path}/device/numa_node") if path else None,
         "pcie_speed": files.text(f"{path}/device/current_link_speed") if path else None,
         "pcie_width": files.integer(f"{path}/device/current_link_width") if path else None,
-        "queues": _queues(files, path) if path else None,
-        "interrupts": _interrupts(files, path) if path else None,
+        "queues": queues(files, path) if path else None,
+        "interrupts": interrupts(files, path) if path else None,
     }
 
 
@@ -129,14 +129,14 @@ def parse_coalesce(text: Optional[str]) -> Optional[Dict[str, object]]:
     return known or None
 
 
-def _queues(files: Files, path: str) -> Dict[str, object]:
+def queues(files: Files, path: str) -> Dict[str, object]:
     """CPU masks of receive packet steering and transmit packet steering by queue."""
     names = {"rx": "rps_cpus", "tx": "xps_cpus"}
-    queues = files.names(path + "/queues")
-    return {queue: files.text(f"{path}/queues/{queue}/{names[queue[:2]]}") for queue in queues if queue[:2] in names}
+    found = files.names(path + "/queues")
+    return {queue: files.text(f"{path}/queues/{queue}/{names[queue[:2]]}") for queue in found if queue[:2] in names}
 
 
-def _interrupts(files: Files, path: str) -> Optional[Dict[str, object]]:
+def interrupts(files: Files, path: str) -> Optional[Dict[str, object]]:
     """The card's vectors in order, by name where the kernel shows one, with the CPUs allowed and those in effect."""
     # A virtio device hangs below the PCI device that owns the vectors.
     numbers = files.names(path + "/device/msi_irqs") or files.names(path + "/device/../msi_irqs")
@@ -161,7 +161,7 @@ def filter_batch(devices: Sequence[str]) -> str:
     return "".join(f"filter show dev {device} {side}\n" for device in devices for side in ("ingress", "egress"))
 
 
-def network(files: Files, outputs: Outputs) -> Dict[str, object]:
+def network(files: Files, outputs: Outputs) -> Dict[str, Any]:
     """What hooks into the node's network. A setup changes this, so it is no part of a node's identity.
 
     `filters` counts tc filters, `bpf` names the programs attached to devices, by tc, tcx, netkit or XDP,

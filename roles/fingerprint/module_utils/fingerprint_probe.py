@@ -25,6 +25,13 @@ class Outputs(Protocol):
         """Standard output of the command called `name`; None where it is missing or failed."""
 
 
+class Runner(Outputs, Protocol):
+    """What runs the node's commands."""
+
+    def start(self, commands: Mapping[str, Sequence[str]], stdin: Optional[str] = None) -> None:
+        """Start each command of `name -> argv`."""
+
+
 class Files:
     """The files of a node below `root`, which is `/` except in tests."""
 

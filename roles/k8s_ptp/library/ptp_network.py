@@ -29,11 +29,13 @@ path: {description: The CNI configuration., type: str, returned: always}
 import json
 import os
 import shutil
-import time
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text, run, run_json, write_setting
+from ansible.module_utils.labctl_node.files import read_text, write_setting
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run, run_json
+from ansible.module_utils.labctl_node.wait import wait_until
 
 NAME = "labctl-ptp"
 DIRECTORY = "/etc/cni/net.d"
@@ -44,11 +46,10 @@ RESULTS = ("/var/lib/cni/cache/results", "/var/lib/cni/results")  # of plugins a
 PROTOCOL = "198"
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 RELEASE_S = 20.0
-POLL_S = 0.05
 
 
 def configuration(wanted: Dict[str, Any]) -> str:
-    """Return the CNI configuration. Nothing is masqueraded: that would be a rule of its own to be measured along."""
+    """Return the CNI configuration. Nothing is masqueraded: that rule would affect the measurement."""
     ipam = {
         "type": "host-local",
         "ranges": [[{"subnet": wanted["pod_network"]}]],
@@ -111,11 +112,13 @@ def absent(check_mode: bool) -> bool:
     """Remove the network; whether there was one. Addresses that kubelet is about to release are waited for."""
     if not leftovers() or check_mode:
         return bool(leftovers())
-    deadline = time.monotonic() + RELEASE_S
-    while held():
-        if time.monotonic() > deadline:
-            raise Refused(f"pods of this node still hold addresses of {NAME}, delete them first: {', '.join(held())}")
-        time.sleep(POLL_S)
+    if not wait_until(lambda: not held(), RELEASE_S):
+        raise Refused(
+            "Pods of this node still hold addresses of its network.",
+            where=ADDRESSES,
+            seen=", ".join(held()),
+            hint="Delete them first.",
+        )
     for path in (PATH, *results()):
         if os.path.exists(path):
             os.remove(path)
@@ -124,6 +127,13 @@ def absent(check_mode: bool) -> bool:
     for route in routes():
         run(["ip", "route", "delete", route["dst"], "dev", route["dev"], "proto", PROTOCOL])
     return True
+
+
+def act(module: AnsibleModule) -> bool:
+    """Do what the arguments say; whether that took a change."""
+    if module.params["state"] == "absent":
+        return absent(module.check_mode)
+    return present(module.params, module.check_mode)
 
 
 def main() -> None:
@@ -137,14 +147,7 @@ def main() -> None:
         required_if=[("state", "present", (*names, "mtu"))],
         supports_check_mode=True,
     )
-    try:
-        if module.params["state"] == "absent":
-            changed = absent(module.check_mode)
-        else:
-            changed = present(module.params, module.check_mode)
-    except (Refused, ToolFailed) as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(changed=changed, path=PATH)
+    finish(module, lambda: {"changed": act(module), "path": PATH})
 
 
 if __name__ == "__main__":

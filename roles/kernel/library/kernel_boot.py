@@ -25,7 +25,8 @@ from typing import Any
 from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_grub import boot_once, set_default
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.refused import finish
+from ansible.module_utils.labctl_node.run import run
 
 PURGE = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=1800", "purge"]
 
@@ -81,10 +82,7 @@ def main() -> None:
         },
         supports_check_mode=False,
     )
-    try:
-        module.exit_json(changed=ACTIONS[module.params["state"]](module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: {"changed": ACTIONS[module.params["state"]](module.params)})
 
 
 if __name__ == "__main__":

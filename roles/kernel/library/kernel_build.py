@@ -39,8 +39,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_facts import MODELS, parse_config
-from ansible.module_utils.lab_host_files import locked
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.files import locked
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
 # Run inside the tree; what it needs comes in the environment. bindeb-pkg makes the packages that Debian's tools know.
 CONFIGURE = r"""
@@ -92,13 +93,13 @@ def source_identity(params: dict[str, Any]) -> str:
                 seen.update(block)
     except OSError as error:
         what = "The tarball of the kernel's sources cannot be read."
-        problem = {"what": what, "where": f"kernel_source_tarball: {params['tarball']}", "seen": str(error.strerror)}
-        raise Failed(problem) from error
+        where = f"kernel_source_tarball: {params['tarball']}"
+        raise Refused(what, where=where, seen=str(error.strerror)) from error
     return seen.hexdigest()
 
 
 def inside(params: dict[str, Any], work: str, script: str, log: str, **environment: str) -> str:
-    """Run a script inside the tree, `work` mounted at /build; return its output. Raises Failed with the log's end."""
+    """Run a script inside the tree, `work` mounted at /build; return its output. Raises Refused with the log's end."""
     mounts = 'mount --bind "$WORK" "$TREE/build" && mount -t proc proc "$TREE/proc" && mount --bind /dev "$TREE/dev"'
     words = {"WORK": work, "TREE": params["tree"], "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environment}
     os.makedirs(os.path.join(params["tree"], "build"), exist_ok=True)
@@ -116,9 +117,7 @@ def inside(params: dict[str, Any], work: str, script: str, log: str, **environme
         with open(log, encoding="utf-8", errors="replace") as text:
             tail = "".join(text.readlines()[-12:])
         what = f"The kernel could not be built (exit code {done.returncode})."
-        raise Failed(
-            {"what": what, "where": log, "seen": tail.strip(), "hint": "Correct kernel_source_*; provision again."}
-        )
+        raise Refused(what, where=log, seen=tail.strip(), hint="Correct kernel_source_*; provision again.")
     return done.stdout.decode()
 
 
@@ -141,7 +140,7 @@ def build(params: dict[str, Any], wanted: list[str], folder: str) -> None:
         missing = lost(wanted, parse_config(file.read()))
     if missing:
         what = "The kernel's configuration does not keep what was asked of it: an option needs another one, or is gone."
-        raise Failed({"what": what, "where": "kernel_source_fragment", "seen": "; ".join(missing)})
+        raise Refused(what, where="kernel_source_fragment", seen="; ".join(missing))
     inside(params, work, COMPILE, log, JOBS=str(params["jobs"] or os.cpu_count()))
     os.makedirs(f"{work}/done")
     for name in os.listdir(work):
@@ -186,10 +185,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**provide(module.params, module.check_mode))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: provide(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

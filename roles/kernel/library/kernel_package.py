@@ -33,7 +33,9 @@ from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_grub import set_default
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.machine import os_release
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
 # Another dpkg (unattended upgrades, or our own after SSH was lost) is waited for, as long as a slow machine may take.
 APT = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=1800", "-o", "Dpkg::Options::=--force-confold"]
@@ -79,14 +81,12 @@ def offered(line: str) -> str | None:
 
 
 def from_archive(params: dict[str, Any]) -> str:
-    """The newest release of the line that the archive has, its index fetched. Raises Failed where there is none."""
-    codename, suite = facts.os_release().get("VERSION_CODENAME", ""), params["suite"]
+    """The newest release of the line that the archive has, its index fetched. Raises Refused where there is none."""
+    codename, suite = os_release().get("VERSION_CODENAME", ""), params["suite"]
     archive = params["archive"] or own_archive(codename)
     if archive is None:
         what = f"The node's apt has no source of {codename}, so it is not known where {suite} is to be had."
-        raise Failed(
-            {"what": what, "where": "kernel_archive", "hint": "Set kernel_archive to the archive of that release."}
-        )
+        raise Refused(what, where="kernel_archive", hint="Set kernel_archive to the archive of that release.")
     # The support of an old release has ended, and with it the renewal of its index; its signature is checked as ever.
     options = f"signed-by={params['keyring']} check-valid-until=no"
     write(records.SOURCE, f"# Written by labctl (role kernel).\ndeb [{options}] {archive} {suite} main\n")
@@ -95,19 +95,21 @@ def from_archive(params: dict[str, Any]) -> str:
     lean = ["-o", "APT::Get::List-Cleanup=false", "-o", "Acquire::Languages=none"]
     try:
         run([*APT, *only_this, *lean, "--error-on=any", "update"])
-    except Failed as failed:
+    except Refused as failed:
         os.unlink(records.SOURCE)
         hint = (
             f"Does the archive still carry {suite}? Set kernel_archive, to https://archive.debian.org/debian for one."
         )
         first = failed.problems[0]
         what = f"The archive of {suite} cannot be read."
-        raise Failed({"what": what, "where": "kernel_archive", "seen": first.get("seen", ""), "hint": hint}) from failed
+        raise Refused(what, where="kernel_archive", seen=first.get("seen", ""), hint=hint) from failed
     release = offered(params["line"])
     if release is None:
         what = f"The archive has no kernel of the line {params['line']} for {architecture()}."
-        raise Failed(
-            {"what": what, "where": f"kernel_line, {suite}", "hint": "Choose another line, or kernel_method: source."}
+        raise Refused(
+            what,
+            where=f"kernel_line, {suite}",
+            hint="Choose another line, or kernel_method: source.",
         )
     return release
 
@@ -118,7 +120,7 @@ def refuse_other_model(release: str, wanted: str, cmdline: list[str]) -> None:
     if wanted and model != wanted:
         what = f"The kernel {release} is built with the preemption model {model or 'unknown'}, and {wanted} is wanted."
         hint = "kernel_method: source builds it with the wanted one; or leave kernel_preempt empty."
-        raise Failed({"what": what, "where": "kernel_preempt", "seen": f"/boot/config-{release}", "hint": hint})
+        raise Refused(what, where="kernel_preempt", seen=f"/boot/config-{release}", hint=hint)
 
 
 def install(params: dict[str, Any]) -> dict[str, Any]:
@@ -151,10 +153,7 @@ def main() -> None:
         },
         supports_check_mode=False,
     )
-    try:
-        module.exit_json(**install(module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: install(module.params))
 
 
 if __name__ == "__main__":

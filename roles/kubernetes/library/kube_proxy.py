@@ -24,23 +24,24 @@ done: {type: list, description: What was done.}
 """
 
 import json
-import os
-import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, restore_settings
-from ansible.module_utils.lab_host_system import Failed, run, wait_until
+from ansible.module_utils.labctl_node.files import read_json
+from ansible.module_utils.labctl_node.kubectl import CONTROL_PLANE, Kubectl
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.wait import wait_until
 
-KUBECONFIG = "/etc/kubernetes/admin.conf"
-KUBECTL = ("/usr/local/bin/kubectl", f"--kubeconfig={KUBECONFIG}", "--namespace=kube-system")
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # kubeadm starts the kubelet's tools by name
 DESCRIPTION = "/var/lib/labctl/kubernetes/kubeadm.yml"
 PODS = ("get", "pods", "--selector=k8s-app=kube-proxy", "--output=json")
 OWN = "KUBE-"
 
 
 def kubectl(*argv: str) -> str:
-    return run([*KUBECTL, *argv])
+    return Kubectl(*CONTROL_PLANE).run("--namespace=kube-system", *argv)
 
 
 def daemon_set() -> dict[str, Any] | None:
@@ -58,21 +59,15 @@ def present(params: dict[str, Any]) -> list[str]:
         return []
     done = []
     if daemon_set() is None:
-        environment = {**os.environ, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        options = [f"--kubeconfig={KUBECONFIG}", f"--config={DESCRIPTION}"]
-        argv = ["kubeadm", "init", "phase", "addon", "kube-proxy", *options]
-        made = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        if made.returncode != 0:
-            raise Failed({"what": "kubeadm cannot deploy kube-proxy.", "seen": made.stderr.strip()})
+        options = [f"--kubeconfig={CONTROL_PLANE[1]}", f"--config={DESCRIPTION}"]
+        run(["env", f"PATH={SEARCH}", "kubeadm", "init", "phase", "addon", "kube-proxy", *options])
         done.append("deployed")
     if not wait_until(lambda: ready(params["nodes"]), params["timeout_s"], 0.5):
-        raise Failed(
-            {
-                "what": "kube-proxy does not run on every node.",
-                "where": "kubectl -n kube-system get pods -l k8s-app=kube-proxy",
-                "seen": kubectl("get", "pods", "--selector=k8s-app=kube-proxy", "--output=wide"),
-                "hint": "`kubectl -n kube-system describe pods -l k8s-app=kube-proxy` says why.",
-            }
+        raise Refused(
+            "kube-proxy does not run on every node.",
+            where="kubectl -n kube-system get pods -l k8s-app=kube-proxy",
+            seen=kubectl("get", "pods", "--selector=k8s-app=kube-proxy", "--output=wide"),
+            hint="`kubectl -n kube-system describe pods -l k8s-app=kube-proxy` says why.",
         )
     return [*done, "ready"]
 
@@ -82,7 +77,7 @@ def absent(params: dict[str, Any]) -> list[str]:
         return []
     kubectl("delete", "daemonset,configmap,serviceaccount", "kube-proxy", "--ignore-not-found", "--wait=true")
     if not wait_until(lambda: not json.loads(kubectl(*PODS))["items"], params["timeout_s"], 0.5):
-        raise Failed({"what": "Pods of kube-proxy do not end.", "seen": kubectl(*PODS[:3])})
+        raise Refused("Pods of kube-proxy do not end.", seen=kubectl(*PODS[:3]))
     return ["removed"]
 
 
@@ -111,8 +106,7 @@ def no_rules() -> list[str]:
     held |= {(i["family"], i["table"]) for kind, i in left if kind == "chain" and "hook" not in i}
     for family, table in sorted(tables - held):
         run(["nft", "delete", "table", family, table])
-    with open(BEFORE, encoding="utf-8") as file:
-        return [f"{len(own)} chains", *restore_settings(json.load(file))]
+    return [f"{len(own)} chains", *restore_settings(read_json(BEFORE))]
 
 
 def main() -> None:
@@ -123,12 +117,13 @@ def main() -> None:
             "timeout_s": {"type": "int", "default": 120},
         },
     )
-    try:
+
+    def act() -> dict[str, Any]:
         state = module.params["state"]
         done = no_rules() if state == "no_rules" else {"present": present, "absent": absent}[state](module.params)
-        module.exit_json(changed=bool(done), done=done)
-    except Failed as failed:
-        module.fail_json(**failed.result())
+        return {"changed": bool(done), "done": done}
+
+    finish(module, act)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,13 @@ done: {type: list, description: What was removed.}
 """
 
 import contextlib
+import functools
 import glob
 import json
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.basic import AnsibleModule
@@ -40,7 +39,11 @@ from ansible.module_utils.kubernetes_traces import (
     rules,
     socket_programs,
 )
-from ansible.module_utils.lab_host_system import Failed, run, wait_until
+from ansible.module_utils.labctl_node.files import read_json
+from ansible.module_utils.labctl_node.processes import end_all
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.wait import wait_until
 
 UNITS = ("kubelet.service", "containerd.service", "labctl-kubelet-settings.service", "labctl-control-groups.service")
 UNIT_DIRECTORY = "/etc/systemd/system"
@@ -95,21 +98,6 @@ def plugin_processes() -> list[int]:
             if program.startswith(PLUGINS) and program.endswith(REMOVED):
                 found.append(int(path.split("/")[2]))
     return found
-
-
-def end(find: Callable[[], list[int]], what: str) -> bool:
-    """Kill processes until `find` finds none, so that one which forks meanwhile is met; whether there were any."""
-
-    def none_left() -> bool:
-        for pid in find():
-            with contextlib.suppress(ProcessLookupError):  # ended meanwhile
-                os.kill(pid, signal.SIGKILL)
-        return not find()
-
-    there = bool(find())
-    if not wait_until(none_left, END_S, 0.1):
-        raise Failed({"what": what, "seen": f"processes {find()}"})
-    return there
 
 
 def stop_units() -> list[str]:
@@ -188,7 +176,7 @@ def remove_pins_and_files(before: Traces) -> list[str]:
             for path in new:
                 remove(path)
             done += new
-        end(plugin_processes, "CNI plugins that were removed do not end.")
+        end_all(plugin_processes, "CNI plugins that were removed do not end.", END_S)
     return done
 
 
@@ -253,7 +241,7 @@ def remove_rules(before: Traces) -> list[str]:
 
 
 def rule_arguments(rule: dict[str, object]) -> list[str]:
-    """What `ip rule` takes for a rule that it printed. Raises Failed for one with selectors that are not known here."""
+    """What `ip rule` takes for a rule that it printed. Raises Refused for selectors that are not known here."""
     left = dict(rule)
     found = ["priority", str(left.pop("priority")), "from", _narrowed(left, "src", "srclen")]
     for key, word, mask in (("dst", "to", "dstlen"), ("fwmark", "fwmark", "fwmask")):
@@ -263,13 +251,11 @@ def rule_arguments(rule: dict[str, object]) -> list[str]:
         if key in left:
             found += [key, str(left.pop(key))]
     if left:
-        raise Failed(
-            {
-                "what": "A routing rule has selectors that labctl cannot put back or remove.",
-                "where": "ip rule",
-                "seen": json.dumps(rule),
-                "hint": "Put the rules back as they were by hand, then run the command again.",
-            }
+        raise Refused(
+            "A routing rule has selectors that labctl cannot put back or remove.",
+            where="ip rule",
+            seen=json.dumps(rule),
+            hint="Put the rules back as they were by hand, then run the command again.",
         )
     return found
 
@@ -306,40 +292,38 @@ def remove_control_groups() -> list[str]:
     for pattern in ("/sys/fs/cgroup/*/kubepods*", "/sys/fs/cgroup/kubepods*", "/sys/fs/cgroup/*/k8s.io"):
         for top in glob.glob(pattern):
             for directory, _, _ in os.walk(top, topdown=False):
-                wait_until(lambda group=directory: not members(group), END_S)
+                wait_until(functools.partial(is_empty, directory), END_S)
                 os.rmdir(directory)
             done.append(top)
     return done
 
 
-def members(group: str) -> str:
+def is_empty(group: str) -> bool:
     with open(os.path.join(group, "cgroup.procs"), encoding="utf-8") as file:
-        return file.read()
+        return not file.read()
 
 
 def network_gone(check_mode: bool) -> dict[str, object]:
-    if not os.path.exists(NETWORK_BEFORE):
+    before: Optional[Traces] = read_json(NETWORK_BEFORE)
+    if before is None:
         return {"changed": False, "done": []}
     if check_mode:
         return {"changed": True, "done": ["the network"]}
-    with open(NETWORK_BEFORE, encoding="utf-8") as file:
-        before: Traces = json.load(file)
     started = time.monotonic()
     done = unmount(before, PODS) + remove_pins_and_files(before) + remove_network(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
 
 def gone(check_mode: bool) -> dict[str, object]:
-    if not os.path.exists(BEFORE):
+    before: Optional[Traces] = read_json(BEFORE)
+    if before is None:
         return {"changed": False, "done": []}
     if check_mode:
         return {"changed": True, "done": ["the cluster"]}
-    with open(BEFORE, encoding="utf-8") as file:
-        before: Traces = json.load(file)
     started = time.monotonic()
     # The mounts that make control groups and settings what they are on a shared kernel are undone by their units.
     done = stop_units()
-    done += ["containers"] if end(container_processes, "Containers do not end.") else []
+    done += ["containers"] if end_all(container_processes, "Containers do not end.", END_S) else []
     done += remove_control_groups() + unmount(before) + remove_files(before) + remove_network(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
@@ -348,10 +332,7 @@ def main() -> None:
     what = {"what": {"type": "str", "choices": ["cluster", "network"], "default": "cluster"}}
     module = AnsibleModule(argument_spec=what, supports_check_mode=True)
     action = gone if module.params["what"] == "cluster" else network_gone
-    try:
-        module.exit_json(**action(module.check_mode))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: action(module.check_mode))
 
 
 if __name__ == "__main__":

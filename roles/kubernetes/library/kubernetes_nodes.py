@@ -21,14 +21,15 @@ RETURN = r"""
 nodes: {type: dict, description: What the cluster says of every node.}
 """
 
-import json
-import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_system import wait_until
+from ansible.module_utils.labctl_node.kubectl import CONTROL_PLANE, Kubectl
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.run import CommandFailed
+from ansible.module_utils.labctl_node.wait import wait_until
 
-KUBECTL = ("/usr/local/bin/kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--request-timeout=5s")
+ANSWER_S = 5
 
 
 def described(node: dict[str, Any]) -> dict[str, Any]:
@@ -43,19 +44,15 @@ def described(node: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def look() -> tuple[dict[str, Any], str]:
-    """The nodes by name, and what kubectl complained of."""
-    done = subprocess.run([*KUBECTL, "get", "nodes", "--output=json"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return {}, done.stderr.strip()
-    return {node["metadata"]["name"]: described(node) for node in json.loads(done.stdout)["items"]}, ""
+def look() -> dict[str, Any]:
+    """The nodes by name."""
+    nodes = Kubectl(*CONTROL_PLANE, timeout=ANSWER_S).items("nodes")
+    return {node["metadata"]["name"]: described(node) for node in nodes}
 
 
-def problems(params: dict[str, Any], seen: dict[str, Any], said: str) -> list[dict[str, str]]:
+def problems(params: dict[str, Any], seen: dict[str, Any]) -> Problems:
     """What is not yet as it should be."""
-    if said:
-        return [{"what": "The API server does not answer.", "where": KUBECTL[1], "seen": said}]
-    found = []
+    found: Problems = []
     for name, address in params["nodes"].items():
         node = seen.get(name, {})
         wanted = {"address": address, "version": params["version"]}
@@ -72,6 +69,25 @@ def problems(params: dict[str, Any], seen: dict[str, Any], said: str) -> list[di
     return found
 
 
+def registered(params: dict[str, Any]) -> dict[str, Any]:
+    """Wait until every node is as it should be, and return the task's result."""
+    left: Problems = []
+    seen: dict[str, Any] = {}
+
+    def fits() -> bool:
+        nonlocal left, seen
+        try:
+            seen = look()
+            left = problems(params, seen)
+        except CommandFailed as failure:
+            left = [{"what": "The API server does not answer.", "where": CONTROL_PLANE[1], "seen": failure.output}]
+        return not left
+
+    if not wait_until(fits, params["timeout_s"], 0.5):
+        raise Refused.together(left)
+    return {"changed": False, "nodes": seen}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -82,16 +98,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    state: dict[str, Any] = {}
-
-    def fits() -> bool:
-        state["seen"], state["said"] = look()
-        return not problems(module.params, state["seen"], state["said"])
-
-    if not wait_until(fits, module.params["timeout_s"], 0.5):
-        found = problems(module.params, state["seen"], state["said"])
-        module.fail_json(msg="\n".join(f"{one['what']} {one['seen']}" for one in found), problems=found)
-    module.exit_json(changed=False, nodes=state["seen"])
+    finish(module, lambda: registered(module.params))
 
 
 if __name__ == "__main__":

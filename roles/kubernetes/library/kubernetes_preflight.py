@@ -29,7 +29,6 @@ container: {type: bool, description: Whether the node is itself a container and 
 """
 
 import glob
-import json
 import os
 import platform
 import re
@@ -38,9 +37,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, RECORD
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.files import read_json, read_text
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
-Problems = list[dict[str, str]]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What is left by kubeadm and others on a host that is a member of a cluster, and the programs that run on one.
 MARKS = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf", "/etc/rancher/k3s", "/var/lib/k0s")
@@ -74,11 +74,7 @@ def cgroup_version() -> int:
 
 def apparmor() -> bool:
     """Whether the kernel confines programs by AppArmor."""
-    try:
-        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
-            return file.read().strip() == "Y"
-    except FileNotFoundError:
-        return False
+    return read_text("/sys/module/apparmor/parameters/enabled") == "Y"
 
 
 def running() -> list[str]:
@@ -109,10 +105,9 @@ def foreign_cluster() -> Problems:
 
 def own_cluster(params: dict[str, Any]) -> tuple[str, Problems]:
     """Whether the node is a member of a cluster of ours, and where that is another than the one asked for."""
-    if not os.path.exists(RECORD):
+    record = read_json(RECORD)
+    if record is None:
         return ("broken", []) if os.path.exists(BEFORE) else ("no", foreign_cluster())
-    with open(RECORD, encoding="utf-8") as file:
-        record = json.load(file)
     wanted = {name: params[name] for name in ("edition", "version", "address")}
     seen = {name: record[name] for name in wanted}
     if seen == wanted:
@@ -180,7 +175,7 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
     if container:
         problems += container_problems()
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     return {"changed": False, "member": member, "cgroup": cgroup, "container": container}
 
 
@@ -197,10 +192,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**check(module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: check(module.params))
 
 
 if __name__ == "__main__":

@@ -30,15 +30,14 @@ RETURN = r"""
 counts: {type: dict, description: How many traces of each kind were read.}
 """
 
-import json
 import os
 import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORIES, DIRECTORY, NETWORK_BEFORE, differences, read
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.refused import Refused, finish
 
 RECORDS = {"cluster": BEFORE, "network": NETWORK_BEFORE}
 
@@ -54,14 +53,13 @@ def record(path: str, directories: list[str], check_mode: bool) -> dict[str, Any
 
 
 def compare(path: str, check_mode: bool) -> dict[str, Any]:
-    if not os.path.exists(path):
+    before = read_json(path)
+    if before is None:
         return {"changed": False, "counts": {}}
-    with open(path, encoding="utf-8") as file:
-        before = json.load(file)
     after = read()
     problems = list(differences(before, after))
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     if not check_mode and path == BEFORE:
         shutil.rmtree(DIRECTORY)
     elif not check_mode:
@@ -79,12 +77,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     path, directories = RECORDS[module.params["of"]], module.params["directories"]
-    try:
-        if module.params["state"] == "recorded":
-            module.exit_json(**record(path, directories, module.check_mode))
-        module.exit_json(**compare(path, module.check_mode))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    recorded = module.params["state"] == "recorded"
+    finish(
+        module, lambda: record(path, directories, module.check_mode) if recorded else compare(path, module.check_mode)
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils import datapath_cgroups as cgroups
-from ansible.module_utils.lab_host_system import run
+from ansible.module_utils.labctl_node.files import read_json
+from ansible.module_utils.labctl_node.refused import Problem
+from ansible.module_utils.labctl_node.run import run
 
 DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
@@ -46,11 +48,11 @@ def files_below(*directories: str) -> Iterator[str]:
             yield from filter(os.path.islink, (os.path.join(directory, name) for name in below))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """An object of nft without what changes while the rules stay the same."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if key not in NFT_VOLATILE}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {key: plain(item) for key, item in value.items() if key not in NFT_VOLATILE}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def netfilter() -> Iterator[str]:
@@ -58,7 +60,7 @@ def netfilter() -> Iterator[str]:
     for item in json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]:
         ((kind, content),) = item.items()
         if kind != "metainfo":
-            yield f"{kind} {json.dumps(_plain(content), sort_keys=True)}"
+            yield f"{kind} {json.dumps(plain(content), sort_keys=True)}"
     for family in ("ip", "ip6"):
         path = f"/proc/net/{family}_tables_names"
         if os.path.exists(path):
@@ -146,11 +148,8 @@ def restore_settings(before: Traces) -> list[str]:
 
 def network_directories() -> list[str]:
     """Where the node's network keeps files beside the places of all CNIs, by its record; nowhere without one."""
-    if not os.path.exists(NETWORK_BEFORE):
-        return []
-    with open(NETWORK_BEFORE, encoding="utf-8") as file:
-        found: list[str] = json.load(file).get(DIRECTORIES, [])
-    return found
+    record = read_json(NETWORK_BEFORE) or {}
+    return list(record.get(DIRECTORIES, []))
 
 
 def read(directories: list[str] | None = None) -> Traces:
@@ -174,7 +173,7 @@ def read(directories: list[str] | None = None) -> Traces:
     return {kind: sorted(values) for kind, values in found.items()}
 
 
-def differences(before: Traces, after: Traces) -> Iterator[dict[str, str]]:
+def differences(before: Traces, after: Traces) -> Iterator[Problem]:
     """What is there that was not, and what was there and is not.
 
     A container that was started again has another id, and the same mounts.

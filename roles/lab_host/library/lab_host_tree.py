@@ -38,8 +38,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_apt import acquire_options, sources
-from ansible.module_utils.lab_host_files import locked, write_json
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import locked, write_json
+from ansible.module_utils.labctl_node.refused import Refused, finish
 
 # A build that a crash of the host cuts short is thrown away: its files need not be on the disk one by one.
 DPKG_OPTIONS = ("force-unsafe-io",)
@@ -78,7 +78,7 @@ def command(wanted: dict[str, Any], params: dict[str, Any], target: str) -> list
 
 
 def build(wanted: dict[str, Any], params: dict[str, Any], tree: str) -> None:
-    """Build into a temporary name beside the tree; only a whole tree gets its name. Raises Failed naming the log."""
+    """Build into a temporary name beside the tree; only a whole tree gets its name. Raises Refused naming the log."""
     target, log = f"{tree}.building", f"{tree}.log"
     shutil.rmtree(target, ignore_errors=True)  # of a build that was killed
     with open(log, "w", encoding="utf-8") as file:
@@ -89,14 +89,12 @@ def build(wanted: dict[str, Any], params: dict[str, Any], tree: str) -> None:
         with open(log, encoding="utf-8", errors="replace") as file:
             tail = "".join(file.readlines()[-12:])
         shutil.rmtree(target, ignore_errors=True)
-        raise Failed(
-            {
-                "what": f"mmdebstrap could not build the nodes' tree (exit code {done.returncode}).",
-                "where": log,
-                "seen": tail.strip(),
-                "hint": f"Does the archive serve {wanted['release']}? See the lab's variables for mirror and release; "
-                "`apt-get update` on this host shows whether it is reached at all.",
-            }
+        raise Refused(
+            f"mmdebstrap could not build the nodes' tree (exit code {done.returncode}).",
+            where=log,
+            seen=tail.strip(),
+            hint=f"Does the archive serve {wanted['release']}? See the lab's variables for mirror and release; "
+            "`apt-get update` on this host shows whether it is reached at all.",
         )
     write_json(f"{tree}.json", wanted)
     os.rename(target, tree)
@@ -134,10 +132,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**provide(module.params, module.check_mode))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: provide(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Mapping
 
 from ansible.module_utils.lab_host_record import Files
-from ansible.module_utils.lab_host_system import run
+from ansible.module_utils.labctl_node.refused import Problems
+from ansible.module_utils.labctl_node.run import run
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 
@@ -62,7 +63,7 @@ def ask(files: Files, address: str, port: int, script: str) -> subprocess.Popen[
 
 def answers(
     node: str, address: str, asked: subprocess.Popen[str], wanted: Mapping[str, str], timeout_s: float
-) -> list[dict[str, str]]:
+) -> Problems:
     """What a node answered otherwise than wanted: its script prints NAME=VALUE lines."""
     where = f"root@{address}"
     stdout, stderr = asked.communicate(timeout=timeout_s)

@@ -23,7 +23,7 @@ modules: {type: list, description: Modules the kernel loaded since, by itself; r
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.refused import finish
 from ansible.module_utils.local_lab_host_state import compare, record
 
 
@@ -36,10 +36,7 @@ def main() -> None:
         },
     )
     action = record if module.params["state"] == "recorded" else compare
-    try:
-        module.exit_json(**action(module.params["path"], module.params["ignore"]))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: action(module.params["path"], module.params["ignore"]))
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_files import locked
 from ansible.module_utils.lab_host_keys import make_keys
-from ansible.module_utils.lab_host_record import boot_id
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import locked
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.local_lab_boot import described
 from ansible.module_utils.local_lab_host_state import record as record_host_state
 from ansible.module_utils.local_lab_network import build, remove
@@ -66,18 +66,16 @@ def record(params: dict[str, Any]) -> bool:
     old = read(state_dir, lab.name)
     if old is not None and old.boot_id == boot_id() and old.plan == lab:
         if old.tree != params["tree"]:
-            raise Failed(
-                {
-                    "what": f"The lab {lab.name} exists with another node tree than the one asked for.",
-                    "where": files.record,
-                    "seen": f"{old.tree}, asked for {params['tree']}",
-                    "hint": "Destroy the lab and create it again: `labctl lab destroy`, `labctl lab create`.",
-                }
+            raise Refused(
+                f"The lab {lab.name} exists with another node tree than the one asked for.",
+                where=files.record,
+                seen=f"{old.tree}, asked for {params['tree']}",
+                hint="Destroy the lab and create it again: `labctl lab destroy`, `labctl lab create`.",
             )
         return False
     clash = next((other for other in others(state_dir, lab.name) if other.plan.index == lab.index), None)
     if clash is not None:  # created since the preflight looked
-        raise Failed({"what": f"The index {lab.index} belongs to another lab.", "seen": f"lab {clash.plan.name}"})
+        raise Refused(f"The index {lab.index} belongs to another lab.", seen=f"lab {clash.plan.name}")
     files.begin()  # what is there is of an earlier boot, or of a crash before anything was created
     make_keys(lab.name, files, {node.name: node.address for node in lab.nodes}, params["owner"])
     new = Record(
@@ -148,13 +146,14 @@ def main() -> None:
         required_if=[("state", "present", ("index", "nodes", "inventory", "owner", "tree", "release"))],
     )
     action = {"present": present, "down": down, "absent": absent}[module.params["state"]]
-    try:
+
+    def act() -> dict[str, Any]:
         # One at a time on a machine: labs share the uplink, and whether an index is free.
         with locked(module.params["state_dir"]):
             done = action(module.params)
-        module.exit_json(changed=bool(done), name=module.params["name"], done=done)
-    except Failed as failed:
-        module.fail_json(**failed.result())
+        return {"changed": bool(done), "name": module.params["name"], "done": done}
+
+    finish(module, act)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,10 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_checks import Problems, lacking_packages, machine_problems
-from ansible.module_utils.lab_host_record import boot_id
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused, finish
+from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.local_lab_boot import members
 from ansible.module_utils.local_lab_nodes import inotify_problems
 from ansible.module_utils.local_lab_plan import Plan, plan, wrong_arguments
@@ -86,7 +87,7 @@ def host_problems() -> Problems:
     return problems
 
 
-def foreign(what: str, name: str, remove: str) -> dict[str, str]:
+def foreign(what: str, name: str, remove: str) -> Problem:
     return {
         "what": f"A {what} that no record of this lab names already carries its name; it stays untouched.",
         "where": f"this host, {what} {name}",
@@ -96,7 +97,7 @@ def foreign(what: str, name: str, remove: str) -> dict[str, str]:
 
 def taken_names(lab: Plan) -> Problems:
     """What exists on the host under the lab's names, for a lab that has no record of this boot."""
-    problems = []
+    problems: Problems = []
     for node in lab.nodes:
         if os.path.exists(os.path.join(NETNS_DIRECTORY, node.netns)):
             problems.append(foreign("network namespace", node.netns, f"ip netns delete {node.netns}"))
@@ -150,7 +151,7 @@ def taken_addresses(lab: Plan, state_dir: str) -> Problems:
 def inventory_problems(lab: Plan, addresses: list[str], binds: list[str]) -> Problems:
     """Where the inventory contradicts the plan."""
     wanted = [node.address for node in lab.nodes]
-    problems = []
+    problems: Problems = []
     if addresses != wanted:
         problems.append(
             {
@@ -202,7 +203,7 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
     name, index, nodes = params["name"], params["index"], params["nodes"]
     problems = wrong_arguments(name, index, nodes)
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     lab = plan(name, index, nodes)
     state_dir = params["state_dir"]
     exists, problems = own_problems(lab, state_dir)
@@ -212,7 +213,7 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
         if os.geteuid() == 0:
             problems += inotify_problems(len(lab.nodes)) + taken_names(lab) + taken_addresses(lab, state_dir)
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     return {"changed": False, "packages": lacking_packages(params["commands"]), "uplink": uplink()}
 
 
@@ -229,10 +230,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**check(module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: check(module.params))
 
 
 if __name__ == "__main__":

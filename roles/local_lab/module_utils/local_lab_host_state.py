@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from typing import Any
 
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_record import boot_id
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Problems, Refused
 
 ROOT = "/proc/sys"
 SYS_SETTINGS = (
@@ -85,15 +84,12 @@ def record(path: str, ignore: list[str]) -> dict[str, Any]:
 
 
 def compare(path: str, ignore: list[str]) -> dict[str, Any]:
-    """Raises Failed with every difference. A setting that appeared came with a module or a device: no failure."""
-    if not os.path.exists(path):
-        return {"changed": False, "keys": 0, "modules": []}
-    with open(path, encoding="utf-8") as file:
-        before = json.load(file)
-    if before["boot_id"] != boot_id():  # settings do not outlive a boot
+    """Raises Refused with every difference. A setting that appeared came with a module or a device: no failure."""
+    before = read_json(path)
+    if before is None or before["boot_id"] != boot_id():  # settings do not outlive a boot
         return {"changed": False, "keys": 0, "modules": []}
     after = read_settings(ignore)
-    differences = [
+    differences: Problems = [
         {
             "what": f"A host-global setting is not what it was before the lab: {key}.",
             "where": f"{ROOT}/{key}" if not key.startswith("/") else key,
@@ -105,6 +101,6 @@ def compare(path: str, ignore: list[str]) -> dict[str, Any]:
         if after.get(key) != value and key not in ignore
     ]
     if differences:
-        raise Failed(*differences)
+        raise Refused.together(differences)
     modules = sorted(set(read_modules()) - set(before["modules"]))
     return {"changed": False, "keys": len(before["settings"]), "modules": modules}

@@ -6,7 +6,8 @@ import json
 import os
 from typing import Any
 
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.local_lab_plan import Node, Plan
 
 MANAGEMENT = "mgmt0"
@@ -100,13 +101,11 @@ def create_cable(lab: Plan) -> None:
     for node in lab.nodes:
         still_on = offloads_on(node)
         if still_on:
-            raise Failed(
-                {
-                    "what": "Offloads of the cable stay on, so its MTU would mean nothing.",
-                    "where": f"{CABLE} in {node.netns}",
-                    "seen": ", ".join(still_on),
-                    "hint": "This kernel's veth does not let them be switched off: use another kernel or another lab.",
-                }
+            raise Refused(
+                "Offloads of the cable stay on, so its MTU would mean nothing.",
+                where=f"{CABLE} in {node.netns}",
+                seen=", ".join(still_on),
+                hint="This kernel's veth does not let them be switched off: use another kernel or another lab.",
             )
 
 

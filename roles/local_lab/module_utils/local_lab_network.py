@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ansible.module_utils.lab_host_system import kill, processes_in_namespace
+from ansible.module_utils.labctl_node.processes import kill, processes_in_namespace
 from ansible.module_utils.local_lab_forwarding import release_uplink, set_forwarding, use_uplink
 from ansible.module_utils.local_lab_links import (
     create_cable,

@@ -10,17 +10,12 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 
-from ansible.module_utils.lab_host_files import write_json
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.lab_host_system import (
-    Failed,
-    Process,
-    kill,
-    process,
-    processes_in_namespace,
-    run,
-    wait_until,
-)
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_in_namespace
+from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused
+from ansible.module_utils.labctl_node.run import CommandFailed, run
+from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.local_lab_boot import (
     Options,
     control_groups,
@@ -41,7 +36,7 @@ INOTIFY_PER_NODE = 10
 NEW_MOUNTS = ["unshare", "--mount", "--propagation", "slave"]
 
 
-def inotify_problems(nodes: int) -> list[dict[str, str]]:
+def inotify_problems(nodes: int) -> Problems:
     """Whether the kernel grants as many inotify instances as some nodes will take, tried out."""
     libc = ctypes.CDLL(None)
     wanted = nodes * INOTIFY_PER_NODE
@@ -132,7 +127,7 @@ def start_unit(unit: str, argv: list[str], environment: dict[str, str], log: str
 def identified(pid: int, log: str) -> Process:
     found = process(pid)
     if found is None:
-        raise Failed({"what": "A node ended as soon as it was started.", "where": log, "seen": tail(log)})
+        raise Refused("A node ended as soon as it was started.", where=log, seen=tail(log))
     return found
 
 
@@ -155,18 +150,17 @@ def await_ready(nodes: list[Starting], files: LocalFiles, timeout_s: int) -> Non
     while waiting:
         events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         if not events:
-            raise Failed(
-                *(not_ready(name, files, f"it does not come up within {timeout_s} s") for name in sorted(waiting))
-            )
+            late = f"it does not come up within {timeout_s} s"
+            raise Refused.together(not_ready(name, files, late) for name in sorted(waiting))
         for handle, _ in events:
             one = by_handle[handle]
             if handle != one.ready.fileno():
-                raise Failed(not_ready(one.node.name, files, "it ended while booting"))
+                raise Refused.together([not_ready(one.node.name, files, "it ended while booting")])
             if b"READY=1" in one.ready.recv(4096).split(b"\n"):
                 waiting.discard(one.node.name)
 
 
-def not_ready(name: str, files: LocalFiles, what: str) -> dict[str, str]:
+def not_ready(name: str, files: LocalFiles, what: str) -> Problem:
     return {
         "what": f"The node {name} did not start: {what}.",
         "where": files.log(name),
@@ -186,11 +180,9 @@ def inside(supervisor: Process | None) -> str:
         for child in children[:1]:
             argv = ["nsenter", f"--target={child}", "--mount", "--pid", "--uts", "--ipc", "--net", *question]
             try:
-                done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=5)
-            except subprocess.TimeoutExpired:
-                said.append(f"{question[0]} does not answer")
-            else:
-                said.append((done.stdout or done.stderr).strip())
+                said.append(run(argv, timeout_s=5).strip())
+            except CommandFailed as failure:
+                said.append(failure.output.strip() or f"{question[0]} does not answer")
     return "\n".join(said)
 
 
@@ -208,7 +200,7 @@ def end(record: Record, files: LocalFiles, node: Node) -> bool:
     ended = kill(found)
     gone = wait_until(lambda: not members(record.plan, node), timeout_s=5)
     if not gone:
-        raise Failed({"what": f"Control groups of {node.name} do not empty.", "seen": str(members(record.plan, node))})
+        raise Refused(f"Control groups of {node.name} do not empty.", seen=str(members(record.plan, node)))
     groups = remove_control_groups(record.plan, node)
     if os.path.exists(files.pidfile(node.name)):
         os.unlink(files.pidfile(node.name))
@@ -234,7 +226,7 @@ def bring_up(record: Record, files: LocalFiles, options: Options, timeout_s: int
             dead.append(node)
     problems = inotify_problems(len(dead))
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     await_ready([start(record, files, node, options) for node in dead], files, timeout_s)
     return [node.name for node in dead]
 

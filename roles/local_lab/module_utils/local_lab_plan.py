@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible.module_utils.lab_host_checks import Problems, wrong_names
+from ansible.module_utils.lab_host_checks import wrong_names
+from ansible.module_utils.labctl_node.refused import Problems
 
 LAST_INDEX = 254
 

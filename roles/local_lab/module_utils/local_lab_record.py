@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_record import SCHEMA, Files, boot_id, other_labs, read_record
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.lab_host_record import Files, Node, as_json, other_labs, read_record
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.local_lab_plan import Plan, plan
 
 
@@ -37,38 +38,24 @@ class LocalFiles(Files):
         return os.path.join(self.directory, f"{node}.start")
 
 
-def as_json(record: Record, files: Files) -> dict[str, Any]:
-    """The record in the shape of schema labctl.lab/2."""
+def _as_json(record: Record, files: Files) -> dict[str, object]:
+    lab = record.plan
+    local = {
+        "index": lab.index,
+        "tree": record.tree,
+        "uplink": record.uplink,
+        "table": lab.table,
+        "netns": {node.name: node.netns for node in lab.nodes},
+        "host_interface": {node.name: node.host_interface for node in lab.nodes},
+    }
+    nodes = [Node(node.name, node.address, 22, node.cable_address) for node in lab.nodes]
     return {
-        "schema": SCHEMA,
-        "name": record.plan.name,
-        "kind": "local",
+        **as_json(files, "local", lab.name, nodes),
         "inventory": record.inventory,
         "boot_id": record.boot_id,
         "created": record.created,
         "release": record.release,
-        "ssh": {"key": files.key, "known_hosts": files.known_hosts},
-        "nodes": [
-            {
-                "name": node.name,
-                "address": node.address,
-                "cable_address": node.cable_address,
-                "port": 22,
-                "user": "root",
-                "pidfile": files.pidfile(node.name),
-                "log": files.log(node.name),
-            }
-            for node in record.plan.nodes
-        ],
-        "local": {
-            "index": record.plan.index,
-            "tree": record.tree,
-            "uplink": record.uplink,
-            "table": record.plan.table,
-            "netns": {node.name: node.netns for node in record.plan.nodes},
-            "host_interface": {node.name: node.host_interface for node in record.plan.nodes},
-        },
-        "vm": None,
+        "local": local,
     }
 
 
@@ -86,7 +73,7 @@ def _from_json(data: Mapping[str, Any]) -> Record:
 
 
 def read(state_dir: str, lab: str) -> Record | None:
-    """The record of a lab, or None when there is none. Raises Failed for one that cannot be understood."""
+    """The record of a lab, or None when there is none. Raises Refused for one that cannot be understood."""
     by_hand = "Remove the lab's interfaces and namespaces by hand (ip link, ip netns)"
     return read_record(Files(state_dir, lab), "local", _from_json, by_hand)
 
@@ -100,12 +87,12 @@ def others(state_dir: str, lab: str) -> list[Record]:
 def write(state_dir: str, record: Record) -> None:
     """Put the record on the disk, in the lab's directory, which exists."""
     files = Files(state_dir, record.plan.name)
-    write_json(files.record, as_json(record, files))
+    write_json(files.record, _as_json(record, files))
 
 
 def required(state_dir: str, lab: str) -> Record:
-    """The record of a lab of this boot. Raises Failed without one: nothing may be created unrecorded."""
+    """The record of a lab of this boot. Raises Refused without one: nothing may be created unrecorded."""
     record = read(state_dir, lab)
     if record is None or record.boot_id != boot_id():
-        raise Failed({"what": f"The lab {lab} has no record of this boot.", "where": state_dir})
+        raise Refused(f"The lab {lab} has no record of this boot.", where=state_dir)
     return record

@@ -6,7 +6,7 @@ import subprocess
 
 from ansible.module_utils.lab_host_keys import answers, ask
 from ansible.module_utils.lab_host_record import Files
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.refused import Problems, Refused
 from ansible.module_utils.local_lab_links import CABLE, offloads_on
 from ansible.module_utils.local_lab_plan import Node
 from ansible.module_utils.local_lab_record import Record
@@ -37,7 +37,7 @@ def wanted(node: Node) -> dict[str, str]:
     }
 
 
-def problems(node: Node, asked: subprocess.Popen[str]) -> list[dict[str, str]]:
+def problems(node: Node, asked: subprocess.Popen[str]) -> Problems:
     """What a node answered otherwise than it should."""
     wrong = answers(node.name, node.address, asked, wanted(node), timeout_s=20)
     if asked.returncode != 0:
@@ -50,8 +50,8 @@ def problems(node: Node, asked: subprocess.Popen[str]) -> list[dict[str, str]]:
 
 def verify(record: Record, files: Files) -> None:
     """Log in to every node with strict host key checking and read back its name, its offloads, and that it can write
-    the settings of its own network but no others of the kernel it shares. Raises Failed with all that is otherwise."""
+    the settings of its own network but no others of the kernel it shares. Raises Refused with all that is otherwise."""
     asked = [(node, ask(files, node.address, 22, QUESTIONS)) for node in record.plan.nodes]
     found = [problem for node, process in asked for problem in problems(node, process)]
     if found:
-        raise Failed(*found)
+        raise Refused.together(found)

@@ -28,10 +28,12 @@ import ctypes
 import glob
 import os
 import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.datapath_sockets import listens
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import CommandFailed, attempt, run
+from ansible.module_utils.labctl_node.sockets import listens
+from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.netperf_sources import component_of, lists_component, release_of, source_for
 
 UNIT = "netperf.service"
@@ -45,41 +47,25 @@ POLL_S = 0.005
 MAX_CPUS = {"2.7.0": 256}
 
 
-class Unusable(Exception):
-    """netperf is there and does not do what it is there for; the text says what was seen."""
-
-
-def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=RUN_TIMEOUT_S)
-
-
 def enter_empty_network() -> None:
     """Put this process and its children into a network namespace of their own."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
-        raise Unusable(f"no network namespace can be made for the probe: {os.strerror(ctypes.get_errno())}")
-    for argv in (["ip", "link", "set", "lo", "up"], ["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"]):
-        done = run(argv)
-        if done.returncode != 0:
-            raise Unusable(f"`{' '.join(argv)}` failed in the probe's namespace: {done.stderr.strip()}")
+        raise Refused("No network namespace can be made for the probe.", seen=os.strerror(ctypes.get_errno()))
+    run(["ip", "link", "set", "lo", "up"])
+    run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"])
 
 
 def wait_until_listening(server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + RUN_TIMEOUT_S
-    while not listens(server.pid, ADDRESS, PORT):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise Unusable(f"netserver does not listen on {ADDRESS}:{PORT} (exit: {server.poll()})")
-        time.sleep(POLL_S)
+    wait_until(lambda: server.poll() is not None or listens(server.pid, ADDRESS, PORT), RUN_TIMEOUT_S, POLL_S)
+    if not listens(server.pid, ADDRESS, PORT):
+        raise Refused(f"netserver does not listen on {ADDRESS}:{PORT}.", seen=f"exit code {server.poll()}")
 
 
-def netperf(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run 200 transactions."""
-    return run(["netperf", "-H", ADDRESS, "-p", str(PORT), "-t", "TCP_RR", "-l", "-200", "-P", "0", *options])
-
-
-def fields_of(printed: str) -> dict[str, str]:
-    """Return the NAME=value lines of netperf's output."""
-    return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+def netperf(*options: str) -> dict[str, str]:
+    """Run 200 transactions and return the NAME=value lines that netperf prints. Raises Refused where it fails."""
+    argv = ["netperf", "-H", ADDRESS, "-p", str(PORT), "-t", "TCP_RR", "-l", "-200", "-P", "0", *options]
+    return dict(line.split("=", 1) for line in run(argv, timeout_s=RUN_TIMEOUT_S).splitlines() if "=" in line)
 
 
 def abilities() -> dict[str, bool]:
@@ -90,17 +76,19 @@ def abilities() -> dict[str, bool]:
     try:
         wait_until_listening(server)
         plain = netperf("-D", "-0.001", "-j", "--", "-r", "1,1", "-k", "TRANSACTION_RATE,P50_LATENCY,P99_LATENCY")
-        burst = netperf("--", "-r", "1,1", "-b", "4", "-k", "TRANSACTION_RATE,BURST_SIZE")
+        try:
+            burst = netperf("--", "-r", "1,1", "-b", "4", "-k", "TRANSACTION_RATE,BURST_SIZE")
+        except CommandFailed:  # built without it
+            burst = {}
     finally:
         server.kill()
         server.wait()
-    seen = fields_of(plain.stdout)
-    if plain.returncode != 0 or float(seen.get("TRANSACTION_RATE", 0)) <= 0:
-        raise Unusable(f"netperf measured nothing on loopback (exit {plain.returncode}): {plain.stderr}{plain.stdout}")
+    if float(plain.get("TRANSACTION_RATE", 0)) <= 0:
+        raise Refused("netperf measured nothing on loopback.", seen=str(plain), hint="Install another netperf.")
     return {
-        "demo": "NETPERF_INTERIM_RESULT[0]" in seen,
-        "histogram": float(seen.get("P50_LATENCY", -1)) > 0 and float(seen.get("P99_LATENCY", -1)) > 0,
-        "burst": burst.returncode == 0 and fields_of(burst.stdout).get("BURST_SIZE") == "4",
+        "demo": "NETPERF_INTERIM_RESULT[0]" in plain,
+        "histogram": float(plain.get("P50_LATENCY", -1)) > 0 and float(plain.get("P99_LATENCY", -1)) > 0,
+        "burst": burst.get("BURST_SIZE") == "4",
     }
 
 
@@ -118,30 +106,32 @@ def missing_source() -> tuple[str, dict[str, str] | None]:
         return component, None
     source = source_for(texts, release, component)
     if source is None:
-        raise Unusable(
+        raise Refused(
             f"apt has no source with the component main of {release.name} {release.codename}, so netperf ({component}) "
-            "has no mirror to come from: name one in /etc/apt/sources.list, or install netperf by hand"
+            "has no mirror to come from.",
+            where="/etc/apt/sources.list",
+            hint="Name a mirror there, or install netperf by hand.",
         )
     return component, {"suffix": source.suffix, "text": source.text}
 
 
 def look() -> dict[str, object]:
     """Return the whole result."""
-    package = run(["dpkg-query", "--show", "--showformat=${Version} ${db:Status-Status}", "netperf"])
-    version, _, status = package.stdout.partition(" ")
+    package = attempt(["dpkg-query", "--show", "--showformat=${Version} ${db:Status-Status}", "netperf"])
+    version, _, status = package.stdout.decode().partition(" ")
     result: dict[str, object] = {
         "package": version if status == "installed" else None,
         "installed": all(os.path.exists(f"/usr/bin/{name}") for name in ("netperf", "netserver")),
         "service": {
-            "active": run(["systemctl", "is-active", UNIT]).returncode == 0,
-            "enabled": run(["systemctl", "is-enabled", UNIT]).returncode == 0,
+            "active": attempt(["systemctl", "is-active", UNIT]).returncode == 0,
+            "enabled": attempt(["systemctl", "is-enabled", UNIT]).returncode == 0,
         },
         "source": None,
     }
     if not result["installed"]:
         result["component"], result["source"] = missing_source()
         return result
-    printed = run(["netperf", "-V"]).stdout.strip()
+    printed = run(["netperf", "-V"]).strip()
     result["version"] = printed.rpartition(" ")[2]
     result["max_cpus"] = MAX_CPUS.get(printed.rpartition(" ")[2])
     result["abilities"] = abilities()
@@ -150,11 +140,7 @@ def look() -> dict[str, object]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    try:
-        result = look()
-    except Unusable as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(changed=False, **result)
+    finish(module, lambda: {"changed": False, **look()})
 
 
 if __name__ == "__main__":

@@ -24,18 +24,16 @@ RETURN = r"""
 pid: {description: The process that listens., type: int, returned: when started}
 """
 
-import contextlib
 import os
-import signal
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.datapath_sockets import listens
-from ansible.module_utils.datapath_system import Refused, ToolFailed
-from ansible.module_utils.datapath_units import last_words, look, remove_unit, start_unit, stop_unit, unit_exists
+from ansible.module_utils.labctl_node.processes import end_all, pids
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.sockets import listens
+from ansible.module_utils.labctl_node.units import last_words, look, remove_unit, start_unit, stop_unit, unit_exists
+from ansible.module_utils.labctl_node.wait import wait_until
 
 BINARY = "/usr/bin/netserver"
-POLL_S = 0.01
 STOP_TIMEOUT_S = 5
 
 
@@ -57,17 +55,20 @@ def runs_as_wanted(pid: int, argv: list[str], netns: str) -> bool:
 
 
 def wait_until_listening(unit: str, address: str, port: int, timeout: float) -> int:
-    """Return the process that listens. Raise Unusable when it ends, or does not listen in time."""
-    deadline = time.monotonic() + timeout
-    while True:
+    """Return the process that listens. Raise Refused when it ends, or does not listen in time."""
+
+    def ended_or_listens() -> bool:
         pid, _ = look(unit)
-        if pid == 0:
-            raise Refused(f"{unit} ended before it listened on {address}:{port}: {last_words(unit)}")
-        if listens(pid, address, port):
-            return pid
-        if time.monotonic() > deadline:
-            raise Refused(f"{unit} (process {pid}) does not listen on {address}:{port} after {timeout:g} s")
-        time.sleep(POLL_S)
+        return not pid or listens(pid, address, port)
+
+    in_time = wait_until(ended_or_listens, timeout)
+    pid, _ = look(unit)
+    if not pid:
+        what = f"{unit} ended before it listened on {address}:{port}."
+        raise Refused(what, seen=last_words(unit), hint=f"`journalctl --unit {unit}` on the node says more.")
+    if not in_time:
+        raise Refused(f"{unit} does not listen on {address}:{port} after {timeout:g} s.", seen=f"process {pid} runs")
+    return pid
 
 
 def unit_text(argv: list[str], netns: str) -> str:
@@ -90,30 +91,19 @@ def tests_running() -> list[int]:
     """Return the processes of our netserver: it forks one for each test, with its own arguments."""
     found = []
     start = "\0".join(command("", 0)[:-3]).encode() + b"\0"
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                with open(f"/proc/{entry.name}/cmdline", "rb") as stream:
-                    if stream.read(len(start)) == start:
-                        found.append(int(entry.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked
+    for pid in pids():
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                if stream.read(len(start)) == start:
+                    found.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
     return found
 
 
 def end_tests() -> None:
     """End tests that outlive the unit, as they do on a node whose systemd cannot kill a cgroup."""
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    while True:
-        running = tests_running()
-        if not running:
-            return
-        if time.monotonic() > deadline:
-            raise Refused(f"processes of netserver do not end: {running}")
-        for pid in running:
-            with contextlib.suppress(ProcessLookupError):  # ended meanwhile
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(POLL_S)
+    end_all(tests_running, "Processes of netserver do not end.", STOP_TIMEOUT_S)
 
 
 def act(module: AnsibleModule) -> dict[str, object]:
@@ -131,7 +121,9 @@ def act(module: AnsibleModule) -> dict[str, object]:
         return {"changed": not fits}
     if not fits:
         if not os.path.exists(BINARY):
-            raise Refused(f"{BINARY} is not installed on this node: run playbooks/provision.yml first")
+            raise Refused(
+                "netserver is not installed on this node.", where=BINARY, hint="Run `labctl provision` first."
+            )
         if there:
             stop(unit)
         start_unit(unit, unit_text(argv, netns))
@@ -152,11 +144,7 @@ def main() -> None:
         required_if=[("state", "started", ("address",))],
         supports_check_mode=True,
     )
-    try:
-        result = act(module)
-    except (Refused, ToolFailed) as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: act(module))
 
 
 if __name__ == "__main__":

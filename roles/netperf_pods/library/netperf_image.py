@@ -25,11 +25,12 @@ digest: {description: Digest of the image's manifest., type: str, returned: alwa
 import os
 import platform
 import shutil
-import subprocess
 import sysconfig
 from typing import Dict, Iterable, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.netperf_pods_oci import PATH, image, write
 
 PROGRAMS = ("netperf", "netserver", "python3")
@@ -38,26 +39,11 @@ LEFT_OUT = ("__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "
 LEFT_OUT_PREFIXES = ("config-", "dist-packages", "site-packages")
 
 
-class Refused(Exception):
-    """The image cannot be made; the text says what was seen and what to do."""
-
-
-def run(argv: List[str]) -> str:
-    """Return what a tool prints. Raise Refused with its words when it fails."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
-    except FileNotFoundError as absent:
-        raise Refused(f"{argv[0]} is not installed on this node: run playbooks/provision.yml first") from absent
-    if done.returncode != 0:
-        raise Refused(f"`{' '.join(argv)}` ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
-
-
 def program(name: str) -> str:
     """Return where a program of this node is."""
     found: Optional[str] = shutil.which(name, path=PATH)
     if found is None:
-        raise Refused(f"{name} is not installed on this node: run playbooks/provision.yml first")
+        raise Refused(f"{name} is not installed on this node.", where=PATH, hint="Run `labctl provision` first.")
     return found
 
 
@@ -68,7 +54,7 @@ def libraries(binaries: Iterable[str]) -> List[str]:
         words = line.split()
         # `libm.so.6 => /lib/.../libm.so.6 (0x...)`, and of the loader `/lib64/ld-linux-x86-64.so.2 (0x...)`
         if "not found" in line:
-            raise Refused(f"a library is missing on this node: {line.strip()}")
+            raise Refused("A library is missing on this node.", seen=line.strip(), hint="Install its package.")
         found.update(word for word in words[-2:-1] if word.startswith("/"))
     return sorted(found)
 
@@ -109,7 +95,9 @@ def act(module: AnsibleModule) -> Dict[str, object]:
         run(["ctr", "--namespace", wanted["namespace"], "images", "import", wanted["archive"]])
         seen = imported(wanted["namespace"], wanted["name"])
         if seen != digest:
-            raise Refused(f"{wanted['name']} was imported with digest {digest}, and containerd has {seen}")
+            raise Refused(
+                f"{wanted['name']} was imported with digest {digest}, and containerd has another.", seen=f"{seen}"
+            )
     return {"changed": not fits, "digest": digest}
 
 
@@ -122,11 +110,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        result = act(module)
-    except Refused as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: act(module))
 
 
 if __name__ == "__main__":

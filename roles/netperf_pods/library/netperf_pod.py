@@ -27,29 +27,25 @@ ansible_facts:
   returned: always
 """
 
-import json
 import os
 import re
-import subprocess
-import time
 from typing import Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.datapath_sockets import listens
+from ansible.module_utils.labctl_node.processes import pids
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run_json
+from ansible.module_utils.labctl_node.sockets import listens
+from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.netperf_pods_manifest import MARK
 
 NAMED = "/run/netns"
-POLL_S = 0.02
-
-
-class Refused(Exception):
-    """The pod is not here as it should be; the text says what was seen."""
 
 
 def first_process(uid: str) -> int:
     """Return the first process of the pod's netserver container, 0 when there is none."""
     mark = f"{MARK}={uid}".encode()
-    for entry in filter(str.isdigit, os.listdir("/proc")):
+    for entry in pids():
         try:
             with open(f"/proc/{entry}/environ", "rb") as stream:
                 marked = mark in stream.read().split(b"\0")
@@ -58,25 +54,26 @@ def first_process(uid: str) -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         if marked and numbers and numbers.group(1) == "1":
-            return int(entry)
+            return entry
     return 0
 
 
 def listening(uid: str, address: str, port: int, timeout: float) -> int:
     """Return the pod's netserver once it listens."""
-    deadline = time.monotonic() + timeout
-    while True:
+
+    def listener() -> int:
         pid = first_process(uid)
-        if pid and listens(pid, address, port):
-            return pid
-        if time.monotonic() > deadline:
-            seen = (
-                f"process {pid} does not listen on {address}:{port}"
-                if pid
-                else "no process on this node is marked with it"
-            )
-            raise Refused(f"netserver of the pod with uid {uid} is not there after {timeout:g} s: {seen}")
-        time.sleep(POLL_S)
+        return pid if pid and listens(pid, address, port) else 0
+
+    found = wait_until(listener, timeout)
+    if not found:
+        pid = first_process(uid)
+        seen = (
+            f"process {pid} does not listen on {address}:{port}" if pid else "no process on this node is marked with it"
+        )
+        hint = "`labctl matrix` deploys the pods again."
+        raise Refused(f"netserver of the pod with uid {uid} is not there after {timeout:g} s.", seen=seen, hint=hint)
+    return found
 
 
 def name_of(pid: int) -> str:
@@ -87,27 +84,18 @@ def name_of(pid: int) -> str:
     for name in os.listdir(NAMED) if os.path.isdir(NAMED) else ():
         if os.path.samestat(os.stat(f"{NAMED}/{name}"), wanted):
             return name
-    raise Refused(
-        f"the network namespace of process {pid} has no name below {NAMED}: is the runtime containerd or CRI-O?"
-    )
+    hint = "Is the runtime containerd or CRI-O?"
+    raise Refused(f"The network namespace of process {pid} has no name.", where=NAMED, hint=hint)
 
 
 def host_end(netns: str, address: str) -> str:
     """Return the node's interface whose peer in the pod holds the address; empty where it is no veth."""
-    inside = json.loads(output(["ip", "-netns", netns, "-json", "-details", "address", "show"]))
+    inside = run_json(["ip", "-netns", netns, "-json", "-details", "address", "show"])
     for link in inside:
         if any(entry.get("local") == address for entry in link.get("addr_info", [])):
-            outside = json.loads(output(["ip", "-json", "link", "show"]))
+            outside = run_json(["ip", "-json", "link", "show"])
             return next((str(one["ifname"]) for one in outside if one["ifindex"] == link.get("link_index")), "")
-    raise Refused(f"no interface in {netns} has the pod's address {address}")
-
-
-def output(argv: "list[str]") -> str:
-    """Return what a tool prints."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode != 0:
-        raise Refused(f"`{' '.join(argv)}` ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
+    raise Refused("No interface has the pod's address.", where=netns, seen=address)
 
 
 def find(wanted: Dict[str, object]) -> Dict[str, object]:
@@ -133,11 +121,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        result = find(module.params)
-    except Refused as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: find(module.params))
 
 
 if __name__ == "__main__":

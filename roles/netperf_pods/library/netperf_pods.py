@@ -50,7 +50,10 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.netperf_pods_kubectl import TIMEOUT_S, Kubectl, KubectlFailed, Refused
+from ansible.module_utils.labctl_node.kubectl import TIMEOUT_S, Kubectl
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.run import CommandFailed
+from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.netperf_pods_manifest import END, agent, is_ready, namespace, pod, selector, trouble
 
 POLL_S = 0.2
@@ -60,10 +63,10 @@ ENDS = ("client", "server")
 
 def service_account(kubectl: Kubectl, space: str, deadline: float) -> None:
     """Return once the namespace can have pods: the cluster makes an account for them a moment after the namespace."""
-    while not kubectl.items("serviceaccounts", "--namespace", space):
-        if time.monotonic() > deadline:
-            raise Refused(f"namespace {space} has no service account yet: does kube-controller-manager run?")
-        time.sleep(POLL_S)
+    left = deadline - time.monotonic()
+    if not wait_until(lambda: kubectl.items("serviceaccounts", "--namespace", space), left, POLL_S):
+        hint = "Does kube-controller-manager run?"
+        raise Refused(f"The namespace {space} has no service account yet.", hint=hint)
 
 
 def create_agents(kubectl: Kubectl, space: str, wanted: Dict[str, Any]) -> Optional[str]:
@@ -71,7 +74,7 @@ def create_agents(kubectl: Kubectl, space: str, wanted: Dict[str, Any]) -> Optio
     objects = [agent(end, wanted["ends"][end], space, wanted["image"], wanted["pull"]) for end in ENDS]
     try:
         kubectl.create(*objects)
-    except KubectlFailed as refusal:
+    except CommandFailed as refusal:
         if "forbidden" not in str(refusal).lower():
             raise
         return str(refusal)
@@ -82,16 +85,17 @@ def ready(kubectl: Kubectl, space: str, deadline: float) -> List[Dict[str, Any]]
     """Return the pods once all are Ready. Raise Refused with what keeps them from it."""
     while True:
         seen = kubectl.items("pods", "--namespace", space)
-        broken = [words for words in map(trouble, seen) if words]
+        broken: Problems = [{"what": words} for words in map(trouble, seen) if words]
         if broken:
-            raise Refused("; ".join(broken))
+            raise Refused.together(broken)
         if all(map(is_ready, seen)):
             return seen
         if time.monotonic() > deadline:
             waiting = ", ".join(
                 f"{one['metadata']['name']} on {one['spec']['nodeName']}" for one in seen if not is_ready(one)
             )
-            raise Refused(f"not Ready in time: {waiting}. The cluster says: {warnings(kubectl, space)}")
+            said = f"the cluster warns of: {warnings(kubectl, space)}"
+            raise Refused(f"not Ready in time: {waiting}", where=f"namespace {space}", seen=said)
         watch(kubectl, space)
 
 
@@ -103,7 +107,7 @@ def watch(kubectl: Kubectl, space: str) -> None:
     condition = ("--for=condition=Ready", f"--timeout={WATCH_S}s")
     try:
         kubectl.run("wait", "pods", "--all", "--namespace", space, *condition)
-    except KubectlFailed:  # not yet, or without the right to watch: whoever called looks for the reason
+    except CommandFailed:  # not yet, or without the right to watch: whoever called looks for the reason
         time.sleep(POLL_S)
 
 
@@ -165,12 +169,14 @@ def find(kubectl: Kubectl, owner: str) -> Dict[str, Any]:
     """Return what is to be known of the pods. Raise Refused with what became of them, where they do not run."""
     spaces = [one["metadata"]["name"] for one in kubectl.items("namespaces", f"--selector={selector(owner)}")]
     if not spaces:
-        raise Refused("there is no namespace with pods of this lab: run deploy.yml first, unless somebody deleted it")
+        raise Refused(
+            "There is no namespace with pods of this lab.", hint="Run deploy.yml first, unless somebody deleted it."
+        )
     found = {one["metadata"]["name"]: one for one in kubectl.items("pods", "--namespace", spaces[0])}
     broken = [words for words in map(trouble, found.values()) if words]
     broken += [f"pod netperf-{end} is gone: somebody deleted it" for end in ENDS if f"netperf-{end}" not in found]
     if broken:
-        raise Refused("; ".join(broken))
+        raise Refused.together({"what": words} for words in broken)
     return told(spaces[0], found)
 
 
@@ -208,11 +214,7 @@ def main() -> None:
         },
         required_if=[("state", "present", ("ends", "image"))],
     )
-    try:
-        result = act(module)
-    except Refused as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: act(module))
 
 
 if __name__ == "__main__":

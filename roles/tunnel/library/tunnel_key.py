@@ -20,19 +20,20 @@ public: {description: The public half in base64., type: str, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_keys import key_exists, make_key, public_key
-from ansible.module_utils.datapath_system import Refused, ToolFailed
+from ansible.module_utils.labctl_node.refused import finish
+
+
+def act() -> dict[str, object]:
+    """Make the key if there is none, and return the task's result."""
+    there = key_exists()
+    if not there:
+        make_key()
+    return {"changed": not there, "public": public_key()}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=False)
-    there = key_exists()
-    try:
-        if not there:
-            make_key()
-        public = public_key()
-    except (Refused, ToolFailed) as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(changed=not there, public=public)
+    finish(module, act)
 
 
 if __name__ == "__main__":

@@ -25,27 +25,29 @@ sha256: {description: Sum of the object., type: str, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_programs import load, sum_file, sum_of
-from ansible.module_utils.datapath_system import Refused, ToolFailed, read_text
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.refused import Refused, finish
+
+
+def act(module: AnsibleModule) -> dict[str, object]:
+    """Record the sum, try the object, and return the task's result."""
+    path = module.params["object"]
+    seen, refusal = sum_of(path), None
+    changed = read_text(sum_file(path)) != seen
+    if changed and not module.check_mode:
+        with open(sum_file(path), "w", encoding="utf-8") as stream:
+            stream.write(f"{seen}\n")
+    try:
+        load(path)
+    except Refused as problem:
+        refusal = str(problem)
+        module.warn(refusal)
+    return {"changed": changed, "sha256": seen, "usable": refusal is None, "refusal": refusal}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"object": {"type": "path", "required": True}}, supports_check_mode=True)
-    path = module.params["object"]
-    try:
-        seen = sum_of(path)
-        changed = read_text(sum_file(path)) != seen
-        if changed and not module.check_mode:
-            with open(sum_file(path), "w", encoding="utf-8") as stream:
-                stream.write(f"{seen}\n")
-    except Refused as problem:
-        module.fail_json(msg=str(problem))
-    refusal = None
-    try:
-        load(path)
-    except (Refused, ToolFailed) as problem:
-        refusal = str(problem)
-        module.warn(refusal)
-    module.exit_json(changed=changed, sha256=seen, usable=refusal is None, refusal=refusal)
+    finish(module, lambda: act(module))
 
 
 if __name__ == "__main__":

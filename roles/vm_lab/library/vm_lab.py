@@ -41,10 +41,10 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_files import locked
 from ansible.module_utils.lab_host_keys import make_keys
-from ansible.module_utils.lab_host_record import boot_id
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import locked
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.vm_lab_guests import bring_up, guests_on_disk, take_down
 from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
 from ansible.module_utils.vm_lab_record import GuestFiles, Record, others, read, write
@@ -64,7 +64,7 @@ def record(params: dict[str, Any], files: GuestFiles) -> tuple[Record, bool]:
     taken = {guest.port: other.plan.name for other in others(state_dir, lab.name) for guest in other.plan.guests}
     clash = [guest.port for guest in lab.guests if guest.port in taken]
     if clash:  # created since the preflight looked
-        raise Failed({"what": f"Port {clash[0]} belongs to another lab.", "seen": f"lab {taken[clash[0]]}"})
+        raise Refused(f"Port {clash[0]} belongs to another lab.", seen=f"lab {taken[clash[0]]}")
     take_down(files, guests_on_disk(files))  # of a crash before anything was recorded: nothing can run, but who knows
     files.begin()
     os.makedirs(files.guest(""))
@@ -85,8 +85,8 @@ def refuse_another(old: Record, lab: Plan, image: str, files: GuestFiles) -> Non
     seen = {"guests": str(old.plan), "image": old.image}
     different = [name for name in wanted if wanted[name] != seen[name]]
     if different:
-        raise Failed(
-            *(
+        raise Refused.together(
+            (
                 {
                     "what": f"The lab {lab.name} exists with other {name} than asked for."
                     if name == "guests"
@@ -139,13 +139,14 @@ def main() -> None:
         required_if=[("state", "present", (*arguments, "accelerator", "cpu"))],
     )
     files = GuestFiles(module.params["state_dir"], module.params["name"])
-    try:
+
+    def act() -> dict[str, Any]:
         # One at a time on a machine: labs share the ports of its loopback.
         with locked(files.state_dir):
             result = (present if module.params["state"] == "present" else absent)(module.params, files)
-        module.exit_json(changed=bool(result["done"]), name=module.params["name"], **result)
-    except Failed as failed:
-        module.fail_json(**failed.result())
+        return {"changed": bool(result["done"]), "name": module.params["name"], **result}
+
+    finish(module, act)
 
 
 if __name__ == "__main__":

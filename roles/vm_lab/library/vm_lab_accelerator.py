@@ -23,25 +23,23 @@ cpu: {type: str, description: Model of the processor for QEMU.}
 reason: {type: str, description: Why it is not kvm; empty where it is.}
 """
 
-import json
 import os
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_files import write_json
-from ansible.module_utils.lab_host_record import boot_id
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.vm_lab_qemu import TCG_CPU, Accelerator, probe, version
 
 
 def known(path: str, question: dict[str, Any]) -> Accelerator | None:
     """The answer kept in the cache, if it is one to this question."""
     try:
-        with open(path, encoding="utf-8") as file:
-            kept = json.load(file)
+        kept = read_json(path)
         return Accelerator(**kept["answer"]) if kept["question"] == question else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -55,13 +53,11 @@ def find(wanted: str, kernel: str, cache_dir: str) -> Accelerator:
         found = probe(kernel)
         write_json(path, {"question": question, "answer": asdict(found)})
     if wanted == "kvm" and found.name != "kvm":
-        raise Failed(
-            {
-                "what": "KVM does not work on this machine.",
-                "where": "vm_lab_accelerator",
-                "seen": found.reason,
-                "hint": "Enable virtualisation (nested, in a virtual machine), or set vm_lab_accelerator to auto.",
-            }
+        raise Refused(
+            "KVM does not work on this machine.",
+            where="vm_lab_accelerator",
+            seen=found.reason,
+            hint="Enable virtualisation (nested, in a virtual machine), or set vm_lab_accelerator to auto.",
         )
     return found
 
@@ -75,13 +71,14 @@ def main() -> None:
             "cache_dir": {"type": "path", "required": True},
         },
     )
-    try:
+
+    def act() -> dict[str, object]:
         found = find(**module.params)
-    except Failed as failed:
-        module.fail_json(**failed.result())
-    if found.name == "tcg":
-        module.warn(f"Guests are emulated (TCG): slow, and nothing measured on them is a result. {found.reason}.")
-    module.exit_json(changed=False, accelerator=found.name, cpu=found.cpu, reason=found.reason)
+        if found.name == "tcg":
+            module.warn(f"Guests are emulated (TCG): slow, and nothing measured on them is a result. {found.reason}.")
+        return {"changed": False, "accelerator": found.name, "cpu": found.cpu, "reason": found.reason}
+
+    finish(module, act)
 
 
 if __name__ == "__main__":

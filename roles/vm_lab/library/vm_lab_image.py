@@ -31,8 +31,9 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_files import locked
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.files import locked
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.run import run
 
 FORMAT = 1
 SECTOR = 512
@@ -59,7 +60,7 @@ def build(tree: str, image: str, disk_gib: int) -> None:
     with open(os.path.join(tree, GRUB, "core.img"), "rb") as file:
         core = file.read()
     if len(core) > (PARTITION_SECTOR - 1) * SECTOR:
-        raise Failed({"what": "GRUB does not fit in front of the partition.", "seen": f"{len(core)} bytes"})
+        raise Refused("GRUB does not fit in front of the partition.", seen=f"{len(core)} bytes")
     with open(image, "r+b") as file:
         file.write(boot)
         file.seek(SECTOR)
@@ -69,7 +70,7 @@ def build(tree: str, image: str, disk_gib: int) -> None:
 def kernel_of(tree: str) -> str:
     found = sorted(glob.glob(os.path.join(tree, "boot", "vmlinuz-*")))
     if not found:
-        raise Failed({"what": "The tree has no kernel.", "where": tree, "hint": "vm_lab_packages has to name one."})
+        raise Refused("The tree has no kernel.", where=tree, hint="vm_lab_packages has to name one.")
     return found[-1]
 
 
@@ -102,10 +103,7 @@ def main() -> None:
             "disk_gib": {"type": "int", "required": True},
         },
     )
-    try:
-        module.exit_json(**provide(**module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: provide(**module.params))
 
 
 if __name__ == "__main__":

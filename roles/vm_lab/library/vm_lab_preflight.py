@@ -34,8 +34,8 @@ import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lab_host_checks import Problems, lacking_packages, machine_problems
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
+from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
 from ansible.module_utils.vm_lab_plan import HOST, wrong_arguments
 from ansible.module_utils.vm_lab_qemu import QEMU, too_old, version
 from ansible.module_utils.vm_lab_record import others, read
@@ -71,7 +71,7 @@ def host_problems(params: dict[str, Any]) -> Problems:
 def taken_ports(params: dict[str, Any]) -> Problems:
     """Ports that another lab, or anything else, uses."""
     owners = {g.port: o for o in others(params["state_dir"], params["name"]) for g in o.plan.guests}
-    problems = []
+    problems: Problems = []
     for port in params["ports"]:
         if port in owners:
             seen = f"lab {owners[port].plan.name} (inventory {owners[port].inventory})"
@@ -105,13 +105,13 @@ def check(params: dict[str, Any]) -> dict[str, Any]:
     arguments = ("name", "nodes", "addresses", "ports", "cable_addresses")
     problems = wrong_arguments(*(params[word] for word in arguments))
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     if read(params["state_dir"], params["name"]) is None:
         problems += host_problems(params) + taken_ports(params)
     if shutil.which(QEMU):
         problems += too_old(version())
     if problems:
-        raise Failed(*problems)
+        raise Refused.together(problems)
     return {"changed": False, "packages": lacking_packages(params["commands"])}
 
 
@@ -131,10 +131,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**check(module.params))
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: check(module.params))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ author: labctl
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import answers, ask
-from ansible.module_utils.lab_host_system import Failed
+from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.vm_lab_plan import CABLE, CABLE_MAX_MTU, CABLE_PREFIX, HOST, Guest
 from ansible.module_utils.vm_lab_record import GuestFiles, Record, read
 
@@ -47,10 +47,10 @@ def wanted(record: Record, guest: Guest) -> dict[str, str]:
     }
 
 
-def verify(state_dir: str, name: str) -> None:
+def verify(state_dir: str, name: str) -> dict[str, object]:
     record, files = read(state_dir, name), GuestFiles(state_dir, name)
     if record is None:
-        raise Failed({"what": f"The lab {name} has no record of this boot.", "where": state_dir})
+        raise Refused(f"The lab {name} has no record of this boot.", where=state_dir)
     asked = [(guest, ask(files, HOST, guest.port, QUESTIONS)) for guest in record.plan.guests]
     found = [
         problem
@@ -58,7 +58,8 @@ def verify(state_dir: str, name: str) -> None:
         for problem in answers(guest.name, f"{HOST}:{guest.port}", process, wanted(record, guest), ANSWER_S)
     ]
     if found:
-        raise Failed(*found)
+        raise Refused.together(found)
+    return {"changed": False}
 
 
 def main() -> None:
@@ -68,11 +69,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
         },
     )
-    try:
-        verify(**module.params)
-        module.exit_json(changed=False)
-    except Failed as failed:
-        module.fail_json(**failed.result())
+    finish(module, lambda: verify(**module.params))
 
 
 if __name__ == "__main__":

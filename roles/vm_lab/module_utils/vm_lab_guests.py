@@ -11,9 +11,12 @@ import subprocess
 import time
 from dataclasses import asdict
 
-from ansible.module_utils.lab_host_files import write_json
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.lab_host_system import Failed, Process, kill, pids, process, run, wait_until
+from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.processes import Process, kill, pids, process
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.vm_lab_plan import CABLE, CABLE_MTU, CABLE_PREFIX, HOST, Guest, Plan
 from ansible.module_utils.vm_lab_qemu import KVM, QEMU, command
 from ansible.module_utils.vm_lab_record import GuestFiles, Record
@@ -135,7 +138,7 @@ def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
         )
     found = process(child.pid)
     if found is None:
-        raise Failed(not_ready(files, guest, "QEMU ended as soon as it was started"))
+        raise not_ready(files, guest, "QEMU ended as soon as it was started")
     write_json(files.pidfile(guest.name), asdict(found))
     return found
 
@@ -203,11 +206,11 @@ def await_answer(files: GuestFiles, guest: Guest, deadline: float, timeout_s: in
     )
     words = lost(files, guest)
     if words is not None:
-        raise Failed(not_ready(files, guest, f"its console says {words!r}"))
+        raise not_ready(files, guest, f"its console says {words!r}")
     if not runs():
-        raise Failed(not_ready(files, guest, "QEMU ended while it booted"))
+        raise not_ready(files, guest, "QEMU ended while it booted")
     if not in_time:
-        raise Failed(not_ready(files, guest, f"its SSH server does not answer within {timeout_s} s"))
+        raise not_ready(files, guest, f"its SSH server does not answer within {timeout_s} s")
 
 
 def lost(files: GuestFiles, guest: Guest) -> str | None:
@@ -223,15 +226,15 @@ def lost(files: GuestFiles, guest: Guest) -> str | None:
     return next((words for words in LOST if words in said), None)
 
 
-def not_ready(files: GuestFiles, guest: Guest, what: str) -> dict[str, str]:
+def not_ready(files: GuestFiles, guest: Guest, what: str) -> Refused:
     said = [tail(files.log(guest.name)), tail(files.qemu_log(guest.name))]
-    return {
-        "what": f"The guest {guest.name} did not come up: {what}.",
-        "where": files.log(guest.name),
-        "seen": "\n".join(filter(None, said)) or "nothing on its serial console",
-        "hint": "These are the last lines of its console, and of QEMU if it said any. A slow machine may need a larger "
+    return Refused(
+        f"The guest {guest.name} did not come up: {what}.",
+        where=files.log(guest.name),
+        seen="\n".join(filter(None, said)) or "nothing on its serial console",
+        hint="These are the last lines of its console, and of QEMU if it said any. A slow machine may need a larger "
         "vm_lab_boot_timeout_s; else destroy the lab and create it again.",
-    }
+    )
 
 
 def tail(log: str) -> str:

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible.module_utils.lab_host_checks import Problems, wrong_names
+from ansible.module_utils.lab_host_checks import wrong_names
+from ansible.module_utils.labctl_node.refused import Problems
 
 HOST = "127.0.0.1"
 MANAGEMENT = "mgmt0"

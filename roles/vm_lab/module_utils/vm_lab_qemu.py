@@ -9,7 +9,8 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from ansible.module_utils.lab_host_system import Failed, run
+from ansible.module_utils.labctl_node.refused import Problems, Refused
+from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.vm_lab_plan import CABLE_MAX_MTU, HOST, Guest
 from ansible.module_utils.vm_lab_record import Record
 
@@ -27,15 +28,15 @@ TCG_CPU = "max"
 
 
 def version() -> tuple[int, int]:
-    """QEMU's major and minor version. Raises Failed where it is missing or does not say."""
+    """QEMU's major and minor version. Raises Refused where it is missing or does not say."""
     said = run([QEMU, "--version"])
     found = re.search(r"version (\d+)\.(\d+)", said)
     if found is None:
-        raise Failed({"what": "QEMU does not say which version it is.", "where": QEMU, "seen": said.strip()})
+        raise Refused("QEMU does not say which version it is.", where=QEMU, seen=said.strip())
     return int(found[1]), int(found[2])
 
 
-def too_old(seen: tuple[int, int]) -> list[dict[str, str]]:
+def too_old(seen: tuple[int, int]) -> Problems:
     """Whether a version lacks what the lab needs, as problems."""
     if seen >= OLDEST:
         return []

@@ -1,4 +1,4 @@
-"""Tables: what is not known is not 0, and no line is wider than 100 columns."""
+"""Tables: what is not known is not 0, no line is wider than it may be, and no word is broken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from labctl.core import tables
 from labctl.core.errors import Problem, UsageError
 from labctl.core.tables import WIDTH, Style, Table, Value, as_csv, document, duration, fixed, number, plain, style_of
 
@@ -126,3 +129,51 @@ def test_names_in_the_first_column_stay_whole_though_the_table_gets_wider() -> N
     text = plain([{"setup": name, **{f"a header of number {number}": 12345.6 for number in range(12)}}])
     assert name in text
     assert max(len(line) for line in text.splitlines()) > WIDTH
+
+
+WORDS = st.text("abcdefgh-./%", min_size=1, max_size=tables.LONGEST)
+TEXTS = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)
+
+
+@st.composite
+def any_tables(draw: st.DrawFn) -> Table:
+    """Tables of up to a dozen columns, with a seam where they have room for one."""
+    columns = draw(st.integers(2, 12))
+    headers = draw(st.lists(TEXTS, min_size=columns, max_size=columns, unique=True))
+    row = st.lists(TEXTS, min_size=columns, max_size=columns).map(tuple)
+    rows = draw(st.lists(row, max_size=4))
+    seam = draw(st.sampled_from([None, *headers[1:]]))
+    return Table("title", tuple(headers), tuple(rows), seam=seam)
+
+
+@given(any_tables(), st.sampled_from([tables.NARROW, WIDTH]))
+def test_words_stay_whole_and_none_is_lost(table: Table, width: int) -> None:
+    shown = document([table], Style.TABLE, width).split()
+    for word in " ".join([*table.headers, *(str(cell) for row in table.rows for cell in row)]).split():
+        assert word in shown
+
+
+@given(any_tables())
+def test_a_table_is_cut_only_where_it_is_too_wide(table: Table) -> None:
+    uncut = document([Table("title", table.headers, table.rows)], Style.TABLE, WIDTH)
+    text = document([table], Style.TABLE, WIDTH)
+    fits = max(map(len, uncut.splitlines())) <= WIDTH
+    assert ("title (continued)" in text) == (table.seam is not None and not fits)
+
+
+def test_a_table_is_cut_at_its_seam_and_tells_again_what_its_rows_are_about() -> None:
+    headers = ("setup", "n", *(f"number{column}" for column in range(12)), "ratio")
+    table = Table("Rates", headers, (("a", *("12345678" for _ in headers[1:])),), seam="ratio")
+    first, second = document([table], Style.TABLE).split("\n\nRates (continued)\n\n")
+    assert first.split()[1:3] == ["setup", "n"]
+    assert second.split() == ["setup", "ratio", "-------", "--------", "a", "12345678"]
+    assert "continued" not in document([table], Style.GITHUB)
+
+
+def test_a_long_path_is_broken_where_the_table_has_no_room_for_it() -> None:
+    path = "/var/lib/labctl/" + "directory/" * 6
+    row: dict[str, Value] = {"node": "node1", "seen": path}
+    assert path in plain([row])
+    text = plain([row], width=tables.NARROW)
+    assert path not in text
+    assert max(len(line) for line in text.splitlines()) <= tables.NARROW

@@ -1,4 +1,4 @@
-"""A cluster one already has, as a lab: the inventory that is written, and what is wrong with the options."""
+"""An existing cluster as a lab: the inventory that is written, and what is wrong with the options."""
 
 from __future__ import annotations
 

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import datapath_cgroups as cgroups
+from ansible.module_utils import fingerprint_machine as machine
+from ansible.module_utils import fingerprint_network as network
+from ansible.module_utils import fingerprint_probe as probe
+from ansible.module_utils import fingerprint_settings as settings
 
 from labctl.core.errors import LabctlError
 from labctl.nodes.fingerprint import Fingerprint, differences, load, node_differences, parse
+from roles.fingerprint.library import fingerprint as module
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 CAPTURES = REPOSITORY / "tests" / "fixtures" / "fingerprint"
-
-# Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
-for role in ("datapath", "fingerprint"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-cgroups = importlib.import_module("ansible.module_utils.datapath_cgroups")
-probe = importlib.import_module("ansible.module_utils.fingerprint_probe")
-machine = importlib.import_module("ansible.module_utils.fingerprint_machine")
-network = importlib.import_module("ansible.module_utils.fingerprint_network")
-settings = importlib.import_module("ansible.module_utils.fingerprint_settings")
-module = importlib.import_module("roles.fingerprint.library.fingerprint")
 
 
 class Captured:
@@ -132,6 +126,7 @@ def test_sysctl_belongs_to_the_namespace_or_to_the_machine(name: str, scope: str
 
 def test_veth_is_no_card_and_has_no_speed(files: Any, outputs: Any) -> None:
     card = network.nic(files, Captured(outputs), "cable0")
+    assert card is not None
     assert (card["hardware"], card["driver"], card["speed_mbps"]) == (False, "veth", None)
     assert card["features"]["tcp-segmentation-offload"] is False
     assert card["features"]["rx-checksumming"] is True
@@ -139,6 +134,7 @@ def test_veth_is_no_card_and_has_no_speed(files: Any, outputs: Any) -> None:
 
 def test_card_has_bus_rings_and_coalescing(files: Any) -> None:
     card = network.nic(files, Captured(captured("virtio-outputs.json")), "eth0")
+    assert card is not None
     assert (card["hardware"], card["driver"], card["bus"]) == (True, "virtio_net", "0000:00:03.0")
     assert card["speed_mbps"] is None  # "Unknown!"
     assert card["rings"] == {"rx": 256, "tx": 256}
@@ -173,10 +169,8 @@ def test_interrupts_and_steering_of_a_card(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     files = probe.Files(str(tmp_path))
-    assert network._queues(files, "/sys/class/net/eth0") == {"rx-0": "3", "tx-0": "1"}
-    assert network._interrupts(files, "/sys/class/net/eth0") == {
-        "virtio2-input.0": {"allowed": "0-1", "effective": "1"}
-    }
+    assert network.queues(files, "/sys/class/net/eth0") == {"rx-0": "3", "tx-0": "1"}
+    assert network.interrupts(files, "/sys/class/net/eth0") == {"virtio2-input.0": {"allowed": "0-1", "effective": "1"}}
 
 
 def test_rules_filters_and_programs_are_counted(files: Any, outputs: Any) -> None:

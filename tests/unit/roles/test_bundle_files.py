@@ -10,11 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
 import pytest
 
 ROLES = Path(__file__).resolve().parent.parent.parent.parent / "roles"
-ansible.module_utils.__path__.append(str(ROLES / "lab_host" / "module_utils"))
 
 
 @pytest.fixture(scope="module")

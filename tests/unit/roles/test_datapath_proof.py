@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import socket
 import struct
 import threading
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible.module_utils import datapath_barrier as barrier
+from ansible.module_utils import datapath_judge as proof
+from ansible.module_utils import datapath_tap as tap
+from ansible.module_utils.labctl_node.proof import broken as refusal
+from ansible.module_utils.labctl_node.refused import Refused
 
 from labctl import catalog
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
-for role in ("datapath", "datapath_proof"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-barrier = importlib.import_module("ansible.module_utils.datapath_barrier")
-tap = importlib.import_module("ansible.module_utils.datapath_tap")
-proof = importlib.import_module("roles.datapath_proof.action_plugins.datapath_proof")
 
 # What a node of a local lab showed under veth-ebpf.
 NODE: dict[str, Any] = {
@@ -55,7 +52,7 @@ PROBE: dict[str, Any] = {
 
 
 def setup_of(**changes: object) -> Any:
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "name": "veth-ebpf",
         "expected": catalog.load().variants["veth-ebpf"].expected,
         "encryption": "none",
@@ -138,11 +135,11 @@ def test_without_test_traffic_only_what_needs_none_is_judged() -> None:
     assertions = proof.prove(setup_of(), silent, nodes)
     assert broken(assertions) == {("netserver_listening", "node2"), ("test_traffic", "node1")}
     assert not {"tracked", "programs_hit", "cable_carried", "mss"} & {one.name for one in assertions}
-    assert proof.message(setup_of(), assertions) == (
+    assert str(refusal("veth-ebpf", assertions, "look")) == (
         "veth-ebpf is not what it claims to be: 2 of 18 assertions do not hold.\n"
-        "  netserver_listening on node2: wanted 198.19.0.130:12865 in labctl-pod, seen nothing\n"
-        "  test_traffic on node1: wanted all transactions, seen no route\n"
-        "  What only test traffic shows could not be judged."
+        "  seen:  netserver_listening on node2: wanted 198.19.0.130:12865 in labctl-pod, seen nothing\n"
+        "         test_traffic on node1: wanted all transactions, seen no route\n"
+        "  next:  look"
     )
 
 
@@ -157,7 +154,7 @@ def test_programs_of_sockets_are_expected_without_their_names_or_not_at_all() ->
 def test_a_word_that_nothing_looks_at_is_refused() -> None:
     expected = dict(catalog.load().variants["veth-ebpf"].expected)
     expected["conntrack_hoked"] = expected.pop("conntrack_hooked")
-    with pytest.raises(AnsibleActionFail, match=r"Unknown: conntrack_hoked\. Missing: conntrack_hooked\."):
+    with pytest.raises(Refused, match="unknown: conntrack_hoked; missing: conntrack_hooked"):
         proof.prove(setup_of(expected=expected), *evidence())
 
 
@@ -258,7 +255,7 @@ def test_the_inner_address_of_a_node_with_esp_is_on_the_cable() -> None:
 
 
 def test_an_encryption_that_cannot_be_proven_is_refused() -> None:
-    with pytest.raises(AnsibleActionFail, match="veth-ebpf: encryption macsec cannot be proven yet"):
+    with pytest.raises(Refused, match="encryption macsec of veth-ebpf cannot be proven yet"):
         proof.prove(setup_of(encryption="macsec"), *evidence())
 
 

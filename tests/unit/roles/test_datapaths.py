@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 
-import ansible.module_utils
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils import datapath_programs as programs
+from ansible.module_utils import netperf_sources as sources
+from ansible.module_utils.labctl_node import sockets
 
 from labctl import catalog
+from roles.datapath.library import datapath_tools as tools
+from roles.veth_datapath.filter_plugins import kube_proxy_rules as rules
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 ROLES = REPOSITORY / "roles"
-# Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
-for role in ("datapath", "netperf"):
-    ansible.module_utils.__path__.append(str(ROLES / role / "module_utils"))
-programs = importlib.import_module("ansible.module_utils.datapath_programs")
-sockets = importlib.import_module("ansible.module_utils.datapath_sockets")
-sources = importlib.import_module("ansible.module_utils.netperf_sources")
-rules = importlib.import_module("roles.veth_datapath.filter_plugins.kube_proxy_rules")
-tools = importlib.import_module("roles.datapath.library.datapath_tools")
 
 SAVED = (ROLES / "veth_datapath" / "files" / "kube-proxy-1.20.2.rules").read_text()
 
@@ -118,7 +113,7 @@ def test_counters_are_summed_over_the_cpus() -> None:
         ),
         (
             "libbpf: Error loading BTF: Operation not permitted\n",
-            "Kernel 5.4.0 refuses the tc programs of veth-ebpf: libbpf: Error loading BTF: Operation not permitted",
+            "Kernel 5.4.0 refuses the tc programs of veth-ebpf.",
         ),
     ],
 )
@@ -198,4 +193,3 @@ def test_the_package_of_a_tool() -> None:
     assert tools.package_of("tc", "debian") == "iproute2"
     assert tools.package_of("bpftool", "debian") == "bpftool"
     assert tools.package_of("bpftool", "ubuntu").startswith("linux-tools-")
-    assert tools.distribution_of(UBUNTU) == "ubuntu"

@@ -7,16 +7,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import kubernetes_traces as traces
 
 from labctl.engine.events import TaskResult, TaskStart
 from labctl.labs.provision import idle_cluster
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
-for role in ("lab_host", "kubernetes"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-traces = importlib.import_module("ansible.module_utils.kubernetes_traces")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +78,7 @@ def test_a_container_that_was_started_again_is_the_one_it_was() -> None:
 
 def test_counters_and_handles_make_no_rule_another_one() -> None:
     rule = {"chain": "c", "handle": 7, "expr": [{"counter": {"packets": 1, "bytes": 60}}, {"accept": None}]}
-    assert traces._plain(rule) == {"chain": "c", "expr": [{"counter": {}}, {"accept": None}]}
+    assert traces.plain(rule) == {"chain": "c", "expr": [{"counter": {}}, {"accept": None}]}
 
 
 def test_what_an_idle_cluster_takes_is_told_by_node() -> None:

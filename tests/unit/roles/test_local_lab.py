@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 import json
 import subprocess
 from pathlib import Path
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import lab_host_apt as apt
+from ansible.module_utils import local_lab_boot as boot
+from ansible.module_utils import local_lab_host_state as host_state
+from ansible.module_utils import local_lab_plan as plans
+from ansible.module_utils import local_lab_record as records
+from ansible.module_utils.labctl_node import processes
+from ansible.module_utils.labctl_node.refused import Refused
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
-# Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
-for role in ("lab_host", "local_lab"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-apt = importlib.import_module("ansible.module_utils.lab_host_apt")
-boot = importlib.import_module("ansible.module_utils.local_lab_boot")
-host_state = importlib.import_module("ansible.module_utils.local_lab_host_state")
-plans = importlib.import_module("ansible.module_utils.local_lab_plan")
-records = importlib.import_module("ansible.module_utils.local_lab_record")
-system = importlib.import_module("ansible.module_utils.lab_host_system")
 
 BOOKWORM_HOST = [
     apt.Source("http://mirror.example/debian", "bookworm", "main", "Debian", "bookworm"),
@@ -96,10 +92,10 @@ def test_a_stub_resolver_of_the_host_is_no_name_server_for_nodes() -> None:
 
 
 def test_a_broken_record_stops_whoever_reads_it(tmp_path: Path) -> None:
-    files = records.Files(str(tmp_path), "lab")
+    files = records.LocalFiles(str(tmp_path), "lab")
     Path(files.directory).mkdir(parents=True)
     Path(files.record).write_text("{}")
-    with pytest.raises(system.Failed) as failed:
+    with pytest.raises(Refused) as failed:
         records.read(str(tmp_path), "lab")
     (problem,) = failed.value.problems
     assert problem["where"] == files.record
@@ -110,20 +106,20 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     record = records.Record(
         plans.plan("lab", 7, ["node1", "node2"]), "/inventory", "boot", "2026-01-01", "/tree", "bookworm", None
     )
-    Path(records.Files(str(tmp_path), "lab").directory).mkdir(parents=True)
+    Path(records.LocalFiles(str(tmp_path), "lab").directory).mkdir(parents=True)
     records.write(str(tmp_path), record)
     assert records.read(str(tmp_path), "lab") == record
 
 
 def test_a_process_is_not_taken_for_its_successor() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
-        seen = system.process(child.pid)
+        seen = processes.process(child.pid)
         assert seen is not None
         assert seen.alive
-        assert not system.Process(seen.pid, seen.started + 1).alive
-        assert system.kill([child.pid]) == 1
-        assert not seen.alive, "a zombie does not run"
-    assert system.kill([child.pid]) == 0
+        assert not processes.Process(seen.pid, seen.started + 1).alive
+        assert processes.kill([child.pid]) == 1
+        assert processes.process(child.pid) is None, "a zombie does not run"
+    assert processes.kill([child.pid]) == 0
 
 
 class TestHostState:
@@ -149,7 +145,7 @@ class TestHostState:
         settings = json.loads(record.read_text())["settings"]
         now = settings["kernel/panic"]
         path = self.tampered(record, settings=settings | {"kernel/panic": "77", "kernel/gone": "1"})
-        with pytest.raises(system.Failed) as failed:
+        with pytest.raises(Refused) as failed:
             host_state.compare(path, [])
         seen = {problem["where"]: problem["seen"] for problem in failed.value.problems}
         assert seen == {
@@ -175,7 +171,7 @@ def test_the_script_of_a_node_shows_how_it_is_started(tmp_path: Path) -> None:
     )
     options = boot.Options(("CAP_BPF",), ("bpf",), ("/srv/data:/data",), ("--quiet",))
     node = record.plan.nodes[0]
-    script = boot.start_script(record, records.Files(str(tmp_path), "lab"), node, options)
+    script = boot.start_script(record, records.LocalFiles(str(tmp_path), "lab"), node, options)
     assert f"lowerdir={tmp_path}/labs/lab/seeds/node1:/tree" in script
     last = script.splitlines()[-1]
     for words in ("exec systemd-nspawn", "--bind=/srv/data:/data", "--hostname=node1", "--capability=CAP_BPF"):

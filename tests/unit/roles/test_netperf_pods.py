@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import json
 import re
@@ -11,18 +10,17 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import netperf_pods_manifest as manifest
+from ansible.module_utils import netperf_pods_oci as oci
+from ansible.module_utils.labctl_node import kubectl
+from ansible.module_utils.labctl_node.refused import Refused
 from labctl_agent import places
 
+from roles.existing_cluster.library import cluster_fingerprint as fingerprint
+from roles.existing_cluster.library import cluster_nodes as nodes
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
-for role in ("datapath", "netperf_pods"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-oci = importlib.import_module("ansible.module_utils.netperf_pods_oci")
-manifest = importlib.import_module("ansible.module_utils.netperf_pods_manifest")
-kubectl = importlib.import_module("ansible.module_utils.netperf_pods_kubectl")
-nodes = importlib.import_module("roles.existing_cluster.library.cluster_nodes")
-fingerprint = importlib.import_module("roles.existing_cluster.library.cluster_fingerprint")
 
 
 @pytest.fixture
@@ -125,7 +123,7 @@ def test_kubectl_prints_created_objects_one_after_the_other() -> None:
 
 
 def test_kubectl_that_is_not_there_is_named() -> None:
-    with pytest.raises(kubectl.Refused, match="there is no /nowhere/kubectl here"):
+    with pytest.raises(Refused, match="The command /nowhere/kubectl is not installed"):
         kubectl.Kubectl("/nowhere/kubectl", "/kubeconfig").run("version")
 
 

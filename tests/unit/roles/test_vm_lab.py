@@ -8,28 +8,25 @@ import json
 import subprocess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import ansible.module_utils
 import pytest
+from ansible.module_utils import lab_host_checks as checks
+from ansible.module_utils import lab_host_record as shared
+from ansible.module_utils import local_lab_record as local
+from ansible.module_utils import vm_lab_guests as guests
+from ansible.module_utils import vm_lab_plan as plans
+from ansible.module_utils import vm_lab_qemu as qemu
+from ansible.module_utils import vm_lab_record as records
+from ansible.module_utils import vm_lab_tsc as tsc
+from ansible.module_utils.labctl_node.machine import boot_id
+from ansible.module_utils.labctl_node.refused import Refused
 
 from labctl.core.records import decode
 from labctl.labs.embedded import Lab
 from tests.integration.conftest import wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
-# Ansible puts a role's module_utils beside its own when it ships the module; a test has to do the same.
-for role in ("lab_host", "local_lab", "vm_lab"):
-    ansible.module_utils.__path__.append(str(REPOSITORY / "roles" / role / "module_utils"))
-checks = importlib.import_module("ansible.module_utils.lab_host_checks")
-shared = importlib.import_module("ansible.module_utils.lab_host_record")
-system = importlib.import_module("ansible.module_utils.lab_host_system")
-local = importlib.import_module("ansible.module_utils.local_lab_record")
-local_plans = importlib.import_module("ansible.module_utils.local_lab_plan")
-plans = importlib.import_module("ansible.module_utils.vm_lab_plan")
-guests = importlib.import_module("ansible.module_utils.vm_lab_guests")
-qemu = importlib.import_module("ansible.module_utils.vm_lab_qemu")
-records = importlib.import_module("ansible.module_utils.vm_lab_record")
-tsc = importlib.import_module("ansible.module_utils.vm_lab_tsc")
 
 NODES = ["node1", "node2"]
 HOSTS = ["127.0.0.1", "127.0.0.1"]
@@ -37,7 +34,7 @@ PORTS = [22010, 22011]
 CABLE = ["198.18.0.139", "198.18.0.140"]
 PLAN = plans.plan("lab", 2, 1536, NODES, PORTS, CABLE)
 RECORD = records.Record(
-    PLAN, "/inventory", shared.boot_id(), "2026-01-01T00:00:00+00:00", "bookworm", "/image.raw", "tcg", "max", 1000
+    PLAN, "/inventory", boot_id(), "2026-01-01T00:00:00+00:00", "bookworm", "/image.raw", "tcg", "max", 1000
 )
 
 
@@ -64,7 +61,7 @@ def module(name: str) -> ModuleType:
         (("lab", NODES, HOSTS, PORTS, ["198.18.0.139", "198.18.0.139"]), "cable_address of the nodes"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: tuple[object, ...], where: str) -> None:
+def test_wrong_arguments_are_named(arguments: tuple[Any, ...], where: str) -> None:
     assert [problem["where"] for problem in plans.wrong_arguments(*arguments)] == [where]
 
 
@@ -87,7 +84,7 @@ def test_a_record_comes_back_as_it_was_written_and_labctl_reads_it(tmp_path: Pat
 
 def test_a_lab_of_the_other_kind_is_not_taken_for_ones_own(tmp_path: Path) -> None:
     write(tmp_path, RECORD)
-    with pytest.raises(system.Failed, match=r"of the kind vm, not local"):
+    with pytest.raises(Refused, match=r"of the kind vm, not local"):
         local.read(str(tmp_path), "lab")
     assert local.others(str(tmp_path), "another") == []
     assert [one.plan.name for one in records.others(str(tmp_path), "another")] == ["lab"]
@@ -135,6 +132,8 @@ def test_the_second_guest_follows_the_clock_of_the_first() -> None:
 
 def test_the_frequency_of_the_time_stamp_counter_is_measured_alike_twice() -> None:
     first, second = tsc.frequency_khz(), tsc.frequency_khz()
+    assert first is not None
+    assert second is not None
     assert 500_000 < first < 10_000_000
     assert abs(first - second) < first / 1000
 

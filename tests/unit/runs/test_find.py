@@ -128,7 +128,7 @@ def test_an_ambiguous_beginning_is_refused(make: Make, tmp_path: Path) -> None:
     make("20260301-000001-local")
     with pytest.raises(UsageError) as raised:
         runs.find("2026", tmp_path)
-    hint = "more of the id; it fits 20260301-000000-local, 20260301-000001-local"
+    hint = "give more of the id; it matches 20260301-000000-local, 20260301-000001-local"
     assert raised.value.problems == (Problem("more than one run begins like this", str(tmp_path), "'2026'", hint),)
 
 

@@ -1,4 +1,4 @@
-"""Commands, processes and waiting: what the modules of the labs ask of the host."""
+"""Processes of the machine: told apart, found, ended."""
 
 from __future__ import annotations
 
@@ -6,59 +6,12 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, List, Optional
 
-PROBE_INTERVAL_S = 0.02
-
-
-class Failed(Exception):
-    """An action on the host failed; the problems say what, where, seen and next, each a text."""
-
-    def __init__(self, *problems: Mapping[str, str]) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def result(self) -> dict[str, object]:
-        """The arguments of fail_json: `msg` for people, `problems` for labctl."""
-        return {"msg": "\n".join(map(_text, self.problems)), "problems": list(self.problems)}
-
-
-def _text(problem: Mapping[str, str]) -> str:
-    names = (("where", "where"), ("seen", "seen"), ("next", "hint"))
-    rest = [f"  {name}: {problem[key]}" for name, key in names if problem.get(key)]
-    return "\n".join([problem["what"], *rest])
-
-
-def run(argv: Sequence[str], stdin: str | None = None) -> str:
-    """Run a command and return its standard output. Raises Failed with its standard error unless it exits 0."""
-    try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise Failed({"what": f"The command {argv[0]} is not on this host.", "hint": f"Install {argv[0]}."}) from None
-    if done.returncode != 0:
-        raise Failed(
-            {
-                "what": f"`{' '.join(argv)}` failed with exit code {done.returncode}.",
-                "where": "this host",
-                "seen": (done.stderr or done.stdout).strip()[-2000:],
-            }
-        )
-    return done.stdout
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = PROBE_INTERVAL_S) -> bool:
-    """Ask again until the condition holds. False once the time is over: the caller says what that means."""
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        pause.wait(interval_s)
-    return True
+from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.wait import wait_until
 
 
 @dataclass(frozen=True)
@@ -74,7 +27,7 @@ class Process:
         return process(self.pid) == self
 
 
-def process(pid: int) -> Process | None:
+def process(pid: int) -> Optional[Process]:
     """The process of a pid, or None when there is none or only its remains (a zombie)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
@@ -84,12 +37,12 @@ def process(pid: int) -> Process | None:
     return None if fields[0] in "ZX" else Process(pid, int(fields[19]))
 
 
-def pids() -> list[int]:
+def pids() -> List[int]:
     """The numbers of all processes of the host."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def processes_in_namespace(path: str) -> list[int]:
+def processes_in_namespace(path: str) -> List[int]:
     """The processes whose network namespace is the one mounted at `path`; none when nothing is."""
     try:
         wanted = os.stat(path)
@@ -107,10 +60,10 @@ def processes_in_namespace(path: str) -> list[int]:
 
 
 def kill(numbers: Iterable[int], timeout_s: float = 10.0) -> int:
-    """End processes at once and wait for their ends. Returns how many there were; raises Failed for a survivor."""
+    """End processes at once and wait for their ends. Returns how many there were; raises Refused for a survivor."""
     deadline = time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
-        handles: dict[int, int] = {}
+        handles: Dict[int, int] = {}
         for pid in set(numbers):
             try:
                 handle = os.pidfd_open(pid)
@@ -127,8 +80,26 @@ def kill(numbers: Iterable[int], timeout_s: float = 10.0) -> int:
             ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
                 survivors = ", ".join(str(pid) for pid in sorted(handles.values()))
-                raise Failed({"what": "Processes of a node do not end.", "seen": f"pid {survivors}"})
+                raise Refused("Processes of a node do not end.", seen=f"pid {survivors}")
             for handle, _ in ready:
                 poll.unregister(handle)
                 del handles[handle]
     return count
+
+
+def end_all(find: Callable[[], List[int]], what: str, timeout_s: float) -> bool:
+    """Kill processes until `find` finds none, so that one which forks meanwhile is met; whether there were any.
+
+    Raises Refused with `what` for those that stay.
+    """
+
+    def none_left() -> bool:
+        for pid in find():
+            with contextlib.suppress(ProcessLookupError):  # ended meanwhile
+                os.kill(pid, signal.SIGKILL)
+        return not find()
+
+    there = bool(find())
+    if not wait_until(none_left, timeout_s):
+        raise Refused(what, seen=f"processes {find()}")
+    return there

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
+
+from ansible.module_utils.labctl_node.run import run
 
 TIMEOUT_S = 60
-
-
-class Refused(Exception):
-    """What was asked for cannot be had from this cluster; the text says what was seen and what to do."""
-
-
-class KubectlFailed(Refused):
-    """kubectl ended with an error."""
+# kubectl and kubeconfig on the control plane of a cluster that labctl made.
+CONTROL_PLANE = ("/usr/local/bin/kubectl", "/etc/kubernetes/admin.conf")
 
 
 class Kubectl:
@@ -24,24 +19,13 @@ class Kubectl:
         self.timeout = timeout
         self.prefix = [program, f"--kubeconfig={kubeconfig}", *([f"--context={context}"] if context else [])]
 
-    def run(self, *arguments: str, stdin: Optional[str] = None) -> str:
-        """Return what kubectl prints. Raise KubectlFailed with its words when it fails."""
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """Return what kubectl prints. Raise CommandFailed with its words when it fails.
+
+        Never with an open standard input: kubectl would ask for a password there.
+        """
         argv = [*self.prefix, f"--request-timeout={self.timeout:.0f}s", *arguments]
-        try:
-            # Never an open standard input: kubectl would ask for a password there.
-            done = subprocess.run(
-                argv, input=stdin or "", capture_output=True, text=True, check=False, timeout=self.timeout + 5
-            )
-        except FileNotFoundError as absent:
-            raise Refused(
-                f"there is no {argv[0]} here: install kubectl, or name it with netperf_pods_kubectl"
-            ) from absent
-        except subprocess.TimeoutExpired as late:
-            raise KubectlFailed(f"`kubectl {' '.join(arguments)}` did not end within {self.timeout:.0f} s") from late
-        if done.returncode != 0:
-            words = (done.stderr or done.stdout).strip()
-            raise KubectlFailed(f"`kubectl {' '.join(arguments)}` ended with {done.returncode}: {words}")
-        return done.stdout
+        return run(argv, stdin, self.timeout + 5)
 
     def get(self, *arguments: str) -> Dict[str, Any]:
         """Return an object, or a list of objects, of the API."""

@@ -1,18 +1,12 @@
-"""Action plugin: hold what the nodes showed against what the setup is expected to be.
-
-Runs on the controller alone, on what the tasks before it gathered. Its result is the proof: whether it holds, every
-assertion with what was wanted and seen, and the evidence as it was. It fails the task unless all assertions hold.
-"""
+"""What the nodes showed, held against what a setup is expected to be."""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Callable, List, Mapping, Tuple
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible.module_utils.labctl_node.proof import Assertion
+from ansible.module_utils.labctl_node.refused import Refused
 
 ETHERNET_BYTES = 14
 IP_AND_TCP_BYTES = 40
@@ -32,24 +26,6 @@ CNI = "cni"
 ENCRYPTIONS = ("none", "wireguard", "ipsec")
 
 Evidence = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Assertion:
-    """One thing that must be so on one node."""
-
-    name: str
-    node: str
-    wanted: object
-    seen: object
-
-    @property
-    def holds(self) -> bool:
-        """Whether what was seen is what was wanted."""
-        return self.wanted == self.seen
-
-    def __str__(self) -> str:
-        return f"{self.name} on {self.node}: wanted {_short(self.wanted)}, seen {_short(self.seen)}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +97,7 @@ def _or_some(word: str) -> Callable[[Setup, Evidence], object]:
 
 
 # What `expected` of a variant names: how it is read from a node's evidence, and whether that takes test traffic.
-VOCABULARY: Mapping[str, tuple[Callable[[Setup, Evidence], object], bool]] = {
+VOCABULARY: Mapping[str, Tuple[Callable[[Setup, Evidence], object], bool]] = {
     "conntrack_hooked": (lambda _setup, seen: seen["conntrack_hooked"], False),
     "tracked": (_tracked, True),
     "netfilter_tables": (_tables, False),
@@ -137,18 +113,18 @@ def refuse_unknown(setup: Setup) -> None:
     unknown = sorted(set(setup.expected) - {*VOCABULARY, CNI})
     missing = sorted(set(VOCABULARY) - set(setup.expected))
     if unknown or missing:
-        raise AnsibleActionFail(
-            f"{setup.name}: the expected datapath must name exactly {', '.join(VOCABULARY)}. "
-            f"Unknown: {', '.join(unknown) or 'none'}. Missing: {', '.join(missing) or 'none'}. "
-            "Mend labctl/catalog/variants/"
+        raise Refused(
+            f"The expected datapath of {setup.name} does not name exactly what a proof looks at.",
+            where="the catalog of variants",
+            seen=f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}",
+            hint=f"Name {', '.join(VOCABULARY)}.",
         )
     if setup.encryption not in ENCRYPTIONS:
-        raise AnsibleActionFail(
-            f"{setup.name}: encryption {setup.encryption} cannot be proven yet, only {', '.join(ENCRYPTIONS)}"
-        )
+        hint = f"Known: {', '.join(ENCRYPTIONS)}."
+        raise Refused(f"The encryption {setup.encryption} of {setup.name} cannot be proven yet.", hint=hint)
 
 
-def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -> list[Assertion]:
+def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -> List[Assertion]:
     """Return what is asserted of either node."""
     found = [
         Assertion(name, node, setup.expected[name], read(setup, seen))
@@ -171,7 +147,7 @@ def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -
     return found
 
 
-def _encrypted(setup: Setup, node: str, seen: Evidence) -> list[Assertion]:
+def _encrypted(setup: Setup, node: str, seen: Evidence) -> List[Assertion]:
     """What a node sent while the probe ran, and what its tunnel counted."""
     tap, grew = seen["tap"], seen["grew"]
     payload = setup.transactions * setup.size
@@ -186,7 +162,7 @@ def _encrypted(setup: Setup, node: str, seen: Evidence) -> list[Assertion]:
     ]
 
 
-def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> list[Assertion]:
+def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> List[Assertion]:
     """Return what is asserted of the path between the endpoints, as the client saw it."""
     client = setup.client
     found = [
@@ -230,11 +206,12 @@ def _frames(setup: Setup, node: str, probe: Evidence, seen: Evidence) -> Asserti
 def dict_of(value: object) -> Mapping[str, object]:
     """Return a mapping as one; anything else is a mistake in the catalog."""
     if not isinstance(value, Mapping):
-        raise AnsibleActionFail(f"{value!r} is expected, and a mapping is wanted, as of cable and pod to programs")
+        hint = "Mend the catalog of variants."
+        raise Refused("A mapping is wanted, as of cable and pod to programs.", seen=repr(value), hint=hint)
     return value
 
 
-def prove(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> tuple[Assertion, ...]:
+def prove(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> Tuple[Assertion, ...]:
     """Return every assertion that can be judged. Without test traffic, what it would show is left out."""
     refuse_unknown(setup)
     traffic = probe["error"] is None
@@ -242,43 +219,3 @@ def prove(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> tuple
     for node, seen in nodes.items():
         found += assertions_of_node(setup, node, seen, traffic)
     return tuple(found)
-
-
-def message(setup: Setup, assertions: tuple[Assertion, ...]) -> str:
-    """Return what a person has to know about a proof that does not hold."""
-    broken = [assertion for assertion in assertions if not assertion.holds]
-    text = f"{setup.name} is not what it claims to be: {len(broken)} of {len(assertions)} assertions do not hold.\n"
-    text += "\n".join(f"  {assertion}" for assertion in broken)
-    if any(assertion.name == "test_traffic" for assertion in broken):
-        text += "\n  What only test traffic shows could not be judged."
-    return text
-
-
-def _short(value: object) -> str:
-    shorter = reprlib.Repr()
-    shorter.maxstring = shorter.maxother = 300
-    return shorter.repr(value) if not isinstance(value, str) else value
-
-
-class ActionModule(ActionBase):
-    """What Ansible looks for in an action plugin."""
-
-    _supports_check_mode = False
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        probe, nodes = arguments.pop("probe"), arguments.pop("nodes")
-        setup = Setup(**arguments)
-        assertions = prove(setup, probe, nodes)
-        holds = all(assertion.holds for assertion in assertions)
-        result.update(
-            changed=False,
-            holds=holds,
-            assertions=[dict(asdict(assertion), holds=assertion.holds) for assertion in assertions],
-            evidence={"probe": probe, "nodes": nodes, **({"cni": setup.cni} if setup.expected.get(CNI) else {})},
-        )
-        if not holds:
-            result.update(failed=True, msg=message(setup, assertions))
-        return result

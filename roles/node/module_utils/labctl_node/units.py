@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Tuple
 
-from ansible.module_utils.datapath_system import run
+from ansible.module_utils.labctl_node.run import run
 
 UNITS = "/run/systemd/system"
 
@@ -14,7 +15,7 @@ def unit_exists(unit: str) -> bool:
     return os.path.exists(f"{UNITS}/{unit}")
 
 
-def look(unit: str) -> tuple[int, bool]:
+def look(unit: str) -> Tuple[int, bool]:
     """Return the unit's main process (0 when it does not run), and whether systemd knows a unit of this name."""
     shown = run(["systemctl", "show", unit, "--property", "MainPID", "--property", "LoadState"])
     values = dict(line.split("=", 1) for line in shown.splitlines())

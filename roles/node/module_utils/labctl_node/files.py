@@ -1,0 +1,65 @@
+"""Files: settings of the kernel, records that survive a crash whole, locks that do not survive their holder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from typing import Any, Iterator, Optional
+
+from ansible.module_utils.labctl_node.refused import Refused
+
+
+def read_text(path: str) -> Optional[str]:
+    """Return a file's stripped text, None where there is no such file."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def write_setting(path: str, value: str) -> None:
+    """Write one value to a file of /proc/sys or /sys and read it back."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(value)
+    except OSError as refusal:
+        raise Refused(f"A setting of the kernel cannot be set to {value}.", where=path, seen=str(refusal)) from refusal
+    seen = read_text(path)
+    if seen != value:
+        raise Refused(f"A setting of the kernel does not keep the value {value}.", where=path, seen=f"{seen}")
+
+
+def read_json(path: str) -> Any:
+    """Return what a JSON file holds, None where there is no such file."""
+    text = read_text(path)
+    return None if text is None else json.loads(text)
+
+
+def write_json(path: str, data: object, mode: int = 0o644) -> None:
+    """Write a JSON file so that after a crash it is there whole or not at all."""
+    temporary = path + ".tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    os.rename(temporary, path)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Hold the lock of a directory, waiting for whoever has it; the kernel frees it when the holder dies."""
+    os.makedirs(directory, exist_ok=True)
+    handle = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,150 @@
+"""The library that the modules of all roles share, and that mypy sees what it is called with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.labctl_node import files, kubectl, machine, processes, run
+from ansible.module_utils.labctl_node.proof import Assertion, broken
+from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.wait import wait_until
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
+
+
+class Ended(BaseException):
+    """Ends a module, as its exit does."""
+
+
+class Module:
+    """What `finish` needs of an AnsibleModule."""
+
+    def exit_json(self, **result: Any) -> None:
+        raise Ended(result)
+
+    def fail_json(self, **result: Any) -> None:
+        raise Ended({"failed": True, **result})
+
+
+def ended(act: Any) -> dict[str, Any]:
+    with pytest.raises(Ended) as end:
+        finish(Module(), act)  # type: ignore[arg-type]  # a stand-in
+    result: dict[str, Any] = end.value.args[0]
+    return result
+
+
+def test_a_module_ends_with_its_result() -> None:
+    assert ended(lambda: {"changed": True}) == {"changed": True}
+
+
+def test_a_module_fails_with_each_problem_and_with_words_for_people() -> None:
+    def act() -> dict[str, object]:
+        raise Refused.together([{"what": "No room.", "where": "/boot", "seen": "3 MB\nof 4"}, {"what": "No key."}])
+
+    assert ended(act) == {
+        "failed": True,
+        "msg": "No room.\n  where: /boot\n  seen:  3 MB\n         of 4\nNo key.",
+        "problems": [{"what": "No room.", "where": "/boot", "seen": "3 MB\nof 4"}, {"what": "No key."}],
+    }
+
+
+def test_what_is_not_known_of_a_problem_is_left_out() -> None:
+    assert Refused("No room.", hint="Make some.").problems == [{"what": "No room.", "hint": "Make some."}]
+
+
+def test_a_tool_gives_its_output_or_fails_with_its_words() -> None:
+    assert run.run(["cat"], "text") == "text"
+    assert run.run_json(["echo", '{"a": 1}']) == {"a": 1}
+    assert run.run_json(["true"]) == []
+    with pytest.raises(run.CommandFailed, match=r"(?s)failed with exit code 3.*seen:  why") as failed:
+        run.run(["sh", "-c", "echo why >&2; exit 3"])
+    assert failed.value.output == "why\n"
+    assert run.attempt(["false"]).returncode == 1
+
+
+def test_a_tool_that_is_not_there_and_one_that_hangs_are_named() -> None:
+    with pytest.raises(Refused, match="The command /nowhere/tool is not installed"):
+        run.run(["/nowhere/tool"])
+    with pytest.raises(run.CommandFailed, match=r"`sleep 60` did not end within 0\.1 s"):
+        run.run(["sleep", "60"], timeout_s=0.1)
+
+
+def test_waiting_ends_with_what_was_seen_last() -> None:
+    answers = iter([0, 0, 7])
+    assert wait_until(lambda: next(answers), 10, 0.001) == 7
+    assert wait_until(lambda: "", 0.01, 0.001) == ""
+
+
+def test_a_file_is_whole_readable_by_its_mode_and_leaves_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    assert files.read_json(str(path)) is None
+    files.write_json(str(path), {"a": [1]}, 0o600)
+    assert files.read_json(str(path)) == {"a": [1]}
+    assert (path.stat().st_mode & 0o777, list(tmp_path.iterdir())) == (0o600, [path])
+
+
+def test_a_setting_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "setting"
+    files.write_setting(str(path), "1")
+    assert files.read_text(str(path)) == "1"
+    with pytest.raises(Refused, match=f"(?s)cannot be set to 1.*{tmp_path}"):
+        files.write_setting(str(tmp_path), "1")
+    with pytest.raises(Refused, match="does not keep the value 1"):
+        files.write_setting("/dev/null", "1")
+
+
+def test_processes_are_ended_until_none_is_left() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert processes.end_all(lambda: [child.pid] if child.poll() is None else [], "It does not end.", 10)
+    assert not processes.end_all(list, "It does not end.", 10)
+    with pytest.raises(Refused, match=r"(?s)Init does not end\..*processes \[1234567890\]"):
+        processes.end_all(lambda: [1234567890], "Init does not end.", 0.01)
+
+
+def test_the_distribution_is_read_with_its_quotes_taken_off() -> None:
+    text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID='12'\n"
+    fields = machine.release_fields(text)
+    assert fields == {"PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)", "ID": "debian", "VERSION_ID": "12"}
+
+
+def test_a_cluster_is_asked_with_a_limit_and_nothing_on_standard_input(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text('#!/bin/sh\necho "$*"\ncat\n')
+    program.chmod(0o755)
+    asked = kubectl.Kubectl(str(program), "/config", "there", 7).run("get", "nodes")
+    assert asked == "--kubeconfig=/config --context=there --request-timeout=7s get nodes\n"
+
+
+def test_a_proof_names_what_does_not_hold() -> None:
+    assertions = [Assertion("mtu", "node1", 1500, 1500), Assertion("mss", "node1", 1448, None)]
+    (problem,) = broken("baseline", assertions).problems
+    assert problem == {
+        "what": "baseline is not what it claims to be: 1 of 2 assertions do not hold.",
+        "seen": "mss on node1: wanted 1448, seen None",
+    }
+
+
+def test_a_wrong_call_across_role_files_is_reported_by_mypy(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "from ansible.module_utils.basic import AnsibleModule\n"
+        "from ansible.module_utils.datapath_links import set_mtu\n"
+        "from ansible.module_utils.labctl_node.run import run\n"
+        "run(42, nonsense=True)\n"
+        'set_mtu("cable0", "1500")\n'
+        'AnsibleModule({}).exit_json("done")\n'
+    )
+    mypy = [sys.executable, "-m", "mypy", "--output=json", str(probe)]
+    done = subprocess.run(mypy, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {(one["line"], one["code"]) for one in found} == {
+        (4, "call-arg"),
+        (4, "arg-type"),
+        (5, "arg-type"),
+        (6, "call-arg"),
+    }, done.stdout + done.stderr
