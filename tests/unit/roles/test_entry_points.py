@@ -67,6 +67,19 @@ def test_the_role_of_every_variant_deploys_and_undeploys() -> None:
     assert wanted <= set(USED)
 
 
+@pytest.mark.parametrize("folder", ["playbooks", *(f"roles/{name}" for name in NAMES if name not in BY_DATA)])
+def test_what_variants_share_names_none_of_them(folder: str) -> None:
+    """Neither in code nor in a comment: what one of them needs is said by its own role, or by the catalog."""
+    variants = catalog.load().variants.values()
+    names = {variant.name for variant in variants} | {variant.role for variant in variants} | {"cilium", "calico"}
+    named = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, sorted(names)))})(?![\w-])", re.IGNORECASE)
+    files = [path for ending in ("py", "yml", "j2") for path in (REPOSITORY / folder).rglob(f"*.{ending}")]
+    found = {of_repository(path): named.findall(path.read_text(encoding="utf-8")) for path in files}
+    # Which of the two roles goes with a kind of lab is the playbooks' own business.
+    allowed = {"existing_cluster"} if folder == "playbooks" else set()
+    assert {path: words for path, words in found.items() if set(words) - allowed} == {}
+
+
 def test_the_roles_of_all_kinds_of_lab_have_the_same_entry_points() -> None:
     """Playbooks call the one that `lab_role` names."""
     kinds = [load(REPOSITORY / f"roles/{role}/meta/argument_specs.yml") for role in ("lab_nodes", "existing_cluster")]
