@@ -145,9 +145,12 @@ def lay(folder: Path, item: Mapping[str, Any]) -> None:
     (folder / "measurement.json").write_text(json.dumps(measurement))
 
 
-def looked_at(**changes: Mapping[str, object]) -> Play:
+def looked_at(provisioned: bool = True, **changes: Mapping[str, object]) -> Play:
     """A playbook that fingerprints both nodes of the captured lab, with changes in sections of both fingerprints."""
     documents = json.loads((FIXTURES / "fingerprint" / "local.json").read_text())
+    # The captures are older than these.
+    versions = {"edition": None, "provisioned": "1" if provisioned else None, **changes.get("versions", {})}
+    changes = {**changes, "versions": versions}
 
     def play(call: Call) -> Outcome:
         for node, document in documents.items():
