@@ -38,6 +38,12 @@ def ansible_of(marker: str) -> list[int]:
     return [pid for pid in running(marker) if b"sleep" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def end(marker: str) -> None:
+    """End the far end's command itself, which on a node goes with its SSH channel."""
+    for pid in running(marker):
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_cancelling_ends_what_the_task_started(play: Run) -> None:
     marker = f"30{os.getpid()}"
     outcome, _ = play(
@@ -46,6 +52,7 @@ def test_cancelling_ends_what_the_task_started(play: Run) -> None:
     )
     assert outcome.status == "interrupted"
     wait_until(lambda: not ansible_of(marker))
+    end(marker)
 
 
 def test_killing_labctl_ends_ansible_and_its_workers(tmp_path: Path) -> None:
@@ -65,5 +72,4 @@ def test_killing_labctl_ends_ansible_and_its_workers(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     wait_until(lambda: not running(str(tmp_path / "play.yml")), 2.0)
-    for pid in running(marker):  # the far end's command itself: on a node its SSH channel ends it
-        os.kill(pid, signal.SIGKILL)
+    end(marker)
