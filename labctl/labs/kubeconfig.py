@@ -1,6 +1,6 @@
 """An existing cluster as a lab: an inventory whose ends are two of its nodes, reached through a kubeconfig.
 
-Nothing is asked of the cluster here; whether it can be used is looked at by playbooks/existing_check.yml.
+Nothing is asked of the cluster here; whether it can be used is looked at by role existing_cluster.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ class Execution:
     def _play(self, name: str, folder: Path, log: VisitLog, cancelled: Callable[[], bool]) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
         return self._work.session.run_playbook(
-            self._work.lab.playbook(name),
+            name,
             [self._work.lab.path, folder / "setup.yml"],
             options=self._work.options,
             listener=log,

@@ -57,8 +57,8 @@ def explain(failure: str, release: str) -> str:
     if found:
         number = int(found.group(1))
         name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
-        return f"Kernel {release} lacks {name}, which came with {since}: veth-ebpf needs Linux 5.10 or later"
-    return f"Kernel {release} refuses the tc programs of veth-ebpf."
+        return f"Kernel {release} lacks {name}, which came with {since}: the tc programs need Linux 5.10 or later"
+    return f"Kernel {release} refuses the tc programs."
 
 
 def sum_of(path: str) -> str:

@@ -165,8 +165,8 @@ def remove_files(before: Traces) -> list[str]:
 def remove_pins_and_files(before: Traces) -> list[str]:
     """What is new in the places that a CNI shares with others. A program whose pinned link goes is detached.
 
-    The kubelet lets a plugin clean up once more after pods that went a minute ago. That of Cilium then waits for its
-    agent, and writes down in the end that it was not there: so the program goes first, what runs of it, then the rest.
+    The kubelet lets a plugin clean up once more after pods that went a minute ago. One may then wait for its
+    agent, and write down in the end that it was not there: so the program goes first, what runs of it, then the rest.
     """
     done = []
     for _ in range(2):
@@ -229,7 +229,7 @@ def remove_socket_programs(before: Traces) -> list[str]:
 def remove_rules(before: Traces) -> list[str]:
     """Put back routing rules that are gone, then remove those that are new.
 
-    In this order: Cilium moves the rule for the table `local` to another priority, and a node without one is cut off.
+    In this order: a CNI may move the rule for the table `local` to another priority, and a node without one is cut off.
     """
     done, after = [], {"rules": sorted(rules())}
     for action, entries in (("add", extra(after, before, "rules")), ("delete", extra(before, after, "rules"))):

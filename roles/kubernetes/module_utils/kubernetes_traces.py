@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Dict, List
 
 from ansible.module_utils import datapath_cgroups as cgroups
+from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.refused import Problem
 from ansible.module_utils.labctl_node.run import run, run_json
 
@@ -16,7 +17,8 @@ DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
 NETWORK_BEFORE = f"{DIRECTORY}/network.json"  # how the member was before it had a network
 RECORD = f"{DIRECTORY}/cluster.json"  # that it is a member, and of what
-CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni", "/run/cilium")
+CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni")
+DIRECTORIES = "directories"  # those beside them in which the network keeps files, in its record
 BPF_FS = "/sys/fs/bpf"
 NETNS = "/run/netns"
 # Sessions of users and credentials of units come and go by themselves.
@@ -144,12 +146,19 @@ def restore_settings(before: Traces) -> list[str]:
     return [f"setting {entry}" for entry in differing]
 
 
-def read() -> Traces:
-    """All traces by kind, sorted."""
+def network_directories() -> list[str]:
+    """Where the node's network keeps files beside the places of all CNIs, by its record; nowhere without one."""
+    record = read_json(NETWORK_BEFORE) or {}
+    return list(record.get(DIRECTORIES, []))
+
+
+def read(directories: list[str] | None = None) -> Traces:
+    """All traces by kind, sorted; files also of these directories, else of those that the node's network has."""
+    own = network_directories() if directories is None else directories
     found = {
         "netfilter": netfilter(),
         "IPVS": ipvs(),
-        "CNI files": files_below(*CNI_DIRECTORIES),
+        "CNI files": files_below(*CNI_DIRECTORIES, *own),
         "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
         "hooks": hooks(),
         "socket programs": map(cgroups.words, socket_programs()),
@@ -169,7 +178,7 @@ def differences(before: Traces, after: Traces) -> Iterator[Problem]:
 
     A container that was started again has another id, and the same mounts.
     """
-    for kind in before:
+    for kind in (one for one in before if one != DIRECTORIES):
         old, new = ([CONTAINER_ID.sub("*", entry) for entry in traces.get(kind, [])] for traces in (before, after))
         left, gone = list(new), []
         for entry in old:

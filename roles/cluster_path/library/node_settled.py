@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: cilium_settled
+module: node_settled
 short_description: Wait until nothing on the node is busy any more
 description:
   - Returns once the CPU was less busy than so many percent of all threads in every second of a stretch. Fails with
@@ -64,7 +64,7 @@ def settle(wanted: dict[str, Any]) -> dict[str, Any]:
         if time.monotonic() - started > wanted["limit"]:
             raise Refused(
                 f"The node does not come to rest within {wanted['limit']} s.",
-                where="cni_cilium_settled_*",
+                where="cluster_path_settled_*",
                 seen=f"its CPU is {busy:.0f} % busy; asked for: {wanted['percent']:g} % for {wanted['seconds']} s",
                 hint="Find out what keeps it busy, or ask for less.",
             )
