@@ -134,13 +134,6 @@ def test_ansible_gets_the_lab_and_what_is_deployed_and_leaves_its_log_there(benc
     assert bench.session.calls[0].variables["setup_folder"] == str(folder)
 
 
-def test_a_cluster_one_already_has_is_visited_by_a_playbook_of_its_own(bench: Bench) -> None:
-    bench.kind = "cluster"
-    bench.session.plays["existing_visit.yml"] = measuring
-    assert bench.execute().complete
-    assert set(bench.session.played) == {"existing_visit.yml"}
-
-
 def test_the_status_on_disk_grows_with_every_visit(bench: Bench) -> None:
     seen: list[tuple[RunState, int, int]] = []
 
