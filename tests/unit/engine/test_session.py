@@ -193,6 +193,11 @@ def test_killing_labctl_ends_ansible_and_its_workers(tmp_path: Path) -> None:
             "all: {vars: {lab_kind: vm}, children: {client: {hosts: {a: }}, server: {hosts: {b: }}}}",
             "does not set lab_name",
         ),
+        (
+            "all: {children: {client: {hosts: {a: {node_pair: p}, c: {node_pair: q}}},"
+            " server: {hosts: {b: {node_pair: p}, d: {node_pair: q}}}}}",
+            "seen:  node_pair: p, q",
+        ),
     ],
 )
 def test_a_broken_lab_is_refused_by_what_is_wrong_with_it(
