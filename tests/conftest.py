@@ -6,6 +6,7 @@ import functools
 import http.server
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 import ansible.module_utils
 import pytest
 
+POLL_S = 0.01  # for the end of a server
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ansible puts a role's module_utils among its own when it ships a module; so that tests can import them, so do we.
 ansible.module_utils.__path__ += map(str, sorted(REPOSITORY.glob("roles/*/module_utils")))
@@ -23,6 +25,16 @@ ansible.module_utils.__path__ += map(str, sorted(REPOSITORY.glob("roles/*/module
 def repository() -> Path:
     """Return the root of the checkout that the tests belong to."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a wheel of this checkout."""
+    out = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(repository)]
+    done = subprocess.run(build, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("labctl-*.whl"))
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -37,7 +49,7 @@ def served(directory: Path) -> Iterator[str]:
     """Serve a directory on the loopback; the URL of it."""
     handler = functools.partial(_Quiet, directory=str(directory))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=[POLL_S])
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from labctl.core.errors import LabctlError
+
+if TYPE_CHECKING:
+    from labctl.core.tables import Document
 
 CLEAR = "\r\x1b[K"
 
@@ -16,11 +20,12 @@ def out(text: str) -> None:
     print(text)
 
 
-def width() -> int:
-    """Columns that a result may take: the terminal's, within limits; where there is none, the most."""
-    from labctl.core.tables import NARROW, WIDTH
+def show(document: Document, style: str) -> None:
+    """Print a result in a style, within the terminal's columns; where there is none, within the most."""
+    from labctl.core.tables import NARROW, WIDTH, render
 
-    return min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
+    width = min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
+    out(render(document, style, width))
 
 
 def note(text: str) -> None:

@@ -61,7 +61,7 @@ def plan(
     for problem in lab_known.problems:
         console.note(f"warning: {problem}")
     planned = workflow.plan(options, lab_known.facts)
-    console.out(plan_tables.plan_tables(planned, style, console.width()))
+    console.show(plan_tables.document(planned), style)
 
 
 @takes_matrix_options
@@ -124,7 +124,7 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
 def _print_report(run: str, style: str, reference: str | None = None) -> None:
     from labctl.results import report as reports
 
-    console.out(reports.render(run, style, reference, width=console.width()))
+    console.show(reports.document(run, reference), style)
 
 
 def report(

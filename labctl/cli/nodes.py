@@ -49,7 +49,7 @@ def check(
         console.note(f"warning: {problem}")
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
     rows = [dict(zip(checks.COLUMNS, row, strict=True)) for row in checks.table_rows(findings)]
-    console.out(tables.plain(rows, style, console.width(), keys=3, seam=checks.COLUMNS[-1]))
+    console.show(tables.listing(rows, keys=3, seam=checks.COLUMNS[-1]), style)
     if checks.failed(findings):
         raise typer.Exit(1)
 

@@ -11,9 +11,8 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tabulate import tabulate
 
@@ -27,15 +26,7 @@ PADDING = 2  # tabulate makes a column this much wider than its header
 NARROWEST = 8  # a column is wrapped to this, not below
 LONGEST = 45  # as the longest id of a setup; a longer word is no word, and broken where it has to be
 Value = str | int | float | bool | None
-
-
-class Style(StrEnum):
-    """How tables are written."""
-
-    TABLE = "table"
-    GITHUB = "github"
-    CSV = "csv"
-    JSON = "json"
+TABLE = "table"
 
 
 @dataclass(frozen=True)
@@ -52,49 +43,69 @@ class Table:
     seam: str | None = None
 
 
-def style_of(name: str) -> Style:
-    """The style of this name. Raises UsageError for an unknown one."""
-    try:
-        return Style(name)
-    except ValueError:
-        raise UsageError(Problem("unknown format", "--format", repr(name), suggestion(name, Style))) from None
+@dataclass(frozen=True)
+class Document:
+    """What is shown: `parts` to people, one below the other; `records` flat and `data` whole to machines."""
+
+    parts: tuple[Table | str, ...]
+    records: Table
+    data: object
 
 
-def plain(
-    rows: Iterable[Mapping[str, Value]],
-    style: str = Style.TABLE,
-    width: int = WIDTH,
-    keys: int = 1,
-    seam: str | None = None,
-) -> str:
-    """One table of records that all have the same keys, in any style; `keys` and `seam` are those of Table."""
+Renderer = Callable[[Document, int], str]
+
+
+def render(document: Document, style: str = TABLE, width: int = WIDTH) -> str:
+    """A document in a style; `width` bounds what people read in columns. Raises UsageError for an unknown style."""
+    return renderer(style)(document, width)
+
+
+def renderer(style: str) -> Renderer:
+    """What renders a style. Raises UsageError for an unknown one."""
+    if style not in RENDERERS:
+        raise UsageError(Problem("unknown format", "--format", repr(style), suggestion(style, RENDERERS)))
+    return RENDERERS[style]
+
+
+def listing(
+    rows: Iterable[Mapping[str, Value]], keys: int = 1, seam: str | None = None, data: object | None = None
+) -> Document:
+    """One table of records that all have the same keys; `keys` and `seam` are those of Table.
+
+    `data` is what machines read of it, where that is more than the records.
+    """
     records = [dict(row) for row in rows]
     headers = tuple(records[0]) if records else ()
     values = tuple(tuple(record[header] for header in headers) for record in records)
-    match style_of(style):
-        case Style.JSON:
-            return json.dumps(records, indent=1)
-        case Style.CSV:
-            return as_csv(headers, values)
-        case shown:
-            return document([Table("", headers, values, keys, seam if records else None)], shown, width)
+    table = Table("", headers, values, keys, seam if records else None)
+    return Document((table,), table, records if data is None else data)
 
 
-def document(parts: Iterable[Table | str], style: Style, width: int = WIDTH) -> str:
-    """Tables and paragraphs one below the other, for people: style `table` within `width` columns, or `github`."""
-    shown = [part for part in parts if part]
-    if style is Style.GITHUB:
-        return "\n\n".join(_lines(part) if isinstance(part, str) else _markdown(part) for part in shown)
+def _as_text(document: Document, width: int) -> str:
+    """Tables in columns, and paragraphs, within `width`."""
+    shown = (part for part in document.parts if part)
     return "\n\n".join(_filled(part, width) if isinstance(part, str) else _aligned(part, width) for part in shown)
 
 
-def as_csv(headers: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+def _as_markdown(document: Document, _width: int) -> str:
+    shown = (part for part in document.parts if part)
+    return "\n\n".join(_lines(part) if isinstance(part, str) else _markdown(part) for part in shown)
+
+
+def _as_csv(document: Document, _width: int) -> str:
     """Comma-separated values with ten significant digits; a value that is not known is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(headers)
-    writer.writerows([_exact(value) for value in row] for row in rows)
+    writer.writerow(document.records.headers)
+    writer.writerows([_exact(value) for value in row] for row in document.records.rows)
     return buffer.getvalue().rstrip("\n")
+
+
+def _as_json(document: Document, _width: int) -> str:
+    return json.dumps(document.data, indent=1)
+
+
+RENDERERS: Mapping[str, Renderer] = {TABLE: _as_text, "github": _as_markdown, "csv": _as_csv, "json": _as_json}
 
 
 def number(value: float | None, digits: int = 4) -> str:

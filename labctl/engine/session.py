@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
@@ -60,7 +60,7 @@ class Session:
         if own not in os.environ.get("PATH", "").split(os.pathsep):
             os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", os.defpath)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -81,7 +81,7 @@ def known(session: Session, lab: Inventory, options: AnsibleOptions) -> Known:
     if lab.kind in embedded.KINDS and not embedded.is_up(lab.name):
         return earlier(lab, "it does not run now")
     seen = look(session, lab, replace(options, timeout_s=PATIENCE_S))
-    if seen.outcome.unreachable:
+    if seen.outcome.unanswered:
         found = earlier(lab, f"{' and '.join(seen.outcome.unreachable)} cannot be reached now")
         return replace(found, problems=(*seen.outcome.problems, *found.problems))
     return Known(of_look(lab, seen), keep(lab, seen))
@@ -109,7 +109,9 @@ def earlier(lab: Inventory, why: str) -> Known:
     try:
         kept = _read(path)
     except LabctlError as error:
-        return Known(of_inventory(lab, f"{why}, and what is kept of the last look at it is damaged"), error.problems)
+        hint = "the next look at the lab (labctl check) writes it anew"
+        problems = tuple(replace(problem, hint=hint) for problem in error.problems)
+        return Known(of_inventory(lab, f"{why}, and what is kept of the last look at it is damaged"), problems)
     if kept is None:
         return Known(of_inventory(lab, f"{why}, and no look at it is kept"))
     if kept.inventory_sha256 != _sha256(lab):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 
 from labctl.catalog import CLUSTER, dimensions
 from labctl.catalog.lab import Source
-from labctl.core.tables import WIDTH, Style, Table, as_csv, counted, document, duration, style_of
+from labctl.core.tables import Document, Table, counted, duration
 from labctl.plan.plan import Plan, to_json
 
 QUICK = "quick look, not a result"
@@ -15,16 +14,10 @@ EMULATED = "emulated processors (QEMU without KVM): not a performance result"
 ROUNDS_SHOWN = 12
 
 
-def plan_tables(plan: Plan, style: str = Style.TABLE, width: int = WIDTH) -> str:
-    """The plan as tables of this width; as CSV its cells, as JSON all of plan.json."""
-    match style_of(style):
-        case Style.JSON:
-            return json.dumps(to_json(plan), indent=1)
-        case Style.CSV:
-            cells = _cells(plan)
-            return as_csv(cells.headers, cells.rows)
-        case shown:
-            return document([_head(plan), _setups(plan), _cells(plan), _order(plan), *_foot(plan)], shown, width)
+def document(plan: Plan) -> Document:
+    """The plan as tables; its records are the cells, its data all of plan.json."""
+    cells = _cells(plan)
+    return Document((_head(plan), _setups(plan), cells, _order(plan), *_foot(plan)), cells, to_json(plan))
 
 
 def _head(plan: Plan) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from labctl.catalog.dimensions.mtu import NORMAL_MTU
-from labctl.core.tables import WIDTH, Style, Table, Value, as_csv, counted, document, fixed, number, style_of
+from labctl.core.tables import Document, Table, Value, counted, fixed, listing, number
 from labctl.plan.tables import marks
 from labctl.results.ratios import Comparison
 from labctl.results.stats import MIN_ROUNDS
@@ -24,16 +23,10 @@ FLAG_TEXTS = {
 }
 
 
-def summary_tables(summary: Summary, style: str = Style.TABLE, width: int = WIDTH) -> str:
-    """The summary as tables of this width; as CSV one line per cell, as JSON all of summary.json."""
-    match style_of(style):
-        case Style.JSON:
-            return json.dumps(to_json(summary), indent=1)
-        case Style.CSV:
-            records = [_record(summary, row) for row in summary.rows]
-            return as_csv(tuple(records[0]) if records else (), [tuple(record.values()) for record in records])
-        case shown:
-            return document(_parts(summary), shown, width)
+def document(summary: Summary) -> Document:
+    """The summary as tables; its records are the cells, its data all of summary.json."""
+    cells = listing(_record(summary, row) for row in summary.rows)
+    return Document(tuple(_parts(summary)), cells.records, to_json(summary))
 
 
 def _parts(summary: Summary) -> list[Table | str]:

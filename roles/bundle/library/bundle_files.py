@@ -28,14 +28,13 @@ done: {type: list, description: Names of the files that were installed, or paths
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tarfile
 from typing import IO, Any, cast
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.files import read_json, sha256_of, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -49,14 +48,6 @@ def record_path(records: str, file: dict[str, Any]) -> str:
 
 def recorded(path: str) -> dict[str, Any]:
     return read_json(path) or {}
-
-
-def sha256_of(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as source:
-        for block in iter(lambda: source.read(BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def images() -> set[str]:

@@ -31,7 +31,7 @@ from ansible.module_utils.kubernetes_traces import BEFORE, restore_settings
 from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.kubectl import CONTROL_PLANE, Kubectl
 from ansible.module_utils.labctl_node.refused import Refused, finish
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run, run_json
 from ansible.module_utils.labctl_node.wait import wait_until
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # kubeadm starts the kubelet's tools by name
@@ -82,7 +82,7 @@ def absent(params: dict[str, Any]) -> list[str]:
 
 
 def ruleset() -> list[tuple[str, dict[str, Any]]]:
-    listed = json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]
+    listed = run_json(["nft", "--json", "list", "ruleset"])["nftables"]
     return [next(iter(item.items())) for item in listed]
 
 

@@ -6,12 +6,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Dict, List
 
 from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.refused import Problem
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run, run_json
 
 DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
@@ -35,7 +35,7 @@ SETTINGS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv6/conf/all/forwarding",
 )
-Traces = dict[str, list[str]]
+Traces = Dict[str, List[str]]
 
 
 def files_below(*directories: str) -> Iterator[str]:
@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
 
 def netfilter() -> Iterator[str]:
     """Tables, chains and rules, those of iptables through nf_tables included; and the tables of the old iptables."""
-    for item in json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]:
+    for item in run_json(["nft", "--json", "list", "ruleset"])["nftables"]:
         ((kind, content),) = item.items()
         if kind != "metainfo":
             yield f"{kind} {json.dumps(plain(content), sort_keys=True)}"
@@ -77,7 +77,7 @@ def ipvs() -> Iterator[str]:
 
 def hooks() -> Iterator[str]:
     """Interfaces on which tc programs can hang."""
-    for entry in json.loads(run(["tc", "-json", "qdisc", "show"]) or "[]"):
+    for entry in run_json(["tc", "-json", "qdisc", "show"]):
         if entry["kind"] == "clsact":
             yield str(entry["dev"])
 
@@ -90,7 +90,7 @@ def socket_programs() -> list[dict[str, Any]]:
 
 
 def _ip(*argv: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run(["ip", "-json", *argv]) or "[]")
+    found: list[dict[str, Any]] = run_json(["ip", "-json", *argv])
     return found
 
 

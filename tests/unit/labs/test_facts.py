@@ -12,9 +12,9 @@ import pytest
 
 from labctl.catalog.lab import LabFacts, Source
 from labctl.catalog.tunnel import Tunnel
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import LabctlError
 from labctl.engine.inventory import Inventory
-from labctl.engine.outcome import Outcome
+from labctl.engine.outcome import Failure, Outcome
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded, facts
 from labctl.labs.look import Look
@@ -66,9 +66,10 @@ def seen(change: Callable[[dict[str, Any]], None] = lambda _: None, outcome: Out
     return Look({node: Fingerprint(document) for node, document in documents.items()}, outcome)
 
 
-def unreachable(*nodes: str) -> Look:
-    problems = tuple(Problem("an Ansible task failed", node, "Connection refused") for node in nodes)
-    return Look({}, Outcome("failed", (), 0, 1.0, problems, nodes))
+def unreachable(**nodes: str) -> Look:
+    failures = tuple(Failure("check.yml", "look", node, words) for node, words in nodes.items())
+    problems = tuple(failure.problem() for failure in failures)
+    return Look({}, Outcome("failed", failures, 0, 1.0, problems, tuple(nodes)))
 
 
 def only_file(state: Path) -> Path:
@@ -106,20 +107,20 @@ def test_a_lab_that_cannot_be_reached_is_known_from_its_last_look(
 ) -> None:
     looks(seen(lambda documents: documents["node1"]["versions"].update(edition="2021")))
     then = facts.known(SESSION, LAB, OPTIONS).facts
-    looks(unreachable("node1", "node2"))
+    looks(unreachable(node1="ssh: Connection refused", node2="ssh: Connection timed out"))
     now = facts.known(SESSION, LAB, OPTIONS)
     assert replace(now.facts, origin=then.origin) == then
     assert now.facts.edition == "2021"
     assert now.facts.origin.source is Source.LAST_LOOK
     assert now.facts.origin.time == then.origin.time
     assert now.facts.origin.why == "node1 and node2 cannot be reached now"
-    assert [problem.seen for problem in now.problems] == ["Connection refused"] * 2
+    assert [problem.seen for problem in now.problems] == ["ssh: Connection refused", "ssh: Connection timed out"]
 
 
 def test_a_lab_that_nobody_has_looked_at_is_known_from_its_inventory(
     looks: Callable[[Look], list[AnsibleOptions]], state: Path
 ) -> None:
-    looks(unreachable("node2"))
+    looks(unreachable(node2="ssh: No route to host"))
     known = facts.known(SESSION, LAB, OPTIONS).facts
     assert known == LabFacts("far", "metal", "node1", "node2", None, origin=known.origin)
     assert known.origin.source is Source.INVENTORY
@@ -137,9 +138,9 @@ def test_an_embedded_lab_that_does_not_run_is_not_touched_and_has_no_cluster(mon
 
 
 def test_a_lab_that_answers_and_refuses_is_an_error(looks: Callable[[Look], list[AnsibleOptions]]) -> None:
-    refused = Outcome("failed", (), 0, 1.0, (Problem("a password is required"),))
-    looks(Look({}, refused))
-    with pytest.raises(LabctlError, match="a password is required"):
+    facts.keep(LAB, seen())
+    looks(unreachable(node1="ssh: Permission denied (publickey)", node2="ssh: Connection refused"))
+    with pytest.raises(LabctlError, match="Permission denied"):
         facts.known(SESSION, LAB, OPTIONS)
 
 
@@ -157,7 +158,7 @@ def test_a_damaged_look_is_said_and_the_inventory_is_used(content: str, state: P
     known = facts.earlier(LAB, "away")
     assert known.facts.origin.source is Source.INVENTORY
     assert known.facts.origin.why == "away, and what is kept of the last look at it is damaged"
-    assert all(str(path) in str(problem) for problem in known.problems)
+    assert all(str(path) in str(problem) and "labctl check" in str(problem.hint) for problem in known.problems)
     assert known.problems
 
 

@@ -13,12 +13,16 @@ import pytest
 
 from labctl.catalog import Catalog
 from labctl.catalog.lab import LabFacts, Origin, Source
-from labctl.core.tables import NARROW, WIDTH
+from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, build, from_json
-from labctl.plan.tables import plan_tables
+from labctl.plan.tables import document
 
 Golden = Callable[[str, str], None]
+
+
+def plan_tables(content: Plan, style: str = "table", width: int = WIDTH) -> str:
+    return render(document(content), style, width)
 
 
 @pytest.fixture

@@ -13,15 +13,19 @@ import pytest
 
 from labctl.catalog import Catalog
 from labctl.core.records import decode
-from labctl.core.tables import NARROW, WIDTH
+from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.plan import Plan
 from labctl.results.summary import Summary, summarise, to_json
-from labctl.results.tables import FLAG_TEXTS, sample_words, summary_tables
+from labctl.results.tables import FLAG_TEXTS, document, sample_words
 from labctl.samples.quantities import Cpu
 from labctl.samples.sample import Flag, Sample, Status
 from tests.unit.synthetic import busy, plan_of, samples_of
 
 Golden = Callable[[str, str], None]
+
+
+def summary_tables(content: Summary, style: str = "table", width: int = WIDTH) -> str:
+    return render(document(content), style, width)
 
 
 @pytest.fixture
