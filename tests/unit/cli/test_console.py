@@ -6,7 +6,7 @@ import pytest
 
 from labctl.cli import console
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.tables import NARROW, WIDTH
+from labctl.core.tables import NARROW, WIDTH, Document, Table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -31,11 +31,13 @@ def test_results_go_one_way_and_errors_another(capsys: Capture) -> None:
     ("terminal", "columns", "width"), [(True, 90, 90), (True, 40, NARROW), (True, 300, WIDTH), (False, 40, WIDTH)]
 )
 def test_results_are_as_wide_as_the_terminal_within_limits(
-    monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int, width: int
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, terminal: bool, columns: int, width: int
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     monkeypatch.setenv("COLUMNS", str(columns))
-    assert console.width() == width
+    console.show(Document((" ".join("x" * 200),), Table("", (), ()), None), "table")
+    # Letters with blanks between them fill a line of an odd width.
+    assert {len(line) for line in capsys.readouterr().out.splitlines()[:-1]} == {(width - 1) // 2 * 2 + 1}
 
 
 def test_on_a_terminal_the_step_in_hand_stands_below_the_lines_that_stay(

@@ -153,9 +153,9 @@ def test_servers_that_are_not_provisioned_are_left_to_their_owner(stage: Stage) 
 
 def test_a_cluster_one_already_has_is_measured_as_it_is(stage: Stage) -> None:
     stage.kind = "cluster"
-    stage.session.plays["existing_clear.yml"] = looked_at(provisioned=False)
+    stage.session.plays["clear.yml"] = looked_at(provisioned=False)
     workflow.ready(stage.bench())
-    assert stage.played == ["existing_clear.yml"]
+    assert stage.played == ["clear.yml"]
 
 
 def test_nodes_that_do_not_answer_are_named(stage: Stage) -> None:
