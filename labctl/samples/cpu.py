@@ -7,6 +7,7 @@ else had the CPU. netperf's own `-c -C` counts iowait as busy and guest twice, s
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,15 +87,15 @@ def use(ticks: Sequence[Tick], start: float, end: float, hz: int, threads: int, 
         seen = f"{len(names)} CPUs in /proc/stat"
         raise CpuError(Problem(f"the readings are not of {threads} CPU threads throughout", source, seen))
     spent = _spent(first["cpu"], last["cpu"], f"{source}:cpu")
-    total = sum(spent.values())
+    total = math.fsum(spent.values())
     part = {name: 100 * jiffies / total for name, jiffies in spent.items()}
     by_cpu = []
     for name in names:
         one = _spent(first[name], last[name], f"{source}:{name}")
-        by_cpu.append(100 * one["softirq"] / sum(one.values()))
+        by_cpu.append(100 * one["softirq"] / math.fsum(one.values()))
     return CpuUse(
         threads=threads,
-        busy_pct=sum(part[name] for name in _BUSY),
+        busy_pct=math.fsum(part[name] for name in _BUSY),
         user_pct=part["user"],
         nice_pct=part["nice"],
         system_pct=part["system"],
@@ -102,7 +103,7 @@ def use(ticks: Sequence[Tick], start: float, end: float, hz: int, threads: int, 
         softirq_pct=part["softirq"],
         steal_pct=part["steal"],
         idle_pct=part["idle"],
-        busy_core_s=sum(spent[name] for name in _BUSY) / hz,
+        busy_core_s=math.fsum(spent[name] for name in _BUSY) / hz,
         softirq_by_cpu=tuple(by_cpu),
         accounted_pct=100 * total / (threads * hz * (end - start)),
     )

@@ -5,6 +5,7 @@ Pure functions. null (None) is "not known" or "does not apply", never 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -140,7 +141,7 @@ def cost(used: Cpu, rate: Rate, window: Window) -> CpuCost | None:
     work = rate.value * window.seconds
     if not whole or work <= 0:
         return None
-    busy_s = sum(use.busy_core_s for use in used.known)
+    busy_s = math.fsum(use.busy_core_s for use in used.known)
     if rate.unit is Unit.GBIT:
         return CpuCost(busy_s / (work / 8), "core-s/GB")
     return CpuCost(busy_s / (work / 1000), "core-s/1k")

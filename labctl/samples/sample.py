@@ -7,6 +7,7 @@ epochs by the client's clock; null is "not known" or "does not apply", never 0 (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -279,7 +280,7 @@ def _within_window(
     common = window.common(list(timelines.values()), item.warmup_s, item.duration_s)
     unit = readings[0].unit
     per_process = tuple(quantities.in_workloads_unit(rate, unit) for rate in window.rates(timelines, common))
-    rate = Rate(sum(per_process), workload.unit)
+    rate = Rate(math.fsum(per_process), workload.unit)
     if common.seconds < INDICATIVE_BELOW_S - SKEW_GRACE_S:
         flags = flags | {Flag.INDICATIVE}
     try:

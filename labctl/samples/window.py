@@ -5,6 +5,7 @@ All times are epoch seconds by the client's clock, as the tool stamps its interi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,11 +75,11 @@ def rate(intervals: Sequence[Interim], window: Window, source: str) -> float:
     Raises WindowError when the intervals leave more than 5 % of the window unaccounted for.
     """
     shares = [max(0.0, min(i.end, window.end) - max(i.start, window.start)) for i in intervals]
-    covered = sum(shares)
+    covered = math.fsum(shares)
     if covered < COVERED_SHARE * window.seconds:
         what = f"interim results cover {covered:.3f} s of a window of {window.seconds:.3f} s"
         raise WindowError(Problem(what, source))
-    return sum(share * i.rate for share, i in zip(shares, intervals, strict=True)) / covered
+    return math.fsum(share * i.rate for share, i in zip(shares, intervals, strict=True)) / covered
 
 
 def rates(timelines: Mapping[str, Sequence[Interim]], window: Window) -> tuple[float, ...]:

@@ -47,9 +47,9 @@ def wait_until(
         time.sleep(0.05)
 
 
-def copy_inventory(directory: Path, name: str, index: int) -> Path:
+def copy_inventory(directory: Path, name: str, index: int, shipped: Path = SHIPPED) -> Path:
     """Return a copy of the shipped local lab, changed as its comments tell users to."""
-    shutil.copytree(SHIPPED, directory)
+    shutil.copytree(shipped, directory)
     group_vars = directory / "group_vars" / "all.yml"
     text = re.sub(r"(?m)^lab_name: .*$", f"lab_name: {name}", group_vars.read_text())
     group_vars.write_text(re.sub(r"(?m)^local_lab_index: .*$", f"local_lab_index: {index}", text))

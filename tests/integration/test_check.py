@@ -21,7 +21,7 @@ from labctl.nodes.fingerprint import differences
 from labctl.nodes.rules import Level
 from tests.integration.conftest import ProvisionedLab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.newest]
 
 
 def findings(session: Session, path: Path) -> tuple[Finding, ...]:

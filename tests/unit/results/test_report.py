@@ -97,13 +97,18 @@ def old(tmp_path: Path, repository: Path) -> Path:
     return folder
 
 
+def rounded(file: Path) -> object:
+    """What a JSON file says, in 12 digits: labctl summed with an error in the last one when the old run was made."""
+    return json.loads(file.read_text(), parse_float=lambda digits: f"{float(digits):.12g}")
+
+
 def test_an_old_run_reports_and_derives_what_it_did(old: Path, repository: Path) -> None:
     assert "36 samples of 2 s in 1 round: 3 valid, 0 invalid, 0 failed, 33 not taken" in render(
         report.document(str(old))
     )
     for name in TAKEN:
         then = repository / "tests" / "fixtures" / "runs" / OLD / "samples" / name / "sample.json"
-        assert (old / "samples" / name / "sample.json").read_bytes() == then.read_bytes()
+        assert rounded(old / "samples" / name / "sample.json") == rounded(then)
 
 
 def test_an_old_plan_is_written_and_measured_as_it_was(old: Path, repository: Path) -> None:

@@ -52,6 +52,11 @@ def test_the_warm_up_does_not_count() -> None:
     assert window.rate(intervals(100.0, 7000, 10, 20), between(101.0, 103.0), "f") == 15.0
 
 
+def test_a_rate_is_the_same_by_every_python() -> None:
+    # Ten times 0.1 is 0.9999999999999999 by the sum() of Python 3.11, and 1.0 by that of Python 3.12.
+    assert window.rate(intervals(100.0, *[0.1] * 10), between(100.0, 110.0), "f") == 0.1
+
+
 def test_intervals_across_the_edges_count_in_part() -> None:
     # a quarter of the first, all of the second, half of the third
     rate = window.rate(intervals(100.0, 100, 200, 400), between(100.75, 102.5), "f")
