@@ -15,6 +15,7 @@ from labctl.engine.session import AnsibleOptions
 from labctl.labs.look import Look, is_provisioned, look
 from tests.unit.scripted import Call, ScriptedSession, ended, looked_at
 
+LAB = Inventory(Path("/labs/far"), "far", "metal", "node1", "node2", {})
 OPTIONS = AnsibleOptions(limit="node1")
 
 
@@ -24,10 +25,6 @@ def session() -> Iterator[ScriptedSession]:
         yield opened
 
 
-def lab(kind: str = "metal") -> Inventory:
-    return Inventory(Path("/labs/far"), "far", kind, "node1", "node2", {})
-
-
 def test_every_node_has_its_fingerprint_and_others_hear_all_of_it(session: ScriptedSession) -> None:
     def check(call: Call) -> Outcome:
         call.start("The node is looked at")
@@ -35,7 +32,7 @@ def test_every_node_has_its_fingerprint_and_others_hear_all_of_it(session: Scrip
 
     session.plays["check.yml"] = check
     heard: list[Event] = []
-    seen = look(session, lab(), OPTIONS, heard.append)
+    seen = look(session, LAB, OPTIONS, heard.append)
     assert {node: one.text("machine", "vm") for node, one in seen.fingerprints.items()} == {
         "node1": "kvm",
         "node2": "kvm",
@@ -55,7 +52,7 @@ def test_a_node_that_gives_none_is_left_out_and_the_outcome_says_why(session: Sc
         return ended("failed", failure)
 
     session.plays["check.yml"] = check
-    seen = look(session, lab(), OPTIONS)
+    seen = look(session, LAB, OPTIONS)
     assert sorted(seen.fingerprints) == ["node1", "node2"]
     assert seen.outcome.failures == (failure,)
 
@@ -67,20 +64,19 @@ def test_a_fingerprint_of_another_labctl_is_refused_with_its_node(session: Scrip
 
     session.plays["check.yml"] = check
     with pytest.raises(LabctlError, match="node2"):
-        look(session, lab(), OPTIONS)
+        look(session, LAB, OPTIONS)
 
 
-@pytest.mark.parametrize("playbook", ["check.yml", "clear.yml"])
-def test_a_lab_is_looked_at_by_the_playbook_asked_for(session: ScriptedSession, playbook: str) -> None:
-    look(session, lab(), OPTIONS, playbook=playbook)
-    assert session.played == [playbook]
+def test_what_an_earlier_run_left_is_taken_down_first_where_that_is_asked_for(session: ScriptedSession) -> None:
+    look(session, LAB, OPTIONS, playbook="clear.yml")
+    assert session.played == ["clear.yml"]
 
 
 def test_a_lab_is_provisioned_where_every_node_bears_the_mark(session: ScriptedSession) -> None:
     session.plays["check.yml"] = looked_at()
-    marked = look(session, lab(), OPTIONS)
+    marked = look(session, LAB, OPTIONS)
     session.plays["check.yml"] = looked_at(provisioned=False)
-    bare = look(session, lab(), OPTIONS)
+    bare = look(session, LAB, OPTIONS)
     assert is_provisioned(marked)
     assert not is_provisioned(bare)
     assert not is_provisioned(Look({**marked.fingerprints, "node2": bare.fingerprints["node2"]}, bare.outcome))

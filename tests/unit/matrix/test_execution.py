@@ -43,7 +43,6 @@ class Bench:
     plan: Plan
     folder: RunFolder
     session: ScriptedSession
-    kind: str = "metal"
     fail_fast: bool = False
     revive: Revive | None = None
     told: list[Progress] = field(default_factory=list)
@@ -54,7 +53,7 @@ class Bench:
             self.told.append(event)
             self.on_progress(execution, event)
 
-        lab = Inventory(self.folder.path.parent / "lab", "lab", self.kind, "node1", "node2", NODES)
+        lab = Inventory(self.folder.path.parent / "lab", "lab", "metal", "node1", "node2", NODES)
         work = Work(self.session, lab, AnsibleOptions(), progress, self.fail_fast, self.revive)
         execution = Execution(work, self.plan, self.folder, record)
         execution.run()
