@@ -151,7 +151,7 @@ def test_servers_that_are_not_provisioned_are_left_to_their_owner(stage: Stage) 
     assert stage.played == ["clear.yml"]
 
 
-def test_a_cluster_one_already_has_is_measured_as_it_is(stage: Stage) -> None:
+def test_an_existing_cluster_is_measured_as_it_is(stage: Stage) -> None:
     stage.kind = "cluster"
     stage.session.plays["clear.yml"] = looked_at(provisioned=False)
     workflow.ready(stage.bench())
