@@ -412,3 +412,14 @@ def test_a_run_folder_that_is_lost_on_the_way_ends_the_run_with_its_reason(bench
     assert "matrix --resume" in str(problem.hint)
     assert bench.session.played == ["visit.yml"]  # there is no setup.yml any more to take it down by
     assert not execution.complete
+
+
+def test_nobody_waits_for_a_node_where_the_run_ends_anyway(bench: Bench) -> None:
+    def visit(call: Call) -> Outcome:
+        call.end("netperf_sample", ok=False, status="unwritten", msg="no space left")
+        return failing("node2", "timed out", lost=True)(call)
+
+    bench.session.plays["visit.yml"] = visit
+    execution = bench.execute()
+    assert bench.session.played == ["visit.yml", "undeploy.yml"]
+    assert "no space left" in str(execution.record.broken)
