@@ -27,6 +27,13 @@ def show(document: Document, style: str) -> None:
     out(render(document, style, width()))
 
 
+def width() -> int:
+    """Columns that a result may take: the terminal's, within limits; where there is none, the most."""
+    from labctl.core.tables import NARROW, WIDTH
+
+    return min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
+
+
 def note(text: str) -> None:
     """Print something about the work, not its result."""
     print(text, file=sys.stderr, flush=True)
