@@ -9,11 +9,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from labctl.catalog import Unit
 from labctl.core.errors import Problem, UsageError
-from labctl.core.records import encode, suggestion
+from labctl.core.records import suggestion
 from labctl.plan.plan import Cell, Plan
 from labctl.results import stats
 from labctl.results.ratios import Comparison, compare
@@ -21,7 +21,8 @@ from labctl.results.sizes import Sizes, sizes_of
 from labctl.results.stats import Spread
 from labctl.runs.history import History
 from labctl.samples.cpu import CpuUse
-from labctl.samples.sample import CpuCost, Flag, Latency, LatencyRange, Range, Sample, Status
+from labctl.samples.quantities import CpuCost, Latency, LatencyRange, Range
+from labctl.samples.sample import Flag, Sample, Status
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,6 @@ def summarise(
         unusable=tuple(one for cell in plan.cells for one in (*_unusable(by_cell[cell.id]), *lost[cell.id])),
         history=history or History(),
     )
-
-
-def to_json(summary: Summary) -> dict[str, Any]:
-    """The content of summary.json."""
-    encoded: dict[str, Any] = encode(summary)
-    return encoded
 
 
 def _unusable(samples: Iterable[Sample]) -> list[Unusable]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from labctl.catalog.dimensions.mtu import NORMAL_MTU
+from labctl.core.records import encode
 from labctl.core.tables import Document, Table, Value, counted, fixed, listing, number
 from labctl.plan.tables import marks
 from labctl.results.ratios import Comparison
 from labctl.results.stats import MIN_ROUNDS
-from labctl.results.summary import Row, Summary, to_json
+from labctl.results.summary import Row, Summary
 from labctl.runs.history import History
-from labctl.samples.sample import Flag, Latency, LatencyRange, Range, Sample, Status
+from labctl.samples.quantities import Latency, LatencyRange, Range
+from labctl.samples.sample import Flag, Sample, Status
 
 LATENCIES = ("min", "mean", "p50", "p90", "p99", "max", "stddev")
 FLAG_TEXTS = {
@@ -26,7 +28,7 @@ FLAG_TEXTS = {
 def document(summary: Summary) -> Document:
     """The summary as tables; its records are the cells, its data all of summary.json."""
     cells = listing(_record(summary, row) for row in summary.rows)
-    return Document(tuple(_parts(summary)), cells.records, to_json(summary))
+    return Document(tuple(_parts(summary)), cells.records, encode(summary))
 
 
 def _parts(summary: Summary) -> list[Table | str]:

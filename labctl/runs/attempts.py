@@ -13,19 +13,15 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from labctl import __version__
 from labctl.core.errors import Problem
-from labctl.core.files import read_json, require_schema, write_json
-from labctl.core.records import decode, encode
+from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import Fingerprint, differences
 from labctl.nodes.fingerprint import parse as parse_fingerprint
 from labctl.runs.folder import RunFolder
-
-SCHEMA = "labctl.attempt/1"
 
 # What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
 STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl", "cluster")
@@ -149,14 +145,7 @@ def _fingerprint_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
 
 def write(folder: RunFolder, attempt: Attempt) -> None:
     """Store an attempt in the run folder."""
-    write_json(folder.attempt(attempt.number), encode(attempt))
-
-
-def read(path: Path) -> Attempt:
-    """An attempt from its file. Raises LabctlError naming what is wrong with it."""
-    data = read_json(path)
-    require_schema(data, SCHEMA, path)
-    return decode(Attempt, data, str(path))
+    write_json(folder.attempt(attempt.number), attempt)
 
 
 def _shown(value: object) -> str:

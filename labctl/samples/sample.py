@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from labctl import catalog, tools
 from labctl.catalog import Workload
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.records import decode, encode, suggestion
+from labctl.core.records import suggestion
 from labctl.samples import quantities, raw, window
 from labctl.samples import validity as checks
-from labctl.samples.cpu import CpuError, CpuUse
-from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
+from labctl.samples.cpu import CpuError
+from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Rate
 from labctl.samples.raw import Process, RawSample
 from labctl.samples.validity import Link, Wire
 from labctl.samples.window import Window, WindowError
@@ -29,26 +29,6 @@ from labctl.tools.reading import Reading
 from labctl.tools.tool import Tool, ToolError
 
 T = TypeVar("T")
-
-__all__ = [
-    "Cpu",
-    "CpuCost",
-    "CpuUse",
-    "EndCounters",
-    "Flag",
-    "Latency",
-    "LatencyRange",
-    "Range",
-    "Rate",
-    "Sample",
-    "SampleError",
-    "Status",
-    "Window",
-    "Wire",
-    "derive",
-    "from_json",
-    "to_json",
-]
 
 INDICATIVE_BELOW_S = 30.0
 SKEW_GRACE_S = 0.5  # a window planned at 30 s loses the start skew of its processes
@@ -144,17 +124,6 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
     if reasons:
         return replace(base, reasons=reasons)
     return _measured(base, sample, readings, workload)
-
-
-def to_json(sample: Sample) -> dict[str, Any]:
-    """The content of sample.json."""
-    encoded: dict[str, Any] = encode(sample)
-    return encoded
-
-
-def from_json(data: object, where: str = "sample.json") -> Sample:
-    """The sample in `data`, the content of sample.json. Raises LabctlError with every wrong key of `where`."""
-    return decode(Sample, data, where)
 
 
 def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, Tool]:

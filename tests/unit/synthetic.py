@@ -13,8 +13,9 @@ from labctl.catalog.lab import LabFacts
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, build
 from labctl.plan.visit import PlannedSample, all_samples
+from labctl.samples.cpu import CpuUse
 from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
-from labctl.samples.sample import CpuUse, EndCounters, Flag, Sample, Status
+from labctl.samples.sample import EndCounters, Flag, Sample, Status
 
 LAB = LabFacts("local", "local", "node1", "node2", 2)
 LEVELS = {"tcp_stream": 7.0, "tcp_rr": 25000.0, "tcp_crr": 8000.0}

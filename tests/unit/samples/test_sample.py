@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -11,9 +10,12 @@ import pytest
 
 from labctl import catalog
 from labctl.core.errors import LabctlError
+from labctl.core.files import read_record, write_json
+from labctl.core.records import decode, encode
 from labctl.samples import sample
+from labctl.samples.quantities import Cpu, Latency, LatencyRange, Range
 from labctl.samples.raw import RawError
-from labctl.samples.sample import Cpu, Flag, Latency, LatencyRange, Range, Sample, SampleError, Status
+from labctl.samples.sample import Flag, Sample, SampleError, Status
 from tests.unit.samples.captures import CRR, FIXTURES, RR2, STREAM, Copy, editing
 
 
@@ -105,23 +107,24 @@ def test_counters_are_what_they_grew_by() -> None:
 
 
 @pytest.mark.parametrize("name", [CRR, RR2, STREAM])
-def test_a_sample_survives_its_file(name: str) -> None:
+def test_a_sample_survives_its_file(name: str, tmp_path: Path) -> None:
     derived = sample.derive(FIXTURES / name)
-    assert sample.from_json(json.loads(json.dumps(sample.to_json(derived)))) == derived
+    write_json(tmp_path / "sample.json", derived)
+    assert read_record(Sample, tmp_path / "sample.json") == derived
 
 
 def test_the_file_names_everything_of_the_schema() -> None:
-    data = sample.to_json(sample.derive(FIXTURES / CRR))
+    data = encode(sample.derive(FIXTURES / CRR))
     assert list(data) == [field.name for field in dataclasses.fields(Sample)]
     assert data["schema"] == "labctl.sample/1"
     assert data["flags"] == ["indicative"]
     assert (data["cpu"]["client"], data["cpu"]["server"]) == (None, None)
 
 
-def test_a_file_of_another_schema_is_refused() -> None:
-    data = sample.to_json(sample.derive(FIXTURES / CRR)) | {"schema": "labctl.sample/2"}
-    with pytest.raises(LabctlError, match=r"sample\.json:schema\n  seen:  'labctl\.sample/2'"):
-        sample.from_json(data)
+def test_a_file_of_another_schema_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "sample.json", encode(sample.derive(FIXTURES / CRR)) | {"schema": "labctl.sample/2"})
+    with pytest.raises(LabctlError, match=r'sample\.json:schema\n  seen:  "labctl\.sample/2"'):
+        read_record(Sample, tmp_path / "sample.json")
 
 
 # CPU
@@ -240,7 +243,7 @@ def test_a_measurement_that_failed_early_is_a_failed_sample(copy: Copy) -> None:
     assert (derived.status, derived.reasons) == (Status.FAILED, ("node2: the connection was closed",))
     assert (derived.rate, derived.window, derived.counters.client, derived.shared_kernel) == (None, None, None, None)
     assert (derived.cell, derived.round, derived.n) == ("baseline.tcp_crr.1", 1, 1)
-    assert sample.from_json(sample.to_json(derived)) == derived
+    assert decode(Sample, encode(derived), "sample.json") == derived
 
 
 def test_a_time_limit_names_the_processes_it_killed(copy: Copy) -> None:
