@@ -12,10 +12,9 @@ from labctl.results.ratios import Comparison
 from labctl.results.stats import MIN_ROUNDS
 from labctl.results.summary import Row, Summary
 from labctl.runs.history import History
-from labctl.samples.quantities import Latency, LatencyRange, Range
+from labctl.samples.quantities import LATENCIES, Range
 from labctl.samples.sample import Flag, Sample, Status
 
-LATENCIES = ("min", "mean", "p50", "p90", "p99", "max", "stddev")
 FLAG_TEXTS = {
     Flag.INDICATIVE: "indicative: measured over less than 30 s",
     Flag.STEAL: "steal: something else had the CPUs for more than 1 % of the time",
@@ -213,9 +212,9 @@ def _legend(summary: Summary) -> str:
             "ratio: this setup's rate over the reference's in the same round, geometric mean over the rounds. "
             + _interval_words(summary, comparisons)
         )
-    if any(isinstance(row.latency_us, Latency) for row in summary.rows):
+    if any(row.latency_us and row.processes == 1 for row in summary.rows):
         lines.append("Latency of one process: netperf's, over the whole test, median of the samples.")
-    if any(isinstance(row.latency_us, LatencyRange) for row in summary.rows):
+    if any(row.latency_us and row.processes > 1 for row in summary.rows):
         lines.append("Latency of several processes: lowest to highest of any process; they cannot be merged.")
     lines.append("CPU: core-seconds per work; busy in % of all threads, median of the samples.")
     if summary.shared_kernel:

@@ -13,7 +13,7 @@ from labctl.core.errors import Problem, UsageError
 from labctl.core.records import encode
 from labctl.plan.plan import Plan
 from labctl.results.summary import Busy, Row, Summary, Unusable, summarise
-from labctl.samples.quantities import Cpu, Latency, LatencyRange, Range
+from labctl.samples.quantities import Cpu, Latency, Range
 from labctl.samples.sample import Flag, Sample, Status
 from tests.unit.synthetic import busy, plan_of, samples_of
 
@@ -89,7 +89,7 @@ def test_latency_of_one_process_is_the_median_between_the_extremes(plan: Plan) -
 
 
 def test_latency_of_several_processes_is_the_range_over_all(plan: Plan) -> None:
-    blank = LatencyRange(None, None, None, None, None, None, None)
+    blank = Latency(None, None, None, None, None, None, None)
     ranges = [replace(blank, p50=Range(10, 12)), replace(blank, p50=Range(9, 11), p99=Range(20, 30)), blank]
     samples = [sample for sample in samples_of(plan) if sample.cell == "base.tcp_rr.max"][:3]
     samples = [replace(sample, latency_us=one) for sample, one in zip(samples, ranges, strict=True)]
