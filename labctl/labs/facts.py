@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -132,8 +131,7 @@ def _read(path: Path) -> KeptLook | None:
 
 
 def _path(lab: Inventory) -> Path:
-    ends: Mapping[str, Mapping[str, object]] = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
-    return paths.user_state_dir() / "looks" / f"{lock.key(lab.name, lab.kind, ends)}.json"
+    return paths.user_state_dir() / "looks" / f"{lock.key(lab)}.json"
 
 
 def _sha256(lab: Inventory) -> str:
