@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import make_directory, remove, touch, write_json, write_yaml
@@ -59,16 +58,6 @@ class VisitFailed:
 Progress = Step | Measured | VisitFailed
 
 
-class Revive(Protocol):
-    """Starts again what labctl itself made: the nodes of a local or vm lab."""
-
-    def needed(self) -> bool:
-        """Whether a node will not come back by itself."""
-
-    def __call__(self) -> None:
-        """Bring the nodes back, ready for any setup. Raises LabctlError."""
-
-
 class StopSwitch:
     """Asked once, a run ends after the sample in flight; asked twice, at once."""
 
@@ -105,14 +94,19 @@ class StopSwitch:
 
 @dataclass(frozen=True)
 class Work:
-    """What executing a plan takes besides the plan. `revive` is None for nodes that labctl did not make."""
+    """What executing a plan takes besides the plan.
+
+    `is_down`: whether a node that labctl itself made does not run, and so will not come back by itself; `revive` brings
+    such nodes back, ready for any setup, or raises LabctlError.
+    """
 
     session: Session
     lab: Inventory
     options: AnsibleOptions
     progress: Callable[[Progress], None]
     fail_fast: bool = False
-    revive: Revive | None = None
+    is_down: Callable[[], bool] = lambda: False
+    revive: Callable[[], None] = lambda: None
 
 
 class Execution:
@@ -209,15 +203,14 @@ class Execution:
 
         A node that stays away ends the run.
         """
-        revive = self._work.revive
-        needed = revive.needed if revive is not None else lambda: False
-        outcome = self._play("wait.yml", folder, log, lambda: self.stop.asked or needed())
+        is_down = self._work.is_down
+        outcome = self._play("wait.yml", folder, log, lambda: self.stop.asked or is_down())
         self._lost = not outcome.ok
         if outcome.ok or self.stop.asked:
             return
-        if revive is not None and needed():
+        if is_down():
             try:
-                revive()
+                self._work.revive()
                 self._lost = False
             except LabctlError as error:
                 self.record.break_off(error)
