@@ -244,7 +244,8 @@ def _within_window(
     timelines = {file: window.timeline(one, length_s, file) for file, one in read.items()}
     common = window.common(list(timelines.values()), item.warmup_s, item.duration_s)
     unit = readings[0].unit
-    per_process = tuple(quantities.in_workloads_unit(rate, unit) for rate in window.rates(timelines, common))
+    rates = [window.rate(intervals, common, file) for file, intervals in timelines.items()]
+    per_process = tuple(quantities.in_workloads_unit(rate, unit) for rate in rates)
     rate = Rate(math.fsum(per_process), workload.unit)
     if common.seconds < INDICATIVE_BELOW_S - SKEW_GRACE_S:
         flags = flags | {Flag.INDICATIVE}
