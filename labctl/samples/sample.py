@@ -139,17 +139,10 @@ def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, To
 
 def _blank(sample: RawSample) -> Sample:
     """A failed sample with what is known before any output is read."""
-    item = sample.item
+    item = {name: value for name, value in vars(sample.item).items() if name in Sample.__dataclass_fields__}
     return Sample(
         schema="labctl.sample/1",
-        id=item.id,
-        setup=item.setup,
-        cell=item.cell,
-        workload=item.workload,
-        processes=item.processes,
-        processes_label=item.processes_label,
-        round=item.round,
-        n=item.n,
+        **item,
         status=Status.FAILED,
         reasons=(),
         flags=(),
