@@ -12,7 +12,7 @@ export LC_ALL := C.UTF-8
 PIP_INSTALL = $(@D)/bin/python -m pip --disable-pip-version-check --quiet install
 # Scenarios left out of `make molecule`: those of `make acceptance`, on guests of the vm lab or on a cluster, and that of Cilium, which needs
 # a bundle with it.
-VM_SCENARIOS := cni_cilium container_runtime existing_cluster k8s_ptp kernel kubernetes netperf_pods vm_lab
+VM_SCENARIOS := cluster_path cni_cilium container_runtime existing_cluster k8s_ptp kernel kubernetes netperf_pods vm_lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo lint format test newest molecule acceptance destroy clean

@@ -31,6 +31,7 @@ from labctl.core.records import encode
 from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as lab
+from labctl.labs.facts import of_look
 from labctl.labs.look import look
 from labctl.matrix import workflow
 from labctl.plan.options import RawOptions, parse_options
@@ -158,7 +159,7 @@ def prepared(session: Session, name: str, arguments: argparse.Namespace, scratch
     """The lab looked at, and the plan whose samples are measured."""
     inventory = open_lab(session, name)
     seen = look(session, inventory, AnsibleOptions())
-    facts = workflow.facts(inventory, seen)
+    facts = of_look(inventory, seen)
     asked = RawOptions(
         variant="baseline",
         processes="1",

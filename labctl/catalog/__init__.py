@@ -1,12 +1,13 @@
 """The catalog: variants and workloads as data, loaded into frozen dataclasses.
 
-`variants.yml` and `workloads.yml` stand beside this module; the dataclasses below are their schema. Editions are in
-`labctl.catalog.editions`, published results and claims in `labctl.catalog.published`.
+`variants/<role>.yml` and `workloads.yml` stand beside this module; the dataclasses below are their schema. Editions are
+in `labctl.catalog.editions`, published results and claims in `labctl.catalog.published`.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -51,6 +52,20 @@ class Unit(StrEnum):
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """What a variant needs of a kernel: at least a version, and of each group of options one as "y" or "m"."""
+
+    options: tuple[tuple[str, ...], ...]
+    at_least: str | None = None
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The oldest version that will do; 0.0 for any."""
+        major, minor = (self.at_least or "0.0").split(".")
+        return int(major), int(minor)
+
+
+@dataclass(frozen=True)
 class Variant:
     """A way for two endpoints to talk.
 
@@ -62,6 +77,7 @@ class Variant:
     `tunnel_bytes` is what a CNI that encrypts by itself takes off the MTU of its pods, in bytes; empty where labctl
     makes the tunnel. `redirect_peer` is what differs from `encrypted` on kernels where decrypted packets survive
     bpf_redirect_peer, `needs_redirect_peer` the encryptions that the variant has on such kernels alone.
+    `kernel` is what `labctl check` holds the nodes' kernels against; None where deploying it is what tells.
     `visit_s` are the seconds that a visit takes besides its samples: Ansible, deployment, rest, proof and removal.
     """
 
@@ -79,6 +95,7 @@ class Variant:
     tunnel_bytes: Mapping[Encryption, int] = field(default_factory=dict)
     redirect_peer: Mapping[Encryption, Mapping[str, object]] = field(default_factory=dict)
     needs_redirect_peer: tuple[Encryption, ...] = ()
+    kernel: Kernel | None = None
     visit_s: float = VISIT_S
 
     def encrypted_differences(self, encryption: Encryption, redirect_peer: bool) -> tuple[Mapping[str, object], ...]:
@@ -107,6 +124,14 @@ class Variant:
         if isinstance(answer, Mapping):
             answer = answer[str(edition)]
         return answer if isinstance(answer, str) else None
+
+
+@dataclass(frozen=True)
+class RoleVariants:
+    """A file of variants: those of the role that it is named after. Files come by `order`, in tables as well."""
+
+    order: int
+    variants: Mapping[str, Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -146,17 +171,18 @@ class Catalog:
 def load(directory: Path = CATALOG_DIR) -> Catalog:
     """The catalog in `directory`. Raises LabctlError with the problems of all files, each naming file:key."""
     problems: list[Problem] = []
-    variants = _named(Variant, directory / "variants.yml", problems)
-    workloads = _named(Workload, directory / "workloads.yml", problems)
+    variants = _variants(directory / "variants", problems)
+    workloads = _named(Workload, _entries(directory / "workloads.yml", problems), "workloads.yml", problems)
     try:
         editions = _editions.load_editions(directory / _editions.FILE)
     except LabctlError as error:
         problems.extend(error.problems)
         editions = {}
     for name, variant in variants.items():
-        problems.extend(_variant_problems(f"variants.yml:{name}", variant, variants))
+        where = f"variants/{variant.role}.yml:{name}"
+        problems.extend(_variant_problems(where, variant, variants))
         problems.extend(
-            Problem("unknown edition", f"variants.yml:{name}.editions", repr(edition), suggestion(edition, editions))
+            Problem("unknown edition", f"{where}.editions", repr(edition), suggestion(edition, editions))
             for edition in variant.editions
             if edition not in editions
         )
@@ -172,19 +198,49 @@ def editions(overrides: Path | None = None, directory: Path = CATALOG_DIR) -> Ma
     return _editions.load_editions(directory / _editions.FILE, overrides)
 
 
-def _named(cls: type[T], path: Path, problems: list[Problem]) -> dict[str, T]:
-    """The entries of a file that maps names to records; what is wrong is added to `problems`."""
+def _entries(path: Path, problems: list[Problem]) -> Mapping[str, Mapping[str, object]]:
+    """What a file maps names to; what is wrong is added to `problems`."""
     try:
-        entries = decode(Mapping[str, Mapping[str, object]], load_yaml(path), path.name)  # type: ignore[type-abstract]
+        return decode(Mapping[str, Mapping[str, object]], load_yaml(path), path.name)  # type: ignore[type-abstract]
     except LabctlError as error:
         problems.extend(error.problems)
         return {}
+
+
+def _variants(directory: Path, problems: list[Problem]) -> dict[str, Variant]:
+    """The variants of all roles; what is wrong is added to `problems`."""
+    files: list[tuple[int, str, RoleVariants]] = []
+    for path in directory.glob("*.yml"):
+        try:
+            found = decode(RoleVariants, load_yaml(path), f"variants/{path.name}")
+            files.append((found.order, path.stem, found))
+        except LabctlError as error:
+            problems.extend(error.problems)
+    variants: dict[str, Variant] = {}
+    for _, role, file in sorted(files, key=lambda one: one[:2]):
+        where = f"variants/{role}.yml"
+        problems.extend(
+            Problem("a variant by this name exists", f"{where}:{name}", variants[name].role, "give it another name")
+            for name in file.variants
+            if name in variants
+        )
+        variants |= _named(Variant, file.variants, where, problems, role=role)
+    return variants
+
+
+def _named(
+    cls: type[T], entries: Mapping[str, Mapping[str, object]], where: str, problems: list[Problem], **implied: str
+) -> dict[str, T]:
+    """Entries as records by name, with the fields that the place `implied`; what is wrong is added to `problems`."""
     records: dict[str, T] = {}
     for name, entry in entries.items():
-        if "name" in entry:
-            problems.append(Problem("unknown key", f"{path.name}:{name}.name", hint="the entry's key is its name"))
+        problems.extend(
+            Problem("unknown key", f"{where}:{name}.{key}", hint=f"the file says it: its {key} is {value}")
+            for key, value in {**implied, "name": name}.items()
+            if key in entry
+        )
         try:
-            records[name] = decode(cls, {**entry, "name": name}, path.name, name)
+            records[name] = decode(cls, {**entry, **implied, "name": name}, where, name)
         except LabctlError as error:
             problems.extend(error.problems)
     return records
@@ -201,6 +257,9 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
         for encryption in Encryption
         if encryption not in variant.encryptions
     ]
+    if variant.kernel and variant.kernel.at_least and not re.fullmatch(r"\d+\.\d+", variant.kernel.at_least):
+        hint = "write it as major.minor, in quotes"
+        problems.append(Problem("this is no version of a kernel", f"{where}.kernel.at_least", hint=hint))
     if variant.encryptions.get(Encryption.NONE) is not True:
         problems.append(Problem("every variant exists without encryption", f"{where}.encryptions.none"))
     for encryption, answer in variant.encryptions.items():

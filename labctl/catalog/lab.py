@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from labctl.catalog import Encryption
 from labctl.catalog.tunnel import Tunnel
@@ -27,9 +28,26 @@ class TunnelFacts:
         return Tunnel.ESP if encryption is Encryption.IPSEC else None
 
 
+class Source(StrEnum):
+    """What facts about a lab were taken from."""
+
+    LOOK = "look"
+    LAST_LOOK = "last look"
+    INVENTORY = "inventory"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where facts about a lab are from: a look at some time (ISO 8601, UTC), and why not a look at it now."""
+
+    source: Source = Source.LOOK
+    time: str | None = None
+    why: str | None = None
+
+
 @dataclass(frozen=True)
 class LabFacts:
-    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node.
+    """What a plan needs to know of a lab. `threads` are the online CPU threads of the smaller node, None if not known.
 
     `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
     `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
@@ -40,8 +58,9 @@ class LabFacts:
     kind: str
     client: str
     server: str
-    threads: int
+    threads: int | None
     emulated: bool = False
     tunnels: TunnelFacts = field(default_factory=TunnelFacts)
     largest_mtu: int | None = None
     edition: str | None = None
+    origin: Origin = field(default_factory=Origin)

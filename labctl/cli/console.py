@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from labctl.core.errors import LabctlError
+
+if TYPE_CHECKING:
+    from labctl.core.tables import Document
 
 CLEAR = "\r\x1b[K"
 
@@ -13,6 +18,14 @@ CLEAR = "\r\x1b[K"
 def out(text: str) -> None:
     """Print a result."""
     print(text)
+
+
+def show(document: Document, style: str) -> None:
+    """Print a result in a style, within the terminal's columns; where there is none, within the most."""
+    from labctl.core.tables import NARROW, WIDTH, render
+
+    width = min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
+    out(render(document, style, width))
 
 
 def note(text: str) -> None:

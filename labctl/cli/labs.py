@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Annotated
 
@@ -55,9 +54,6 @@ def lab_list(style: FormatOption = "table") -> None:
         console.note(f"warning: {problem}")
     if not found:
         console.note("no lab; make one with: labctl lab create")
-    if tables.style_of(style) is tables.Style.JSON:
-        console.out(json.dumps([{**records.encode(lab), "state": lab.state} for lab in found], indent=1))
-        return
     rows = [
         {
             "lab": lab.name,
@@ -67,7 +63,8 @@ def lab_list(style: FormatOption = "table") -> None:
         }
         for lab in found
     ]
-    console.out(tables.plain(rows, style))
+    whole = [{**records.encode(lab), "state": lab.state} for lab in found]
+    console.show(tables.listing(rows, data=whole), style)
 
 
 @lab_app.command("shell")

@@ -47,7 +47,7 @@ def plan(
     from labctl import catalog
     from labctl.engine.inventory import open_lab
     from labctl.engine.session import Session
-    from labctl.labs.look import look
+    from labctl.labs.facts import known
     from labctl.matrix import workflow
     from labctl.plan import tables as plan_tables
     from labctl.plan.options import parse_options
@@ -57,8 +57,11 @@ def plan(
         named = named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
         inventory = open_lab(session, named or "local")
         options = parse_options(raw, catalog.load(), inventory.kind)
-        seen = look(session, inventory, ansible_options(become))
-    console.out(plan_tables.plan_tables(workflow.plan(options, workflow.facts(inventory, seen)), style))
+        lab_known = known(session, inventory, ansible_options(become))
+    for problem in lab_known.problems:
+        console.note(f"warning: {problem}")
+    planned = workflow.plan(options, lab_known.facts)
+    console.show(plan_tables.document(planned), style)
 
 
 @takes_matrix_options
@@ -121,7 +124,7 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
 def _print_report(run: str, style: str, reference: str | None = None) -> None:
     from labctl.results import report as reports
 
-    console.out(reports.render(run, style, reference))
+    console.show(reports.document(run, reference), style)
 
 
 def report(

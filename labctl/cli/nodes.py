@@ -36,6 +36,7 @@ def check(
     from labctl.core import tables
     from labctl.engine.inventory import open_lab
     from labctl.engine.session import Session
+    from labctl.labs import facts
     from labctl.labs.look import look
     from labctl.nodes import findings as checks
 
@@ -44,9 +45,11 @@ def check(
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
         tell.clear()
+    for problem in facts.keep(inventory, seen):
+        console.note(f"warning: {problem}")
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
     rows = [dict(zip(checks.COLUMNS, row, strict=True)) for row in checks.table_rows(findings)]
-    console.out(tables.plain(rows, style))
+    console.show(tables.listing(rows, keys=3, seam=checks.COLUMNS[-1]), style)
     if checks.failed(findings):
         raise typer.Exit(1)
 

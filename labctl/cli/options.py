@@ -51,7 +51,17 @@ ServerOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the n
 ImageOption = Annotated[
     str | None, typer.Option(help="With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md).")
 ]
-FormatOption = Annotated[str, typer.Option("--format", help="table, github, csv or json.")]
+
+
+def _known_style(style: str) -> str:
+    """A style that there is: a wrong one is to cost no measurement."""
+    from labctl.core.tables import renderer
+
+    renderer(style)
+    return style
+
+
+FormatOption = Annotated[str, typer.Option("--format", callback=_known_style, help="table, github, csv or json.")]
 
 
 def _text(help: str) -> object:  # noqa: A002  (typer's word)

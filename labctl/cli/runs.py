@@ -21,7 +21,7 @@ def runs_list(style: FormatOption = "table") -> None:
     rows = runs.list_rows()
     if not rows:
         console.note("no run here; make one with: labctl matrix")
-    console.out(tables.plain(rows, style))
+    console.show(tables.listing(rows, seam="note"), style)
 
 
 @runs_app.command("show")

@@ -37,6 +37,22 @@ def make_directory(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def touch(path: Path) -> None:
+    """Make an empty file, unless it is there."""
+    try:
+        path.touch()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def _unwritable(path: Path, error: OSError) -> LabctlError:
     hint = "make room or correct the permissions; matrix --resume goes on with a run, and loses nothing of it"
     return LabctlError(Problem("a file cannot be written", str(path), error.strerror, hint))

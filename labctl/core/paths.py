@@ -1,7 +1,8 @@
 """Where things are: the Ansible content, the labs, the runs, the caches.
 
-Nothing here creates a directory, and nothing but the current directory and two environment variables is read:
-`LABCTL_CACHE_DIR` and `LABCTL_STATE_DIR` move what belongs to the machine and not to a user or a run.
+Nothing here creates a directory, and nothing but the current directory and three environment variables is read:
+`LABCTL_CACHE_DIR` and `LABCTL_STATE_DIR` move what belongs to the machine and not to a user or a run, and
+`XDG_STATE_HOME` what belongs to a user.
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ def cache_dir() -> Path:
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
     return _from_environment("LABCTL_STATE_DIR", "/var/lib/labctl")
+
+
+def user_state_dir() -> Path:
+    """Return the directory of what labctl remembers for this user: it needs no root."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "labctl"
 
 
 def _lab_roots() -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Tables as text: aligned within 100 columns where their words allow it, Markdown, CSV or JSON.
+"""Tables as text: aligned within 80 to 100 columns where their words allow it, Markdown, CSV or JSON.
 
 Nothing here knows what stands in them. A value that is not known is "-" in a table for people, empty in CSV and null in
 JSON: never 0.
@@ -11,76 +11,101 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tabulate import tabulate
 
 from labctl.core.errors import Problem, UsageError
 from labctl.core.records import suggestion
 
-WIDTH = 100
+WIDTH = 100  # the most that tables take
+NARROW = 80  # the least that they have
 GAP = 2  # columns between two columns
 PADDING = 2  # tabulate makes a column this much wider than its header
 NARROWEST = 8  # a column is wrapped to this, not below
-LONGEST = 24  # a longer word is no word, and broken where it has to be
+LONGEST = 45  # as the longest id of a setup; a longer word is no word, and broken where it has to be
 Value = str | int | float | bool | None
-
-
-class Style(StrEnum):
-    """How tables are written."""
-
-    TABLE = "table"
-    GITHUB = "github"
-    CSV = "csv"
-    JSON = "json"
+TABLE = "table"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows below headers, with a title; numbers stand right, text left."""
+    """Rows below headers, with a title; numbers stand right, text left.
+
+    The first `keys` columns say what a row is about. A table that is too wide is cut before the column `seam`.
+    """
 
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
+    keys: int = 1
+    seam: str | None = None
 
 
-def style_of(name: str) -> Style:
-    """The style of this name. Raises UsageError for an unknown one."""
-    try:
-        return Style(name)
-    except ValueError:
-        raise UsageError(Problem("unknown format", "--format", repr(name), suggestion(name, Style))) from None
+@dataclass(frozen=True)
+class Document:
+    """What is shown: `parts` to people, one below the other; `records` flat and `data` whole to machines."""
+
+    parts: tuple[Table | str, ...]
+    records: Table
+    data: object
 
 
-def plain(rows: Iterable[Mapping[str, Value]], style: str = Style.TABLE) -> str:
-    """One table of records that all have the same keys, in any style."""
+Renderer = Callable[[Document, int], str]
+
+
+def render(document: Document, style: str = TABLE, width: int = WIDTH) -> str:
+    """A document in a style; `width` bounds what people read in columns. Raises UsageError for an unknown style."""
+    return renderer(style)(document, width)
+
+
+def renderer(style: str) -> Renderer:
+    """What renders a style. Raises UsageError for an unknown one."""
+    if style not in RENDERERS:
+        raise UsageError(Problem("unknown format", "--format", repr(style), suggestion(style, RENDERERS)))
+    return RENDERERS[style]
+
+
+def listing(
+    rows: Iterable[Mapping[str, Value]], keys: int = 1, seam: str | None = None, data: object | None = None
+) -> Document:
+    """One table of records that all have the same keys; `keys` and `seam` are those of Table.
+
+    `data` is what machines read of it, where that is more than the records.
+    """
     records = [dict(row) for row in rows]
     headers = tuple(records[0]) if records else ()
     values = tuple(tuple(record[header] for header in headers) for record in records)
-    match style_of(style):
-        case Style.JSON:
-            return json.dumps(records, indent=1)
-        case Style.CSV:
-            return as_csv(headers, values)
-        case shown:
-            return document([Table("", headers, values)], shown)
+    table = Table("", headers, values, keys, seam if records else None)
+    return Document((table,), table, records if data is None else data)
 
 
-def document(parts: Iterable[Table | str], style: Style) -> str:
-    """Tables and paragraphs one below the other, for people: style `table` or `github`."""
-    texts = (_paragraph(part, style) if isinstance(part, str) else _table(part, style) for part in parts if part)
-    return "\n\n".join(texts)
+def _as_text(document: Document, width: int) -> str:
+    """Tables in columns, and paragraphs, within `width`."""
+    shown = (part for part in document.parts if part)
+    return "\n\n".join(_filled(part, width) if isinstance(part, str) else _aligned(part, width) for part in shown)
 
 
-def as_csv(headers: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+def _as_markdown(document: Document, _width: int) -> str:
+    shown = (part for part in document.parts if part)
+    return "\n\n".join(_lines(part) if isinstance(part, str) else _markdown(part) for part in shown)
+
+
+def _as_csv(document: Document, _width: int) -> str:
     """Comma-separated values with ten significant digits; a value that is not known is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(headers)
-    writer.writerows([_exact(value) for value in row] for row in rows)
+    writer.writerow(document.records.headers)
+    writer.writerows([_exact(value) for value in row] for row in document.records.rows)
     return buffer.getvalue().rstrip("\n")
+
+
+def _as_json(document: Document, _width: int) -> str:
+    return json.dumps(document.data, indent=1)
+
+
+RENDERERS: Mapping[str, Renderer] = {TABLE: _as_text, "github": _as_markdown, "csv": _as_csv, "json": _as_json}
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -111,27 +136,54 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _paragraph(text: str, style: Style) -> str:
-    """Lines within WIDTH; in Markdown, where they flow, every line is a paragraph."""
-    lines = text.splitlines()
-    return "\n\n".join(lines) if style is Style.GITHUB else "\n".join(textwrap.fill(line, WIDTH) for line in lines)
+def _lines(text: str) -> str:
+    """Every line a paragraph, since Markdown lets lines flow."""
+    return "\n\n".join(text.splitlines())
 
 
-def _table(table: Table, style: Style) -> str:
-    rows = [[_shown(value, style) for value in row] for row in table.rows]
-    right = [_is_numeric(table.rows, column) for column in range(len(table.headers))]
-    widths = _fitting(table.headers, rows) if style is Style.TABLE and rows else None
-    text = tabulate(
-        rows,
-        headers=table.headers,
-        tablefmt="github" if style is Style.GITHUB else "simple",
-        disable_numparse=True,
-        colalign=["right" if numeric else "left" for numeric in right] if rows else None,
-        maxcolwidths=widths,
-        maxheadercolwidths=[width - PADDING for width in widths] if widths else None,
-    )
-    title = f"### {table.title}" if style is Style.GITHUB else table.title
-    return f"{title}\n\n{text}" if table.title else text
+def _filled(text: str, width: int) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def _markdown(table: Table) -> str:
+    rows = [[_shown(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in table.rows]
+    return _titled(f"### {table.title}" if table.title else "", _drawn(table, table.headers, rows, "github"))
+
+
+def _aligned(table: Table, width: int) -> str:
+    """The table in columns that keep their words whole, in two parts where it has a seam and is too wide."""
+    rows = [[_shown(value) for value in row] for row in table.rows]
+    widths = _fitting(table.headers, rows, width)
+    if table.seam and _total(widths) > width:
+        return "\n\n".join(_aligned(part, width) for part in _cut(table, table.seam))
+    headers = [_wrapped(header, space - PADDING) for header, space in zip(table.headers, widths, strict=True)]
+    cells = [[_wrapped(cell, space) for cell, space in zip(row, widths, strict=True)] for row in rows]
+    return _titled(_filled(table.title, width), _drawn(table, headers, cells, "simple"))
+
+
+def _cut(table: Table, seam: str) -> tuple[Table, Table]:
+    """Both parts of a table, the second with the columns again that say what its rows are about."""
+    at, keys = table.headers.index(seam), table.keys
+    title = f"{table.title} (continued)" if table.title else ""
+    left = Table(table.title, table.headers[:at], tuple(row[:at] for row in table.rows))
+    right = tuple(row[:keys] + row[at:] for row in table.rows)
+    return left, Table(title, table.headers[:keys] + table.headers[at:], right)
+
+
+def _drawn(table: Table, headers: Sequence[str], cells: Sequence[Sequence[str]], tablefmt: str) -> str:
+    right = [_is_numeric(table.rows, column) for column in range(len(headers))]
+    aligned = ["right" if numeric else "left" for numeric in right] if cells else None
+    return tabulate(cells, headers=headers, tablefmt=tablefmt, disable_numparse=True, colalign=aligned)
+
+
+def _titled(title: str, text: str) -> str:
+    return f"{title}\n\n{text}" if title else text
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Text in lines of this width. Only a word that is longer is broken, and none at a hyphen."""
+    lines = (textwrap.wrap(line, width, break_on_hyphens=False) for line in text.splitlines())
+    return "\n".join("\n".join(line) for line in lines)
 
 
 def _exact(value: Value) -> str:
@@ -141,14 +193,13 @@ def _exact(value: Value) -> str:
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _shown(value: Value, style: Style) -> str:
-    """A cell for people. In Markdown a bar would end the cell."""
+def _shown(value: Value) -> str:
+    """A cell for people."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = number(value) if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ") if style is Style.GITHUB else text
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _is_numeric(rows: Sequence[Sequence[Value]], column: int) -> bool:
@@ -162,20 +213,30 @@ def _looks_numeric(cell: Value) -> bool:
     return not isinstance(cell, bool)
 
 
-def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Column widths that keep a table within WIDTH: the widest column gives way first, down to NARROWEST.
+def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Column widths that keep a table within `width`: the widest column gives way first, down to its longest word.
 
-    Words stay whole, though a table gets wider than WIDTH for it; longer ones than LONGEST, such as paths, only do
-    in the first column, which names what the row is about.
+    Words stay whole, though a table gets wider for it; longer ones than LONGEST, such as paths, only do in headers
+    and in the first column, which names what the row is about.
     """
-    columns = zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True)
+    columns = list(zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True))
     widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
-    words = ([word for cell in column for word in cell.split()] for column in zip(headers, *rows, strict=True))
-    longest = [max(map(len, found), default=0) for found in words]
-    least = [max(longest[0], NARROWEST), *(max(min(word, LONGEST), NARROWEST) for word in longest[1:])]
-    while sum(widths) + GAP * (len(widths) - 1) > WIDTH:
-        giving = [column for column, width in enumerate(widths) if width > least[column]]
+    least = [
+        max(NARROWEST, _longest([header]) + PADDING, _longest(cells) if at == 0 else min(_longest(cells), LONGEST))
+        for at, (header, (_, *cells)) in enumerate(zip(headers, columns, strict=True))
+    ]
+    while _total(widths) > width:
+        giving = [column for column, taken in enumerate(widths) if taken > least[column]]
         if not giving:
             break
         widths[max(giving, key=widths.__getitem__)] -= 1
     return widths
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _longest(texts: Iterable[str]) -> int:
+    """Length of the longest word."""
+    return max((len(word) for text in texts for word in text.split()), default=0)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labctl.catalog import CLUSTER
 from labctl.core import paths
 from labctl.core.errors import Problem, UsageError
 from labctl.engine.session import Session
@@ -27,10 +26,6 @@ class Inventory:
     server: str
     hosts: Mapping[str, Mapping[str, object]]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def playbook(self, name: str) -> str:
-        """The playbook that does what `name` says on this kind of lab: an existing cluster needs its own."""
-        return f"existing_{name}" if self.kind == CLUSTER else name
 
 
 def open_lab(session: Session, lab: str) -> Inventory:

@@ -11,6 +11,13 @@ from labctl.core.errors import LabctlError, Problem
 Ending = Literal["ok", "failed", "interrupted"]
 
 
+# What ssh says of a node that is not there, or not yet.
+SILENCE = (
+    *("timed out", "No route to host", "Connection refused", "Could not resolve hostname", "Network is unreachable"),
+    *("Connection reset", "Connection closed by"),
+)
+
+
 @dataclass(frozen=True)
 class Failure:
     """A task that failed on a node, or a node that could not be reached."""
@@ -45,6 +52,14 @@ class Outcome:
     def ok(self) -> bool:
         """Whether everything was done."""
         return self.status == "ok"
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether it failed for nothing but nodes that do not answer: one that refuses a key is there."""
+        return bool(self.failures) and all(
+            failure.node in self.unreachable and any(words in failure.message for words in SILENCE)
+            for failure in self.failures
+        )
 
     def require(self) -> Outcome:
         """The outcome itself, or LabctlError with every failure."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
@@ -35,7 +35,7 @@ CANCEL_POLL_S = 0.5
 
 @dataclass(frozen=True)
 class AnsibleOptions:
-    """What a user may pass through to ansible-playbook."""
+    """What a user may pass through to ansible-playbook; `timeout_s` is for connecting to a node, None for Ansible's."""
 
     become_password: str | None = field(default=None, repr=False)
     limit: str | None = None
@@ -43,6 +43,7 @@ class AnsibleOptions:
     diff: bool = False
     verbosity: int = 0
     forks: int = 10
+    timeout_s: int | None = None
 
 
 class Session:
@@ -59,7 +60,7 @@ class Session:
         if own not in os.environ.get("PATH", "").split(os.pathsep):
             os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", os.defpath)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,6 +185,8 @@ def _passed_through(options: AnsibleOptions) -> dict[str, Any]:
     if options.become_password is not None:
         flags.append("--ask-become-pass")
         arguments["passwords"] = {r"^BECOME password.*:\s*?$": options.become_password}
+    if options.timeout_s is not None:
+        flags.append(f"--timeout {options.timeout_s}")
     if flags:
         arguments["cmdline"] = " ".join(flags)
     return arguments

@@ -1,6 +1,6 @@
 """An existing cluster as a lab: an inventory whose ends are two of its nodes, reached through a kubeconfig.
 
-Nothing is asked of the cluster here; whether it can be used is looked at by playbooks/existing_check.yml.
+Nothing is asked of the cluster here; whether it can be used is looked at by role existing_cluster.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from labctl.catalog import CLUSTER
+from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 
 # Holds netperf, netserver and python3 (docs/cluster.md); this one is on the nodes of labctl's own clusters.
@@ -120,7 +121,7 @@ def _write(kubeconfig: Path, context: str, client: str, server: str, image: str 
             "children": {"client": {"hosts": {client: {}}}, "server": {"hosts": {server: {}}}},
         }
     }
-    directory = _directory() / f"{name}-{owner}"
+    directory = paths.user_state_dir() / "clusters" / f"{name}-{owner}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         text = f"---\n# Written by labctl --kubeconfig; {HOW}.\n{yaml.safe_dump(inventory, sort_keys=False)}"
@@ -130,9 +131,3 @@ def _write(kubeconfig: Path, context: str, client: str, server: str, image: str 
             Problem("the cluster's inventory cannot be written", str(directory), error.strerror)
         ) from error
     return directory
-
-
-def _directory() -> Path:
-    """Where the inventories of this user's clusters are: they need no root."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "labctl" / "clusters"

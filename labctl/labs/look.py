@@ -38,7 +38,7 @@ def look(
             fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
         listener(event)
 
-    outcome = session.run_playbook(lab.playbook(playbook), [lab.path], options=options, listener=collect)
+    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
     return Look(fingerprints, outcome)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import make_directory, write_json, write_yaml
+from labctl.core.files import make_directory, remove, touch, write_json, write_yaml
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Ending, Failure, Outcome
 from labctl.engine.session import AnsibleOptions, Session
@@ -81,9 +81,17 @@ class StopSwitch:
         self.requests += 1
         if self.requests == 1:
             try:
-                self._folder.stop.touch()
-            except OSError:  # nowhere to say it: then at once
+                self.hold()
+            except LabctlError:  # nowhere to say it: then at once
                 self.requests += 1
+
+    def hold(self) -> None:
+        """Let no further sample begin. Raises LabctlError where the run folder cannot be written."""
+        touch(self._folder.stop)
+
+    def release(self) -> None:
+        """Let samples begin: what an earlier attempt was asked is over. Raises LabctlError as `hold`."""
+        remove(self._folder.stop)
 
     @property
     def asked(self) -> bool:
@@ -121,7 +129,7 @@ class Execution:
 
     def run(self) -> None:
         """Visit every setup that lacks samples, in the plan's order. The record says afterwards how it ended."""
-        self._folder.stop.unlink(missing_ok=True)
+        self._release()
         self.record.save(RunState.RUNNING)
         while self._todo and not self._over():
             before = self.record.taken
@@ -129,7 +137,7 @@ class Execution:
             del self._todo[0]
             self.record.add_visit(visited, self.record.taken - before)
             self.record.save(RunState.RUNNING)
-        self._folder.stop.unlink(missing_ok=True)
+        self._release()
         ended = RunState.DONE if self.record.complete else RunState.FAILED
         self.record.save(RunState.INTERRUPTED if self.stop.asked else ended)
 
@@ -137,6 +145,13 @@ class Execution:
     def complete(self) -> bool:
         """Whether every sample of the plan is there and counts, nothing failed, and nobody asked to stop."""
         return self.record.complete and not self.stop.asked
+
+    def _release(self) -> None:
+        """Take the stop file away."""
+        try:
+            self.stop.release()
+        except LabctlError as error:
+            self.record.break_off(error)
 
     def _over(self) -> bool:
         """Whether no further visit is to begin."""
@@ -224,7 +239,7 @@ class Execution:
     def _play(self, name: str, folder: Path, log: VisitLog, cancelled: Callable[[], bool]) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
         return self._work.session.run_playbook(
-            self._work.lab.playbook(name),
+            name,
             [self._work.lab.path, folder / "setup.yml"],
             options=self._work.options,
             listener=log,
@@ -240,7 +255,7 @@ class Execution:
         write_json(folder / "sample.json", samples.to_json(sample))
         self.record.add_sample(sample)
         if self._work.fail_fast and sample.status is not samples.Status.VALID:
-            self._folder.stop.touch()
+            self.stop.hold()
         self._work.progress(Measured(sample, self.record.taken, self._plan.samples, self.record.left_s(self._todo)))
 
     def _step(self, visit: Visit, task: str, node: str) -> None:

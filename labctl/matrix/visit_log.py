@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,12 @@ class VisitLog:
     def seconds(self) -> dict[str, float]:
         """Wall time of each play, start-up counted to the first."""
         now = time.monotonic()
-        starts = [self._started, *(mark for _, mark in self._marks[1:])]
-        ends = [*(mark for _, mark in self._marks[1:]), now]
-        spent = {play: round(end - start, 3) for (play, _), start, end in zip(self._marks, starts, ends, strict=True)}
-        return {**spent, "total": round(now - self._started, 3)}
+        plays = [play for play, _ in self._marks]
+        spent = dict.fromkeys(plays, 0.0)
+        bounds = [self._started, *(mark for _, mark in self._marks[1:]), now]
+        for play, (start, end) in zip(plays, pairwise(bounds), strict=False):  # no play at all where nothing began
+            spent[play] += end - start
+        return {name: round(seconds, 3) for name, seconds in {**spent, "total": now - self._started}.items()}
 
     def _begin(self, event: TaskStart) -> None:
         if not self._marks or self._marks[-1][0] != event.play:

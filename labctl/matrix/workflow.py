@@ -21,6 +21,7 @@ from labctl.engine.events import Listener
 from labctl.engine.inventory import Inventory
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
+from labctl.labs import facts
 from labctl.labs.lock import LabLock
 from labctl.labs.look import Look, is_provisioned, look
 from labctl.labs.provision import provision
@@ -28,7 +29,6 @@ from labctl.matrix import resume as resuming
 from labctl.matrix.execution import Execution, Progress, Work
 from labctl.matrix.record import Record
 from labctl.matrix.resume import Earlier
-from labctl.nodes import encryption
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
 from labctl.plan.plan import Plan
@@ -84,29 +84,6 @@ class RunResult:
     broken: LabctlError | None
 
 
-def facts(lab: Inventory, seen: Look) -> LabFacts:
-    """What a plan needs to know of the lab."""
-    seen.outcome.require()
-    threads = [fingerprint.whole("cpu", "threads") for fingerprint in seen.fingerprints.values()]
-    known = [count for count in threads if count]
-    if len(known) < 2:
-        raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
-    emulated = any(fingerprint.emulated for fingerprint in seen.fingerprints.values())
-    can = encryption.facts(tuple(seen.fingerprints.values()))
-    limits = [limit for one in seen.fingerprints.values() if (limit := one.whole("link", "max_mtu"))]
-    return LabFacts(
-        name=lab.name,
-        kind=lab.kind,
-        client=lab.client,
-        server=lab.server,
-        threads=min(known),
-        emulated=emulated,
-        tunnels=can,
-        largest_mtu=min(limits, default=None),
-        edition=next((one.text("versions", "edition") for one in seen.fingerprints.values()), None),
-    )
-
-
 def plan(options: MatrixOptions, lab: LabFacts) -> Plan:
     """The plan for what was asked, on this lab, now."""
     return planning.build(options, catalog.load(), lab, datetime.now(UTC))
@@ -132,6 +109,8 @@ def ready(bench: Bench) -> Look:
         provision(bench.session, lab, bench.options, tell.tasks()).require()
         seen = look(bench.session, lab, bench.options, tell.tasks())
         seen.outcome.require()
+    for problem in facts.keep(lab, seen):
+        tell.line(f"warning: {problem}")
     tell.clear()
     return seen
 
@@ -139,7 +118,7 @@ def ready(bench: Bench) -> Look:
 def measure(bench: Bench, options: MatrixOptions) -> RunResult:
     """A new run of what was asked. The first Ctrl-C ends it after the sample in flight, the second at once."""
     seen = ready(bench)
-    planned = plan(options, facts(bench.lab, seen))
+    planned = plan(options, facts.of_look(bench.lab, seen))
     folder = RunFolder(paths.runs_dir() / planned.id)
     bench.held.tell(folder.path)
     tell = bench.stage()

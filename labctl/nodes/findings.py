@@ -13,7 +13,7 @@ from itertools import chain
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
 from labctl.nodes.fingerprint import Difference, Fingerprint, node_differences
-from labctl.nodes.rules import PROVISION, RULES, Level, Node, Rule
+from labctl.nodes.rules import PROVISION, Level, Node, Rule, rules
 
 HOST = "host"  # the machine that carries a local lab
 BOTH = "both"
@@ -90,7 +90,7 @@ def findings(
     absent = _absent(names, fingerprints, unreachable)
     shared = inventory.kind == "local"
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))
-    machine = (_of_host(rule, nodes[0]) for rule in RULES if shared and nodes and rule.of_machine)
+    machine = (_of_host(rule, nodes[0]) for rule in rules() if shared and nodes and rule.of_machine)
     ends = _pairs(*nodes) if len(nodes) == 2 else ()
     return tuple(chain(absent, own, machine, ends))
 
@@ -103,7 +103,7 @@ def failed(found: Iterable[Finding]) -> bool:
 def _rules(node: Node) -> Iterator[Rule]:
     """The rules that apply: without a cable, nothing is said of what belongs to it."""
     has_cable = node.seen.get("link") is not None
-    return (rule for rule in RULES if node.kind in rule.kinds and (has_cable or not rule.of_cable))
+    return (rule for rule in rules() if node.kind in rule.kinds and (has_cable or not rule.of_cable))
 
 
 def _rule(rule: Rule, node: Node) -> Finding:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from labctl import catalog
+from labctl.catalog import Kernel
 from labctl.catalog.tunnel import Tunnel
 from labctl.nodes import encryption
 from labctl.nodes.fingerprint import Fingerprint
@@ -62,25 +64,6 @@ class Rule:
     of_cable: bool = False
     kinds: tuple[str, ...] = ("local", "vm", "metal")
 
-
-@dataclass(frozen=True)
-class Requirement:
-    """What a variant needs of the kernel: one option of each group as "y" or "m", and at least a version."""
-
-    variant: str
-    options: tuple[tuple[str, ...], ...]
-    kernel: tuple[int, int] = (0, 0)
-
-
-# veth-ebpf uses bpf_redirect_peer and bpf_redirect_neigh, both of Linux 5.10.
-REQUIREMENTS = (
-    Requirement("baseline", (("NF_CONNTRACK",), ("NF_TABLES", "IP_NF_IPTABLES"))),
-    Requirement("baseline-notrack", (("NF_CONNTRACK",), ("NF_TABLES", "NETFILTER_XT_TARGET_CT"))),
-    Requirement("veth-iptables", (("VETH",), ("NF_CONNTRACK",), ("NF_NAT",), ("NFT_COMPAT", "IP_NF_IPTABLES"))),
-    Requirement(
-        "veth-ebpf", (("VETH",), ("BPF_SYSCALL",), ("NET_CLS_ACT",), ("NET_SCH_INGRESS",), ("NET_CLS_BPF",)), (5, 10)
-    ),
-)
 
 # Built to find mistakes in the kernel, at several times the cost of a packet.
 DEBUGGING = ("DEBUG_KMEMLEAK", "KASAN", "LOCKDEP", "PROVE_LOCKING")
@@ -151,17 +134,17 @@ def tools(node: Node) -> Verdict:
     return _judge(not missing, f"missing: {', '.join(missing)}" if missing else "installed")
 
 
-def kernel_of(requirement: Requirement) -> Callable[[Node], Verdict]:
+def kernel_of(needed: Kernel) -> Callable[[Node], Verdict]:
     """A judge of whether the kernel can carry a variant."""
 
     def judge(node: Node) -> Verdict:
         release, version = node.seen.text("kernel", "release") or "unknown", node.seen.kernel_version
         config = node.seen.mapping("kernel", "config")
-        if version is not None and version < requirement.kernel:
+        if version is not None and version < needed.version:
             return Verdict(Level.WARNING, release)
         if config is None:
             return Verdict(Level.OK, f"{release}, build options not readable: deploying it will tell")
-        missing = ["/".join(group) for group in requirement.options if all(config.get(name) == "n" for name in group)]
+        missing = ["/".join(group) for group in needed.options if all(config.get(name) == "n" for name in group)]
         return _judge(not missing, f"{release} without {', '.join(missing)}" if missing else release)
 
     return judge
@@ -318,7 +301,26 @@ def card(node: Node) -> Verdict:
 PROVISION = "run `labctl provision`"
 REAL = ("vm", "metal")
 
-RULES: tuple[Rule, ...] = (
+
+def rules() -> tuple[Rule, ...]:
+    """Every rule, in the order in which findings are shown."""
+    variants = catalog.load().variants.values()
+    kernels = (_rule_of(variant.name, variant.kernel) for variant in variants if variant.kernel)
+    return (*OF_NODES, *kernels, *OF_KERNELS)
+
+
+def _rule_of(variant: str, needed: Kernel) -> Rule:
+    """That the kernel can carry a variant."""
+    return Rule(
+        f"kernel for {variant}",
+        "has what the variant needs" + (f" (>= {needed.at_least})" if needed.at_least else ""),
+        kernel_of(needed),
+        f"boot a kernel that has it, or leave {variant} out",
+        of_machine=True,
+    )
+
+
+OF_NODES: tuple[Rule, ...] = (
     Rule("cable", "", cable, "check cable_interface in the inventory and the plug; local lab: `labctl lab create`"),
     Rule(
         "cable address",
@@ -351,16 +353,10 @@ RULES: tuple[Rule, ...] = (
     Rule("congestion control", "cubic available", congestion_control, "load the module tcp_cubic"),
     Rule("irqbalance", "stopped and disabled", irqbalance, "systemctl disable --now irqbalance"),
     Rule("clock", "synchronised", clock, "start chrony or systemd-timesyncd", kinds=REAL),
-    *(
-        Rule(
-            f"kernel for {requirement.variant}",
-            "has what the variant needs" + (" (>= {}.{})".format(*requirement.kernel) if requirement.kernel[0] else ""),
-            kernel_of(requirement),
-            f"boot a kernel that has it, or leave {requirement.variant} out",
-            of_machine=True,
-        )
-        for requirement in REQUIREMENTS
-    ),
+)
+
+# Those of the kernel and of the machine; what variants need of a kernel comes before them.
+OF_KERNELS: tuple[Rule, ...] = (
     Rule(
         "WireGuard",
         "known",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from labctl import tools
 from labctl.catalog import Catalog, Workload
 from labctl.catalog.lab import LabFacts
-from labctl.core.errors import Problem, UsageError
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
 from labctl.plan.options import MAX, MatrixOptions, Pin
@@ -28,13 +28,24 @@ SAMPLE_OVERHEAD_S = 0.1  # between two samples: hygiene, counters, the start beh
 
 @dataclass(frozen=True)
 class Cell:
-    """Setup x workload x processes; `processes_label` is the number as written ("max")."""
+    """Setup x workload x processes; `processes_label` is the number as written ("max").
+
+    `processes` is None for "max" in the plan of a lab of which nobody knows the CPU threads: it can be looked at only.
+    """
 
     id: str
     setup: str
     workload: str
-    processes: int
+    processes: int | None
     processes_label: str
+
+    @property
+    def count(self) -> int:
+        """The number of processes. LabctlError where it is not known."""
+        if self.processes is None:
+            what = "how many processes max is on this lab is not known: nobody has looked at it"
+            raise LabctlError(Problem(what, self.id, hint="labctl matrix makes a plan of its own"))
+        return self.processes
 
 
 @dataclass(frozen=True)
@@ -184,19 +195,27 @@ def _nested(data: object, where: str) -> object:
     """The content of plan.json with its workloads as the catalog has them; what is no such thing `decode` refuses."""
     if not isinstance(data, Mapping) or not isinstance(data.get("workloads"), list):
         return data
-    workloads = [tools.nested(one, where) if isinstance(one, Mapping) else one for one in data["workloads"]]
+    workloads = [
+        tools.nested(one, where, f"workloads[{index}]") if isinstance(one, Mapping) else one
+        for index, one in enumerate(data["workloads"])
+    ]
     return {**data, "workloads": workloads}
 
 
-def _processes(labels: Iterable[str], lab: LabFacts) -> tuple[list[tuple[str, int]], tuple[str, ...], list[Problem]]:
-    """Labels with their numbers, notes about labels that mean the same here, and numbers beyond reason."""
-    resolved: dict[int, str] = {}
+def _processes(
+    labels: Iterable[str], lab: LabFacts
+) -> tuple[list[tuple[str, int | None]], tuple[str, ...], list[Problem]]:
+    """Labels with their numbers, notes about labels that mean the same here, and numbers beyond reason.
+
+    Where the CPU threads of the lab are not known "max" has no number, and no number is beyond reason.
+    """
+    resolved: dict[int | None, str] = {}
     notes: list[str] = []
     problems: list[Problem] = []
-    limit = PROCESSES_PER_THREAD * lab.threads
+    limit = None if lab.threads is None else PROCESSES_PER_THREAD * lab.threads
     for label in labels:
         count = lab.threads if label == MAX else int(label)
-        if count > limit:
+        if count is not None and limit is not None and count > limit:
             what = f"more than {PROCESSES_PER_THREAD} processes per CPU thread"
             hint = f"the smaller node of {lab.name} has {lab.threads} CPU threads: at most {limit}"
             problems.append(Problem(what, "--processes", label, hint))

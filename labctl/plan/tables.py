@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from datetime import datetime
 
 from labctl.catalog import CLUSTER, dimensions
-from labctl.core.tables import Style, Table, as_csv, counted, document, duration, style_of
+from labctl.catalog.lab import Source
+from labctl.core.tables import Document, Table, counted, duration
 from labctl.plan.plan import Plan, to_json
 
 QUICK = "quick look, not a result"
@@ -13,16 +14,10 @@ EMULATED = "emulated processors (QEMU without KVM): not a performance result"
 ROUNDS_SHOWN = 12
 
 
-def plan_tables(plan: Plan, style: str = Style.TABLE) -> str:
-    """The plan as tables; as CSV its cells, as JSON all of plan.json."""
-    match style_of(style):
-        case Style.JSON:
-            return json.dumps(to_json(plan), indent=1)
-        case Style.CSV:
-            cells = _cells(plan)
-            return as_csv(cells.headers, cells.rows)
-        case shown:
-            return document([_head(plan), _setups(plan), _cells(plan), _order(plan), *_foot(plan)], shown)
+def document(plan: Plan) -> Document:
+    """The plan as tables; its records are the cells, its data all of plan.json."""
+    cells = _cells(plan)
+    return Document((_head(plan), _setups(plan), cells, _order(plan), *_foot(plan)), cells, to_json(plan))
 
 
 def _head(plan: Plan) -> str:
@@ -31,7 +26,26 @@ def _head(plan: Plan) -> str:
     size = [counted(len(plan.setups), "setup"), counted(len(plan.cells), "cell"), samples]
     size.append(counted(len(plan.visits), "deployment"))
     lines = [f"Plan for lab {plan.lab.name}: {', '.join(size)}", f"Estimated time: {duration(plan.estimated_s)}"]
-    return "\n".join([*marks(plan.quick, plan.lab.emulated), *lines])
+    return "\n".join([*marks(plan.quick, plan.lab.emulated), *lines, *_origin(plan)])
+
+
+def _origin(plan: Plan) -> list[str]:
+    """What the plan is made from, where that is not a look at the lab now."""
+    origin = plan.lab.origin
+    match origin.source:
+        case Source.LAST_LOOK:
+            time = "" if origin.time is None else f" on {datetime.fromisoformat(origin.time):%Y-%m-%d %H:%M} UTC"
+            return [f"From the last look at the lab{time}: {origin.why}."]
+        case Source.INVENTORY:
+            unsaid = (
+                "Not known: CPU threads, the largest MTU, what the nodes encrypt with (taken for the kernel's), "
+                "and whether their processors are emulated."
+            )
+            several = any(cell.processes is None for cell in plan.cells) and len({c.processes for c in plan.cells}) > 1
+            estimate = " The estimate takes max for another number than those beside it." if several else ""
+            return [f"From the inventory alone: {origin.why}. {unsaid}{estimate}"]
+        case _:
+            return []
 
 
 def marks(quick: bool, emulated: bool) -> list[str]:

@@ -62,7 +62,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
         cells = cells[::-1]
     workloads = {workload.name: workload for workload in plan.workloads}
     port = _ports_before(plan, visit)
-    usable = PORTS - max(cell.processes for cell in cells)  # the ports of one sample stay in one piece
+    usable = PORTS - max(cell.count for cell in cells)  # the ports of one sample stay in one piece
     samples: list[PlannedSample] = []
     for n in range(1, plan.repeat + 1):
         for cell in cells:
@@ -73,7 +73,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     cell=cell.id,
                     setup=cell.setup,
                     workload=cell.workload,
-                    processes=cell.processes,
+                    processes=cell.count,
                     processes_label=cell.processes_label,
                     round=visit.round,
                     n=n,
@@ -90,7 +90,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     time_limit_s=plan.duration_s + plan.warmup_s + SLACK_S,
                 )
             )
-            port += cell.processes
+            port += cell.count
     return tuple(samples)
 
 
@@ -129,7 +129,7 @@ def setup_inventory(
 
 def _ports_before(plan: Plan, visit: Visit) -> int:
     """How many data ports the visits before this one used: all setups have the same cells."""
-    per_visit = sum(cell.processes for cell in plan.cells_of(visit.setup)) * plan.repeat
+    per_visit = sum(cell.count for cell in plan.cells_of(visit.setup)) * plan.repeat
     first = (visit.round - 1) * len(plan.setups)
     position = plan.visits[first : first + len(plan.setups)].index(visit)
     return (first + position) * per_visit

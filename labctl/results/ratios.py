@@ -98,9 +98,9 @@ def _floors(cells: Iterable[Cell], found: Mapping[str, Comparison]) -> dict[str,
     for cell in cells:
         one = found.get(cell.id)
         if one is not None and one.is_noise_floor and one.noise_floor is not None:
-            key = (cell.workload, cell.processes)
+            key = (cell.workload, cell.count)
             highest[key] = max(one.noise_floor, highest.get(key, 1.0))
-    keys = {cell.id: (cell.workload, cell.processes) for cell in cells}
+    keys = {cell.id: (cell.workload, cell.count) for cell in cells}
     return {cell: highest[key] for cell, key in keys.items() if key in highest}
 
 

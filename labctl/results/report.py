@@ -6,23 +6,22 @@ from pathlib import Path
 
 from labctl.core.errors import LabctlError
 from labctl.core.files import read_json
-from labctl.core.tables import Style, style_of
+from labctl.core.tables import Document
 from labctl.results import summary as summaries
+from labctl.results import tables
 from labctl.results.summary import Summary, summarise
-from labctl.results.tables import summary_tables
 from labctl.runs import history
 from labctl.runs.find import find
 from labctl.runs.folder import RunFolder
 from labctl.runs.read import keep_derived, read
 
 
-def render(run: str, style: str = Style.TABLE, reference: str | None = None, directory: Path | None = None) -> str:
-    """The tables of a run in a style; `run` is an id, the beginning of one, a path, or "latest".
+def document(run: str, reference: str | None = None, directory: Path | None = None) -> Document:
+    """The report of a run; `run` is an id, the beginning of one, a path, or "latest".
 
     Raises LabctlError when there is no such run, or its plan cannot be read.
     """
-    shown = style_of(style)
-    return summary_tables(summary_of(find(run, directory), reference), shown)
+    return tables.document(summary_of(find(run, directory), reference))
 
 
 def summary_of(folder: Path, reference: str | None = None) -> Summary:

@@ -156,7 +156,7 @@ def _row(
         cell=cell.id,
         setup=cell.setup,
         workload=cell.workload,
-        processes=cell.processes,
+        processes=cell.count,
         processes_label=cell.processes_label,
         unit=next(workload.unit for workload in plan.workloads if workload.name == cell.workload),
         planned=plan.rounds * plan.repeat,

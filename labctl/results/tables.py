@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from labctl.catalog.dimensions.mtu import NORMAL_MTU
-from labctl.core.tables import Style, Table, Value, as_csv, counted, document, fixed, number, style_of
+from labctl.core.tables import Document, Table, Value, counted, fixed, listing, number
 from labctl.plan.tables import marks
 from labctl.results.ratios import Comparison
 from labctl.results.stats import MIN_ROUNDS
@@ -24,16 +23,10 @@ FLAG_TEXTS = {
 }
 
 
-def summary_tables(summary: Summary, style: str = Style.TABLE) -> str:
-    """The summary as tables; as CSV one line per cell, as JSON all of summary.json."""
-    match style_of(style):
-        case Style.JSON:
-            return json.dumps(to_json(summary), indent=1)
-        case Style.CSV:
-            records = [_record(summary, row) for row in summary.rows]
-            return as_csv(tuple(records[0]) if records else (), [tuple(record.values()) for record in records])
-        case shown:
-            return document(_parts(summary), shown)
+def document(summary: Summary) -> Document:
+    """The summary as tables; its records are the cells, its data all of summary.json."""
+    cells = listing(_record(summary, row) for row in summary.rows)
+    return Document(tuple(_parts(summary)), cells.records, to_json(summary))
 
 
 def _parts(summary: Summary) -> list[Table | str]:
@@ -84,7 +77,7 @@ def _rates(rows: list[Row]) -> Table:
     if any(one is not None and one.low is not None for one in comparisons):
         headers.append("verdict")
         columns = [(*cells, _verdict(one)) for cells, one in zip(columns, comparisons, strict=True)]
-    return Table(title, tuple(headers), tuple(columns))
+    return Table(title, tuple(headers), tuple(columns), seam="ratio")
 
 
 def _rate_cells(row: Row) -> tuple[Value, ...]:
@@ -119,7 +112,8 @@ def _costs(rows: list[Row]) -> Table:
     """Latency and CPU of one workload and number of processes; without the latency where it has none."""
     shown = ("p50", "p90", "p99", "max") if any(row.latency_us for row in rows) else ()
     units = {row.cpu_cost.unit for row in rows if row.cpu_cost}
-    headers = ("setup", *shown, " ".join(["CPU", *sorted(units)]), "machine %", "client %", "server %")
+    cost = " ".join(["CPU", *sorted(units)])
+    headers = ("setup", *shown, cost, "machine %", "client %", "server %")
     cells = tuple(
         (
             row.setup,
@@ -129,7 +123,7 @@ def _costs(rows: list[Row]) -> Table:
         )
         for row in rows
     )
-    return Table(f"{_work(rows[0])}: {'latency in microseconds, ' if shown else ''}CPU", headers, cells)
+    return Table(f"{_work(rows[0])}: {'latency in microseconds, ' if shown else ''}CPU", headers, cells, seam=cost)
 
 
 def _latency(row: Row, name: str) -> str:
@@ -156,7 +150,7 @@ def _details(summary: Summary) -> list[Table]:
         )
         for row, one in compared
     )
-    return [Table("Ratios in detail", headers, rows)]
+    return [Table("Ratios in detail", headers, rows, keys=3, seam="p")]
 
 
 def _sizes(summary: Summary) -> list[Table]:
@@ -178,9 +172,8 @@ def _sizes(summary: Summary) -> list[Table]:
         )
         for one in summary.sizes
     )
-    return [
-        Table("Sizes in bytes: MTUs, MSS, and the mean packet on the cable by workload; busiest CPU", headers, rows)
-    ]
+    title = "Sizes in bytes: MTUs, MSS, and the mean packet on the cable by workload; busiest CPU"
+    return [Table(title, headers, rows, seam=headers[6])]
 
 
 def _p(value: float | None) -> str:

@@ -152,7 +152,7 @@ class RawSample:
 
 
 def read(folder: Path) -> RawSample:
-    """Read a sample's raw folder. Raises RawError naming file and key."""
+    """Read a sample's raw folder. Raises LabctlError naming file and key: RawError, or of a tool that is not known."""
     path = folder / "measurement.json"
     measurement = _known(_Measurement, _document(path), path.name)
     client_data, client = _end(folder / "client.json")
@@ -164,7 +164,7 @@ def read(folder: Path) -> RawSample:
     processes = _many(Process, client_data.get("processes") if client else [], "client.json:processes")
     return RawSample(
         folder=folder,
-        item=_known(Item, tools.nested(measurement.sample, f"{path.name}:sample"), f"{path.name}:sample"),
+        item=_known(Item, tools.nested(measurement.sample, path.name, "sample"), f"{path.name}:sample"),
         failed=failed,
         reason=measurement.reason,
         clock_offset_s=measurement.clock_offset_s,

@@ -132,7 +132,7 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
 
     `workload` is what the plan says the sample's workload is; the catalog's without one. Whatever went wrong in
     the measurement becomes a failed or invalid sample; only raw files of ours that are missing, broken or from
-    another labctl raise (RawError, SampleError).
+    another labctl raise LabctlError (mostly RawError or SampleError).
     """
     sample = raw.read(folder)
     workload, tool = _checked(sample, workload)

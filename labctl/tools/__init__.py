@@ -42,10 +42,11 @@ def of(item: Mapping[str, object]) -> Tool:
     return set_up(str(whole["tool"]), whole["settings"], "sample")
 
 
-def nested(item: Mapping[str, object], where: str) -> dict[str, object]:
+def nested(item: Mapping[str, object], where: str, key: str = "") -> dict[str, object]:
     """A workload or a sample with its `tool` and, in one piece, its `settings`, which files have among its own keys."""
     tool = str(item.get("tool", _UNNAMED))
-    own = {field.name for field in dataclasses.fields(kind(tool, f"{where}:tool"))}  # type: ignore[arg-type]
+    place = f"{where}:{key}.tool" if key else f"{where}:tool"
+    own = {field.name for field in dataclasses.fields(kind(tool, place))}  # type: ignore[arg-type]
     rest = {key: value for key, value in item.items() if key not in own}
     return {**rest, "tool": tool, "settings": {key: value for key, value in item.items() if key in own}}
 

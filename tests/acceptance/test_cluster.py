@@ -161,7 +161,7 @@ def test_a_second_provision_changes_nothing(provisioned: ClusterLab) -> None:
     assert [one["metadata"]["name"] for one in listed] == ["node1", "node2"]
 
 
-@pytest.mark.parametrize("role", ["netperf_pods", "k8s_ptp", "existing_cluster"])
+@pytest.mark.parametrize("role", ["netperf_pods", "k8s_ptp", "cluster_path", "existing_cluster"])
 def test_the_scenario_of_a_role_that_uses_clusters(provisioned: ClusterLab, tmp_path: Path, role: str) -> None:
     provisioned.scenario(role, tmp_path)
 

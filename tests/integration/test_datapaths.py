@@ -221,7 +221,7 @@ def test_baseline_clean_and_its_refusal_beside_rules_of_others(bench: Bench) -> 
         with broken(bench, rule):
             refused, _ = bench.play("deploy.yml", "baseline-clean")
         assert [failure.node for failure in refused.failures] == [SERVER]
-        assert "Seen, and not made by labctl: ip stranger." in refused.failures[0].message
+        assert "which labctl did not make.\n  seen:  ip stranger\n" in refused.failures[0].message
         outcome, _ = bench.play("deploy.yml", "baseline-clean")
         assert outcome.ok, outcome.failures
         with broken(bench, rule):

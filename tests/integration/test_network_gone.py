@@ -20,7 +20,7 @@ MODULE = """
 import importlib, json, subprocess, sys
 import ansible.module_utils
 repository, *words = sys.argv[1:]
-for role in ("lab_host", "datapath", "kubernetes"):
+for role in ("node", "datapath", "kubernetes"):
     ansible.module_utils.__path__.append(f"{repository}/roles/{role}/module_utils")
 sys.path.insert(0, f"{repository}/roles/kubernetes/library")
 gone = importlib.import_module("kubernetes_gone")
@@ -32,8 +32,8 @@ for change in words:
 seen.append(sorted(gone.rules()))
 try:
     gone.remove_rules({"rules": seen[0]})
-except gone.Failed as failed:
-    seen.append([failed.result()["problems"][0]["what"]])
+except gone.Refused as refused:
+    seen.append([refused.problems[0]["what"]])
 else:
     seen.append(sorted(gone.rules()))
 print(json.dumps(seen))

@@ -151,7 +151,7 @@ def test_what_is_in_the_way_of_a_tunnel_is_refused(bench: Bench, facts: TunnelFa
         with broken(bench, (CLIENT, f"bash -c '{bad_key}'", "rm -f /run/labctl/tunnel.key")):
             refused, _ = bench.play("deploy.yml", "baseline-clean", **changes)
         assert [failure.node for failure in refused.failures] == [CLIENT]
-        assert "has 9 bytes, and a key has 32" in refused.failures[0].message
+        assert "seen:  9 bytes" in refused.failures[0].message
         assert "bm90IGEga2V5" not in refused.failures[0].message
         too_large, _ = bench.play("deploy.yml", "baseline-clean", **changes | {"setup_mtu": 70000})
         assert "cable0 takes an MTU of at most 65535 bytes, not 70000" in too_large.failures[0].message
@@ -166,7 +166,7 @@ def test_esp_is_refused_by_a_kernel_that_has_none(bench: Bench, facts: TunnelFac
     with removed(bench, "baseline-clean"):
         refused, _ = bench.play("deploy.yml", "baseline-clean", **encrypted("baseline-clean", facts, Encryption.IPSEC))
     assert {failure.node for failure in refused.failures} == set(NODES)
-    assert "takes no ESP state with rfc4106(gcm(aes)) (CONFIG_INET_ESP" in refused.failures[0].message
+    assert "takes no ESP state with rfc4106(gcm(aes))." in refused.failures[0].message
 
 
 def test_a_finished_run_holds_no_key(lab: ProvisionedLab, bench: Bench, tmp_path: Path) -> None:

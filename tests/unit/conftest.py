@@ -10,40 +10,48 @@ import pytest
 
 from labctl import catalog
 
-VARIANTS = """\
-base:
-  title: node to node
-  role: datapath_base
-  endpoint: node
-  encryptions: {none: true, wireguard: true, ipsec: "needs a kernel with ESP"}
-  expected: {conntrack: true}
-  vars: {base_rules: [a, b]}
-base-clean:
-  title: node to node, no hook
-  role: datapath_base
-  endpoint: node
-  encryptions: {none: true, wireguard: "not built yet", ipsec: "not built yet"}
-  reference: base
-  expected: {conntrack: false}
-  vars: {}
-pods:
-  title: pods through the stack
-  role: datapath_pods
-  endpoint: pod
-  encryptions: {none: true, wireguard: true, ipsec: true}
-  reference: base
-  expected: {conntrack: true}
-  vars: {}
-cluster:
-  title: pods of a cluster
-  role: datapath_cluster
-  endpoint: pod
-  encryptions: {none: true, wireguard: "not built yet", ipsec: "not built yet"}
-  reference: base
-  expected: {}
-  vars: {}
-  editions: ["2021", current]
-"""
+VARIANTS = {
+    "datapath_base": """\
+order: 1
+variants:
+  base:
+    title: node to node
+    endpoint: node
+    encryptions: {none: true, wireguard: true, ipsec: "needs a kernel with ESP"}
+    expected: {conntrack: true}
+    vars: {base_rules: [a, b]}
+  base-clean:
+    title: node to node, no hook
+    endpoint: node
+    encryptions: {none: true, wireguard: "not built yet", ipsec: "not built yet"}
+    reference: base
+    expected: {conntrack: false}
+    vars: {}
+""",
+    "datapath_pods": """\
+order: 2
+variants:
+  pods:
+    title: pods through the stack
+    endpoint: pod
+    encryptions: {none: true, wireguard: true, ipsec: true}
+    reference: base
+    expected: {conntrack: true}
+    vars: {}
+""",
+    "datapath_cluster": """\
+order: 3
+variants:
+  cluster:
+    title: pods of a cluster
+    endpoint: pod
+    encryptions: {none: true, wireguard: "not built yet", ipsec: "not built yet"}
+    reference: base
+    expected: {}
+    vars: {}
+    editions: ["2021", current]
+""",
+}
 
 
 EDITION = """
@@ -79,7 +87,9 @@ tcp_crr:
 def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> catalog.Catalog:
     """Three variants and three workloads."""
     directory = tmp_path_factory.mktemp("catalog")
-    (directory / "variants.yml").write_text(VARIANTS)
+    (directory / "variants").mkdir()
+    for role, content in VARIANTS.items():
+        (directory / "variants" / f"{role}.yml").write_text(content)
     (directory / "workloads.yml").write_text(WORKLOADS)
     (directory / "editions.yml").write_text(EDITIONS)
     return catalog.load(directory)

@@ -21,7 +21,7 @@ LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 # A path below a folder of the repository, or of the role whose page it is; braces and stars are those of a shell.
 TOP = "benchmarks|docs|inventories|labctl|molecule|playbooks|roles|tests|tools"
 OF_ROLE = "action_plugins|defaults|files|library|meta|module_utils|tasks|templates|vars"
-NAMED = re.compile(rf"(?<![\w./<>~-])(?:{TOP}|{OF_ROLE})/[\w.*{{}},/#+-]*[\w*}}]")
+NAMED = re.compile(rf"(?<![\w./<>~-])(?:{TOP}|{OF_ROLE})/[\w.*{{}},/+-]*[\w*}}](?![\w<])")
 NO_FILES = {
     "labctl/_content",  # in a wheel alone
     "labctl/owner",  # a label of Kubernetes objects
@@ -194,7 +194,7 @@ def shell(name: str) -> list[str]:
     [
         ("`roles/x/y.yml` and labctl/foo.py.", ["roles/x/y.yml", "labctl/foo.py"]),
         ("(roles/{a,b}/tasks/*.yml)", ["roles/{a,b}/tasks/*.yml"]),
-        ("/var/lib/labctl/kernel.json, runs/labctl/x, `roles/<name>/`", []),
+        ("/var/lib/labctl/kernel.json, runs/labctl/x, `roles/<name>/`, `roles/cni_<name>`", []),
     ],
 )
 def test_names_of_files_are_found(text: str, names: list[str]) -> None:

@@ -39,7 +39,7 @@ class MtuDimension(Dimension):
         if lab.largest_mtu is not None and mtu > lab.largest_mtu:
             what = f"an MTU of {mtu} is beyond what the cable of {lab.name} carries"
             yield Problem(
-                what, self.option, f"at most {lab.largest_mtu} bytes", "give a smaller one, or use another network card"
+                what, self.option, f"at most {lab.largest_mtu} bytes", "give a smaller one, or use another card"
             )
 
     def settle(self, choice: Choice) -> Values:

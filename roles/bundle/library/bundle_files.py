@@ -28,14 +28,13 @@ done: {type: list, description: Names of the files that were installed, or paths
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import tarfile
 from typing import IO, Any, cast
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node.files import read_json, sha256_of, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -48,19 +47,7 @@ def record_path(records: str, file: dict[str, Any]) -> str:
 
 
 def recorded(path: str) -> dict[str, Any]:
-    if not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as source:
-        content: dict[str, Any] = json.load(source)
-    return content
-
-
-def sha256_of(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as source:
-        for block in iter(lambda: source.read(BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return read_json(path) or {}
 
 
 def images() -> set[str]:
@@ -154,8 +141,7 @@ def present(params: dict[str, Any]) -> list[str]:
         made = [known for known in recorded(path).get("paths", []) if os.path.isdir(known)]
         paths = made + INSTALL[file["use"]](staged, file)
         record = {"name": file["name"], "sha256": file["sha256"], "version": file["version"], "paths": paths}
-        with open(path, "w", encoding="utf-8") as out:
-            json.dump(record, out)
+        write_json(path, record)
         os.unlink(staged)
         done.append(file["name"])
     return done

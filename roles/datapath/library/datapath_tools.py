@@ -21,6 +21,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_wireguard import kernel_has_wireguard
+from ansible.module_utils.labctl_node.machine import os_release
 
 # An SSH session may come without the directories of system tools.
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,12 +47,6 @@ def package_of(tool: str, distribution: str) -> str:
     return PACKAGES[tool]
 
 
-def distribution_of(os_release: str) -> str:
-    """Return the ID in the text of /etc/os-release, such as debian."""
-    values = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
-    return values.get("ID", "").strip('"')
-
-
 def is_missing(tool: str, distribution: str) -> bool:
     """Whether the tool cannot be used, and is wanted.
 
@@ -67,8 +62,7 @@ def is_missing(tool: str, distribution: str) -> bool:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    with open("/etc/os-release", encoding="utf-8") as stream:
-        distribution = distribution_of(stream.read())
+    distribution = os_release().get("ID", "")
     missing = {package_of(tool, distribution) for tool in PACKAGES if is_missing(tool, distribution)}
     module.exit_json(changed=False, missing=sorted(missing))
 

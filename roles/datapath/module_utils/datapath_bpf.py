@@ -36,7 +36,7 @@ def mount_private_bpf() -> None:
             f"Kernel {platform.release()} has no BPF system call.",
             where=BPF_MOUNT,
             seen="no such directory",
-            hint="veth-ebpf needs a kernel built with CONFIG_BPF_SYSCALL.",
+            hint="BPF programs need a kernel built with CONFIG_BPF_SYSCALL.",
         )
     libc = ctypes.CDLL(None, use_errno=True)
     for code in (

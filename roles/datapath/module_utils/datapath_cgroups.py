@@ -1,7 +1,7 @@
 """BPF programs on control groups, which every socket of a process in such a group passes.
 
-A CNI in place of kube-proxy has them, for connect(2) and its like. Where no link holds them that is pinned, as with the
-Cilium of 2021, they stay when the CNI has gone.
+A CNI in place of kube-proxy has them, for connect(2) and its like. Where no link holds them that is pinned, they stay
+when the CNI has gone.
 """
 
 from __future__ import annotations

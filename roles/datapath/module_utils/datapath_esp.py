@@ -1,6 +1,6 @@
 """ESP in tunnel mode between two nodes, by `ip xfrm`: static keys, AES-GCM, extended sequence numbers, replay window.
 
-As Cilium sets it up: rfc4106(gcm(aes)) with 20 bytes of key (16 of AES-128, 4 of salt) and 16 of authentication.
+As CNIs set it up: rfc4106(gcm(aes)) with 20 bytes of key (16 of AES-128, 4 of salt) and 16 of authentication.
 """
 
 from __future__ import annotations

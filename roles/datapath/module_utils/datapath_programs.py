@@ -6,7 +6,6 @@ filesystem of its own, so no pin outlives the module: the programs live as long 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -17,7 +16,7 @@ from ansible.module_utils.datapath_bpf import BPF_MOUNT, mount_private_bpf
 from ansible.module_utils.datapath_links import index_of
 from ansible.module_utils.datapath_tcx import programs_of
 from ansible.module_utils.datapath_tunnel import Tunnel, device_of
-from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.files import read_text, sha256_of
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import CommandFailed, run, run_json
 
@@ -58,15 +57,14 @@ def explain(failure: str, release: str) -> str:
     if found:
         number = int(found.group(1))
         name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
-        return f"Kernel {release} lacks {name}, which came with {since}: veth-ebpf needs Linux 5.10 or later"
-    return f"Kernel {release} refuses the tc programs of veth-ebpf."
+        return f"Kernel {release} lacks {name}, which came with {since}: the tc programs need Linux 5.10 or later"
+    return f"Kernel {release} refuses the tc programs."
 
 
 def sum_of(path: str) -> str:
     """Return the sha256 of an object on this node."""
     try:
-        with open(path, "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
+        return sha256_of(path)
     except FileNotFoundError as absent:
         raise Refused(
             "The tc programs are not on this node.", where=path, hint="Run `labctl provision` first."

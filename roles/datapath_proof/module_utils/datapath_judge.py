@@ -15,7 +15,7 @@ KUBE_PROXY = "kube-proxy"
 KUBE_PROXY_TABLES = {f"{family} {table}" for family in ("ip", "ip6") for table in ("filter", "mangle", "nat")}
 SOME = "some"
 IPTABLES = "iptables"
-# Cilium 1.9 loads the modules of the legacy tables, whichever iptables it uses.
+# A CNI may load the modules of the legacy tables, whichever iptables it uses.
 IPTABLES_TABLES = {
     f"{family} {table}{flavour}"
     for family in ("ip", "ip6")

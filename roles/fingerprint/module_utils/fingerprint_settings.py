@@ -8,6 +8,7 @@ import re
 from typing import Dict, Optional, Tuple
 
 from ansible.module_utils.fingerprint_probe import Files, Outputs
+from ansible.module_utils.labctl_node.machine import release_fields
 
 # Of these directories of /proc/sys/net every file is read: a kernel brings new ones, and they matter by default.
 WHOLE = (("net/core", ""), ("net/ipv4", "tcp_"), ("net/ipv4", "udp_"))
@@ -112,7 +113,7 @@ def versions(files: Files, outputs: Outputs, python: str) -> Dict[str, object]:
 
 
 def _distribution(files: Files) -> Dict[str, object]:
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', files.text("/etc/os-release") or "", re.MULTILINE))
+    release = release_fields(files.text("/etc/os-release") or "")
     return {
         "distribution": release.get("ID"),
         "distribution_version": release.get("VERSION_ID"),

@@ -9,9 +9,9 @@ module: ptp_network
 short_description: Configure the ptp CNI plugin on a node and route the other node's pods
 description:
   - Writes one CNI configuration - ptp with host-local addresses out of the node's own pod network - and one route.
-  - All of it is known again by its name or its routing protocol; only the switch of forwarding needs a record.
+  - All of it is known again by its name or its routing protocol. Switches forwarding on; whoever recorded how the node
+    was puts that back.
   - Removing is refused while a pod still holds an address.
-  - Refuses a node that has the configuration of another network.
 options:
   state: {type: str, choices: [present, absent], default: present, description: Whether it is there.}
   pod_network: {type: str, description: Network of this node's pods, in CIDR form. Required when present.}
@@ -45,7 +45,6 @@ RESULTS = ("/var/lib/cni/cache/results", "/var/lib/cni/results")  # of plugins a
 # Marks our route: rtnetlink(7) leaves the numbers from 5 on to users.
 PROTOCOL = "198"
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
-FORWARDED = "/var/lib/labctl/kubernetes/ptp_forwarding"  # with the other records of the cluster
 RELEASE_S = 20.0
 
 
@@ -71,37 +70,6 @@ def routes() -> List[Dict[str, Any]]:
     return found
 
 
-def refuse_foreign() -> None:
-    """Refuse a node on which another network is configured."""
-    names = os.listdir(DIRECTORY) if os.path.isdir(DIRECTORY) else []
-    foreign = sorted(name for name in names if name.endswith((".conf", ".conflist", ".json")))
-    if foreign:
-        raise Refused(
-            "The node has the configuration of another network, which the runtime might take.",
-            where=DIRECTORY,
-            seen=", ".join(foreign),
-            hint="Remove what put it there, or the file.",
-        )
-
-
-def forward() -> None:
-    """Let the node forward packets, as the plugin itself would; what was set before is written down first."""
-    before = read_text(FORWARDING)
-    if before != "1":
-        os.makedirs(os.path.dirname(FORWARDED), exist_ok=True)
-        with open(FORWARDED, "w", encoding="ascii") as stream:
-            stream.write(str(before))
-        write_setting(FORWARDING, "1")
-
-
-def stop_forwarding() -> None:
-    """Put the setting back that was there before."""
-    before = read_text(FORWARDED)
-    if before is not None:
-        write_setting(FORWARDING, before)
-        os.remove(FORWARDED)
-
-
 def present(wanted: Dict[str, Any], check_mode: bool) -> bool:
     """Bring the network about; whether that took a change."""
     text = configuration(wanted)
@@ -110,8 +78,8 @@ def present(wanted: Dict[str, Any], check_mode: bool) -> bool:
     if check_mode:
         return True
     absent(check_mode)
-    refuse_foreign()
-    forward()
+    # As the plugin itself would; role kubernetes has the value from before on record, and puts it back.
+    write_setting(FORWARDING, "1")
     run(["ip", "route", "add", *route_of(wanted)])
     os.makedirs(DIRECTORY, exist_ok=True)
     draft = f"{DIRECTORY}/.{NAME}"  # without an ending that the runtime looks for
@@ -129,7 +97,7 @@ def held() -> List[str]:
 
 def leftovers() -> List[str]:
     """Return what there is of the network on this node."""
-    found = [path for path in (PATH, ADDRESSES, FORWARDED, *results()) if os.path.exists(path)]
+    found = [path for path in (PATH, ADDRESSES, *results()) if os.path.exists(path)]
     return found + [f"route to {route['dst']}" for route in routes()]
 
 
@@ -158,7 +126,6 @@ def absent(check_mode: bool) -> bool:
         shutil.rmtree(ADDRESSES)
     for route in routes():
         run(["ip", "route", "delete", route["dst"], "dev", route["dev"], "proto", PROTOCOL])
-    stop_forwarding()
     return True
 
 

@@ -39,7 +39,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_facts import MODELS, parse_config
-from ansible.module_utils.labctl_node.files import locked
+from ansible.module_utils.labctl_node.files import last_lines, locked, sha256_of
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -86,16 +86,12 @@ def source_identity(params: dict[str, Any]) -> str:
             f"linux-source-{params['line']}",
         ]
         return run(question).strip()
-    seen = hashlib.sha256()
     try:
-        with open(params["tarball"], "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                seen.update(block)
+        return sha256_of(params["tarball"])
     except OSError as error:
         what = "The tarball of the kernel's sources cannot be read."
         where = f"kernel_source_tarball: {params['tarball']}"
         raise Refused(what, where=where, seen=str(error.strerror)) from error
-    return seen.hexdigest()
 
 
 def inside(params: dict[str, Any], work: str, script: str, log: str, **environment: str) -> str:
@@ -114,10 +110,8 @@ def inside(params: dict[str, Any], work: str, script: str, log: str, **environme
             check=False,
         )
     if done.returncode != 0:
-        with open(log, encoding="utf-8", errors="replace") as text:
-            tail = "".join(text.readlines()[-12:])
         what = f"The kernel could not be built (exit code {done.returncode})."
-        raise Refused(what, where=log, seen=tail.strip(), hint="Correct kernel_source_*; provision again.")
+        raise Refused(what, where=log, seen=last_lines(log), hint="Correct kernel_source_*; provision again.")
     return done.stdout.decode()
 
 

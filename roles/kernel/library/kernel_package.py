@@ -33,6 +33,7 @@ from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_grub import set_default
+from ansible.module_utils.labctl_node.machine import os_release
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -81,7 +82,7 @@ def offered(line: str) -> str | None:
 
 def from_archive(params: dict[str, Any]) -> str:
     """The newest release of the line that the archive has, its index fetched. Raises Refused where there is none."""
-    codename, suite = facts.os_release().get("VERSION_CODENAME", ""), params["suite"]
+    codename, suite = os_release().get("VERSION_CODENAME", ""), params["suite"]
     archive = params["archive"] or own_archive(codename)
     if archive is None:
         what = f"The node's apt has no source of {codename}, so it is not known where {suite} is to be had."

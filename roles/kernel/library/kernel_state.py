@@ -38,6 +38,8 @@ from typing import Any
 from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.machine import boot_id, os_release
 from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -82,24 +84,24 @@ def candidate(params: dict[str, Any], record: records.Record | None) -> str | No
 
 def is_kept(params: dict[str, Any], release: str, record: records.Record | None) -> bool:
     """Whether the running kernel is the default and held; for the distribution's, whether nothing of ours is left."""
-    left = facts.read(records.GRUB)
+    left = read_text(records.GRUB)
     if params["line"] == facts.DISTRIBUTION:
         return record is None and left is None
-    if facts.os_release().get("ID") not in MANAGED_DISTRIBUTIONS:
+    if os_release().get("ID") not in MANAGED_DISTRIBUTIONS:
         return True
-    choice = facts.entry_of(facts.read(facts.GRUB_CFG) or "", release)
+    choice = facts.entry_of(read_text(facts.GRUB_CFG) or "", release)
     held = f"linux-image-{release}" in run(["apt-mark", "showhold"]).split()
     return choice is not None and held and left == records.grub_defaults(choice, params["cmdline"])
 
 
 def obstacles(params: dict[str, Any], action: str, target: str | None) -> Problems:
     """Why the role cannot bring the node there; everything at once."""
-    system = facts.os_release()
+    system = os_release()
     found: Problems = []
     if os.path.exists("/run/systemd/container"):
         what = "The node shares its kernel with the machine it runs on, so no kernel can be installed there."
         return [{"what": what, "where": "kernel_line", "hint": "Use a vm or metal lab, or leave kernel_line empty."}]
-    if facts.read(facts.GRUB_CFG) is None:
+    if read_text(facts.GRUB_CFG) is None:
         what = "The node does not boot through GRUB, the only boot loader that the role knows."
         found.append(
             {"what": what, "where": facts.GRUB_CFG, "hint": "Install the kernel by hand: kernel_managed: false"}
@@ -166,7 +168,7 @@ def came_back(params: dict[str, Any], release: str, boot: str, lacking: list[str
 
 
 def state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    release, cmdline, record, boot = os.uname().release, facts.cmdline(), records.load(), facts.boot_id()
+    release, cmdline, record, boot = os.uname().release, facts.cmdline(), records.load(), boot_id()
     lacking = differences(params, release, cmdline, record.releases if record else ())
     action, target, problems = "none", release, []
     if params["booted_from"]:
@@ -181,7 +183,7 @@ def state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         raise Refused.together(problems)
     if not lacking and params["managed"] and not is_kept(params, release, record):
         action = "keep"
-    version = (facts.read("/proc/version") or "").strip()
+    version = read_text("/proc/version") or ""
     found_state = {"release": release, "version": version, "boot": boot, "lacking": lacking}
     return {"changed": False, "action": action, "target": target, **found_state}
 

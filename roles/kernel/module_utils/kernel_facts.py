@@ -8,6 +8,8 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from ansible.module_utils.labctl_node.files import read_text
+
 DISTRIBUTION = "distribution"
 MODELS = {"CONFIG_PREEMPT_NONE": "none", "CONFIG_PREEMPT_VOLUNTARY": "voluntary", "CONFIG_PREEMPT": "full"}
 GRUB_CFG = "/boot/grub/grub.cfg"
@@ -97,18 +99,9 @@ def entry_of(text: str, release: str) -> str | None:
     return max(fitting, key=lambda choice: choice.count(">"), default=None)
 
 
-def read(path: str) -> str | None:
-    """The text of a file, None where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
 def config_of(release: str) -> dict[str, str]:
     """The configuration of a kernel: its file in /boot, or the running one's own word; empty where neither is."""
-    text = read(f"/boot/config-{release}")
+    text = read_text(f"/boot/config-{release}")
     if text is None and release == os.uname().release and os.path.exists("/proc/config.gz"):
         with gzip.open("/proc/config.gz", "rt", encoding="utf-8") as file:
             text = file.read()
@@ -123,12 +116,7 @@ def installed() -> list[str]:
 
 def cmdline() -> list[str]:
     """The words that the running kernel was booted with."""
-    return (read("/proc/cmdline") or "").split()
-
-
-def boot_id() -> str:
-    """The number of this boot."""
-    return (read("/proc/sys/kernel/random/boot_id") or "").strip()
+    return (read_text("/proc/cmdline") or "").split()
 
 
 def secure_boot() -> bool:
@@ -138,12 +126,6 @@ def secure_boot() -> bool:
             return file.read()[-1:] == b"\x01"
     except FileNotFoundError:
         return False
-
-
-def os_release() -> dict[str, str]:
-    """The fields of /etc/os-release."""
-    fields = re.findall(r'(?m)^(\w+)="?([^"\n]*)"?$', read("/etc/os-release") or "")
-    return dict(fields)
 
 
 def free_mib(directory: str) -> int:

@@ -6,13 +6,14 @@ import os
 
 from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
+from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import run
 
 
 def choice_of(release: str) -> str:
     """How GRUB is told to boot a release. Raises Refused where its menu lacks it."""
-    text = facts.read(facts.GRUB_CFG) or ""
+    text = read_text(facts.GRUB_CFG) or ""
     choice = facts.entry_of(text, release)
     if choice is None:
         known = ", ".join(dict.fromkeys(entry.release for entry in facts.grub_entries(text)))
@@ -27,11 +28,11 @@ def set_default(release: str, cmdline: list[str], update: bool = True) -> bool:
     `update` writes GRUB's menu anew; leave it to a package's own script where one is installed right after.
     """
     wanted = records.grub_defaults(choice_of(release), cmdline)
-    if facts.read(records.GRUB) == wanted:
+    if read_text(records.GRUB) == wanted:
         return False
     os.makedirs(os.path.dirname(records.GRUB), exist_ok=True)
     with open(records.GRUB, "w", encoding="utf-8") as file:
-        file.write(wanted)
+        file.write(f"{wanted}\n")
     if update:
         run(["update-grub"])
         # An entry that had only a title has an id now.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
 
 PATH = "/var/lib/labctl/kernel.json"
 GRUB = "/etc/default/grub.d/labctl.cfg"
@@ -25,12 +24,8 @@ class Record:
 
 def load() -> Record | None:
     """The record of this node; None where the role has installed nothing."""
-    try:
-        with open(PATH, encoding="utf-8") as file:
-            data = json.load(file)
-    except FileNotFoundError:
-        return None
-    return Record(data["previous"], tuple(data["releases"]), tuple(data["packages"]))
+    data = read_json(PATH)
+    return data and Record(data["previous"], tuple(data["releases"]), tuple(data["packages"]))
 
 
 def save(record: Record) -> None:
@@ -52,4 +47,4 @@ def grub_defaults(choice: str, words: list[str]) -> str:
     lines = ["# Written by labctl (role kernel); `kernel_line: distribution` removes it.", f'GRUB_DEFAULT="{choice}"']
     if words:
         lines.append(f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {" ".join(words)}"')
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -28,9 +28,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, restore_settings
+from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.kubectl import CONTROL_PLANE, Kubectl
 from ansible.module_utils.labctl_node.refused import Refused, finish
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run, run_json
 from ansible.module_utils.labctl_node.wait import wait_until
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # kubeadm starts the kubelet's tools by name
@@ -81,7 +82,7 @@ def absent(params: dict[str, Any]) -> list[str]:
 
 
 def ruleset() -> list[tuple[str, dict[str, Any]]]:
-    listed = json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]
+    listed = run_json(["nft", "--json", "list", "ruleset"])["nftables"]
     return [next(iter(item.items())) for item in listed]
 
 
@@ -105,8 +106,7 @@ def no_rules() -> list[str]:
     held |= {(i["family"], i["table"]) for kind, i in left if kind == "chain" and "hook" not in i}
     for family, table in sorted(tables - held):
         run(["nft", "delete", "table", family, table])
-    with open(BEFORE, encoding="utf-8") as file:
-        return [f"{len(own)} chains", *restore_settings(json.load(file))]
+    return [f"{len(own)} chains", *restore_settings(read_json(BEFORE))]
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import json
 import os
 import shutil
 import time
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils.basic import AnsibleModule
@@ -39,6 +39,7 @@ from ansible.module_utils.kubernetes_traces import (
     rules,
     socket_programs,
 )
+from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.processes import end_all
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
@@ -164,8 +165,8 @@ def remove_files(before: Traces) -> list[str]:
 def remove_pins_and_files(before: Traces) -> list[str]:
     """What is new in the places that a CNI shares with others. A program whose pinned link goes is detached.
 
-    The kubelet lets a plugin clean up once more after pods that went a minute ago. That of Cilium then waits for its
-    agent, and writes down in the end that it was not there: so the program goes first, what runs of it, then the rest.
+    The kubelet lets a plugin clean up once more after pods that went a minute ago. One may then wait for its
+    agent, and write down in the end that it was not there: so the program goes first, what runs of it, then the rest.
     """
     done = []
     for _ in range(2):
@@ -228,7 +229,7 @@ def remove_socket_programs(before: Traces) -> list[str]:
 def remove_rules(before: Traces) -> list[str]:
     """Put back routing rules that are gone, then remove those that are new.
 
-    In this order: Cilium moves the rule for the table `local` to another priority, and a node without one is cut off.
+    In this order: a CNI may move the rule for the table `local` to another priority, and a node without one is cut off.
     """
     done, after = [], {"rules": sorted(rules())}
     for action, entries in (("add", extra(after, before, "rules")), ("delete", extra(before, after, "rules"))):
@@ -303,24 +304,22 @@ def is_empty(group: str) -> bool:
 
 
 def network_gone(check_mode: bool) -> dict[str, object]:
-    if not os.path.exists(NETWORK_BEFORE):
+    before: Optional[Traces] = read_json(NETWORK_BEFORE)
+    if before is None:
         return {"changed": False, "done": []}
     if check_mode:
         return {"changed": True, "done": ["the network"]}
-    with open(NETWORK_BEFORE, encoding="utf-8") as file:
-        before: Traces = json.load(file)
     started = time.monotonic()
     done = unmount(before, PODS) + remove_pins_and_files(before) + remove_network(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
 
 def gone(check_mode: bool) -> dict[str, object]:
-    if not os.path.exists(BEFORE):
+    before: Optional[Traces] = read_json(BEFORE)
+    if before is None:
         return {"changed": False, "done": []}
     if check_mode:
         return {"changed": True, "done": ["the cluster"]}
-    with open(BEFORE, encoding="utf-8") as file:
-        before: Traces = json.load(file)
     started = time.monotonic()
     # The mounts that make control groups and settings what they are on a shared kernel are undone by their units.
     done = stop_units()

@@ -55,8 +55,7 @@ def problems(params: dict[str, Any], seen: dict[str, Any]) -> Problems:
     found: Problems = []
     for name, address in params["nodes"].items():
         node = seen.get(name, {})
-        wanted = {"address": address, "version": params["version"]}
-        wanted |= {"ready": True} if params["ready"] else {}
+        wanted = {"address": address, "version": params["version"], **({"ready": True} if params["ready"] else {})}
         if any(node.get(key) != value for key, value in wanted.items()) or not node.get("pod_cidr"):
             found.append(
                 {

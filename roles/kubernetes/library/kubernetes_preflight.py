@@ -29,7 +29,6 @@ container: {type: bool, description: Whether the node is itself a container and 
 """
 
 import glob
-import json
 import os
 import platform
 import re
@@ -38,6 +37,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, RECORD
+from ansible.module_utils.labctl_node.files import read_json, read_text
 from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -74,11 +74,7 @@ def cgroup_version() -> int:
 
 def apparmor() -> bool:
     """Whether the kernel confines programs by AppArmor."""
-    try:
-        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
-            return file.read().strip() == "Y"
-    except FileNotFoundError:
-        return False
+    return read_text("/sys/module/apparmor/parameters/enabled") == "Y"
 
 
 def running() -> list[str]:
@@ -109,10 +105,9 @@ def foreign_cluster() -> Problems:
 
 def own_cluster(params: dict[str, Any]) -> tuple[str, Problems]:
     """Whether the node is a member of a cluster of ours, and where that is another than the one asked for."""
-    if not os.path.exists(RECORD):
+    record = read_json(RECORD)
+    if record is None:
         return ("broken", []) if os.path.exists(BEFORE) else ("no", foreign_cluster())
-    with open(RECORD, encoding="utf-8") as file:
-        record = json.load(file)
     wanted = {name: params[name] for name in ("edition", "version", "address")}
     seen = {name: record[name] for name in wanted}
     if seen == wanted:

@@ -18,6 +18,11 @@ options:
     choices: [cluster, network]
     default: cluster
     description: Before there was a cluster, or before a member of it had a network.
+  directories:
+    type: list
+    elements: path
+    default: []
+    description: Where that network will keep files, beside the places of all CNIs. They are recorded with it.
 author: labctl
 """
 
@@ -25,23 +30,22 @@ RETURN = r"""
 counts: {type: dict, description: How many traces of each kind were read.}
 """
 
-import json
 import os
 import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORY, NETWORK_BEFORE, differences, read
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORIES, DIRECTORY, NETWORK_BEFORE, differences, read
+from ansible.module_utils.labctl_node.files import read_json, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
 RECORDS = {"cluster": BEFORE, "network": NETWORK_BEFORE}
 
 
-def record(path: str, check_mode: bool) -> dict[str, Any]:
+def record(path: str, directories: list[str], check_mode: bool) -> dict[str, Any]:
     if os.path.exists(path):
         return {"changed": False}
-    traces = read()
+    traces = {**read(directories), DIRECTORIES: directories}
     if not check_mode:
         os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
         write_json(path, traces)
@@ -49,10 +53,9 @@ def record(path: str, check_mode: bool) -> dict[str, Any]:
 
 
 def compare(path: str, check_mode: bool) -> dict[str, Any]:
-    if not os.path.exists(path):
+    before = read_json(path)
+    if before is None:
         return {"changed": False, "counts": {}}
-    with open(path, encoding="utf-8") as file:
-        before = json.load(file)
     after = read()
     problems = list(differences(before, after))
     if problems:
@@ -69,11 +72,15 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["recorded", "compared"], "required": True},
             "of": {"type": "str", "choices": list(RECORDS), "default": "cluster"},
+            "directories": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
-    action = record if module.params["state"] == "recorded" else compare
-    finish(module, lambda: action(RECORDS[module.params["of"]], module.check_mode))
+    path, directories = RECORDS[module.params["of"]], module.params["directories"]
+    recorded = module.params["state"] == "recorded"
+    finish(
+        module, lambda: record(path, directories, module.check_mode) if recorded else compare(path, module.check_mode)
+    )
 
 
 if __name__ == "__main__":

@@ -6,17 +6,19 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Dict, List
 
 from ansible.module_utils import datapath_cgroups as cgroups
+from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.refused import Problem
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run, run_json
 
 DIRECTORY = "/var/lib/labctl/kubernetes"
 BEFORE = f"{DIRECTORY}/before.json"  # how the node was
 NETWORK_BEFORE = f"{DIRECTORY}/network.json"  # how the member was before it had a network
 RECORD = f"{DIRECTORY}/cluster.json"  # that it is a member, and of what
-CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni", "/run/cilium")
+CNI_DIRECTORIES = ("/etc/cni", "/opt/cni", "/var/lib/cni")
+DIRECTORIES = "directories"  # those beside them in which the network keeps files, in its record
 BPF_FS = "/sys/fs/bpf"
 NETNS = "/run/netns"
 # Sessions of users and credentials of units come and go by themselves.
@@ -33,7 +35,7 @@ SETTINGS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv6/conf/all/forwarding",
 )
-Traces = dict[str, list[str]]
+Traces = Dict[str, List[str]]
 
 
 def files_below(*directories: str) -> Iterator[str]:
@@ -55,7 +57,7 @@ def plain(value: Any) -> Any:
 
 def netfilter() -> Iterator[str]:
     """Tables, chains and rules, those of iptables through nf_tables included; and the tables of the old iptables."""
-    for item in json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]:
+    for item in run_json(["nft", "--json", "list", "ruleset"])["nftables"]:
         ((kind, content),) = item.items()
         if kind != "metainfo":
             yield f"{kind} {json.dumps(plain(content), sort_keys=True)}"
@@ -75,7 +77,7 @@ def ipvs() -> Iterator[str]:
 
 def hooks() -> Iterator[str]:
     """Interfaces on which tc programs can hang."""
-    for entry in json.loads(run(["tc", "-json", "qdisc", "show"]) or "[]"):
+    for entry in run_json(["tc", "-json", "qdisc", "show"]):
         if entry["kind"] == "clsact":
             yield str(entry["dev"])
 
@@ -88,7 +90,7 @@ def socket_programs() -> list[dict[str, Any]]:
 
 
 def _ip(*argv: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run(["ip", "-json", *argv]) or "[]")
+    found: list[dict[str, Any]] = run_json(["ip", "-json", *argv])
     return found
 
 
@@ -144,12 +146,19 @@ def restore_settings(before: Traces) -> list[str]:
     return [f"setting {entry}" for entry in differing]
 
 
-def read() -> Traces:
-    """All traces by kind, sorted."""
+def network_directories() -> list[str]:
+    """Where the node's network keeps files beside the places of all CNIs, by its record; nowhere without one."""
+    record = read_json(NETWORK_BEFORE) or {}
+    return list(record.get(DIRECTORIES, []))
+
+
+def read(directories: list[str] | None = None) -> Traces:
+    """All traces by kind, sorted; files also of these directories, else of those that the node's network has."""
+    own = network_directories() if directories is None else directories
     found = {
         "netfilter": netfilter(),
         "IPVS": ipvs(),
-        "CNI files": files_below(*CNI_DIRECTORIES),
+        "CNI files": files_below(*CNI_DIRECTORIES, *own),
         "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
         "hooks": hooks(),
         "socket programs": map(cgroups.words, socket_programs()),
@@ -169,7 +178,7 @@ def differences(before: Traces, after: Traces) -> Iterator[Problem]:
 
     A container that was started again has another id, and the same mounts.
     """
-    for kind in before:
+    for kind in (one for one in before if one != DIRECTORIES):
         old, new = ([CONTAINER_ID.sub("*", entry) for entry in traces.get(kind, [])] for traces in (before, after))
         left, gone = list(new), []
         for entry in old:

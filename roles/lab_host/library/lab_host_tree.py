@@ -38,7 +38,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_apt import acquire_options, sources
-from ansible.module_utils.labctl_node.files import locked, write_json
+from ansible.module_utils.labctl_node.files import last_lines, locked, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
 # A build that a crash of the host cuts short is thrown away: its files need not be on the disk one by one.
@@ -86,13 +86,11 @@ def build(wanted: dict[str, Any], params: dict[str, Any], tree: str) -> None:
             command(wanted, params, target), stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False
         )
     if done.returncode != 0:
-        with open(log, encoding="utf-8", errors="replace") as file:
-            tail = "".join(file.readlines()[-12:])
         shutil.rmtree(target, ignore_errors=True)
         raise Refused(
             f"mmdebstrap could not build the nodes' tree (exit code {done.returncode}).",
             where=log,
-            seen=tail.strip(),
+            seen=last_lines(log),
             hint=f"Does the archive serve {wanted['release']}? See the lab's variables for mirror and release; "
             "`apt-get update` on this host shows whether it is reached at all.",
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
 from ansible.module_utils.labctl_node.run import run
 
 # netperf left non-free with Debian 13 (its licence was changed); up to 12 the component is needed for it.
@@ -56,9 +55,8 @@ def known_sources(cache_dir: str) -> list[Source]:
     """
     path = os.path.join(cache_dir, "apt-sources.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            kept = json.load(file)
-    except (FileNotFoundError, ValueError):
+        kept = read_json(path) or {}
+    except ValueError:
         kept = {}
     if kept.get("signature") != _signature():
         rows = _ask_apt()

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 
+from ansible.module_utils.labctl_node.machine import os_release
 from ansible.module_utils.labctl_node.refused import Problems
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
@@ -46,16 +47,14 @@ def machine_problems(kind: str) -> Problems:
                 "hint": "Run as root, or as a user with sudo (--ask-become-pass if it asks for a password).",
             }
         ]
-    with open("/etc/os-release", encoding="utf-8") as file:
-        release = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-    names = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".replace('"', "").split()
-    if {"debian", "ubuntu"} & set(names):
+    release = os_release()
+    if {"debian", "ubuntu"} & {release.get("ID"), *release.get("ID_LIKE", "").split()}:
         return []
     return [
         {
             "what": f"The {kind} lab runs on Debian and Ubuntu only.",
             "where": "/etc/os-release",
-            "seen": release.get("PRETTY_NAME", "unknown").strip('"'),
+            "seen": release.get("PRETTY_NAME", "unknown"),
             "hint": "Use such a host, or another kind of lab.",
         }
     ]

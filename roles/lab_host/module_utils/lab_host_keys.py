@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Mapping
 
@@ -36,6 +37,16 @@ def make_keys(lab: str, files: Files, hosts: Mapping[str, str], owner: int) -> N
         known.append(f"{host} {kind} {key}\n")
     with open(files.known_hosts, "w", encoding="utf-8") as file:
         file.writelines(known)
+
+
+def greets(address: str, port: int, patience_s: float = 2) -> bool:
+    """Whether an SSH server greets there. QEMU takes a connection in any case, as soon as it runs."""
+    try:
+        with socket.create_connection((address, port), timeout=2) as connection:
+            connection.settimeout(patience_s)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def ask(files: Files, address: str, port: int, script: str) -> subprocess.Popen[str]:

@@ -6,17 +6,28 @@ namespaces and processes did not survive.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from ansible.module_utils.labctl_node.files import read_json
 from ansible.module_utils.labctl_node.processes import Process
 from ansible.module_utils.labctl_node.refused import Refused
 
 SCHEMA = "labctl.lab/2"
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as labctl has to know it: how the host reaches it, and its address on the cable."""
+
+    name: str
+    address: str
+    port: int
+    cable_address: str
 
 
 class Files:
@@ -41,11 +52,8 @@ class Files:
 
     def process(self, node: str) -> Process | None:
         """The process that carries a node as its pidfile names it, whether or not it still runs."""
-        try:
-            with open(self.pidfile(node), encoding="utf-8") as file:
-                return Process(**json.load(file))
-        except FileNotFoundError:
-            return None
+        known = read_json(self.pidfile(node))
+        return None if known is None else Process(**known)
 
     def begin(self) -> None:
         """Make the lab's directory, with one for the seeds that only root reads. What was there before is gone."""
@@ -62,10 +70,20 @@ class Files:
         return True
 
 
-def boot_id() -> str:
-    """The identity of this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+def as_json(files: Files, kind: str, lab: str, nodes: Sequence[Node]) -> dict[str, object]:
+    """What records of all kinds say alike, in the shape of schema labctl.lab/2; the kind fills in the rest."""
+    return {
+        "schema": SCHEMA,
+        "name": lab,
+        "kind": kind,
+        "ssh": {"key": files.key, "known_hosts": files.known_hosts},
+        "nodes": [
+            {**asdict(node), "user": "root", "pidfile": files.pidfile(node.name), "log": files.log(node.name)}
+            for node in nodes
+        ],
+        "local": None,
+        "vm": None,
+    }
 
 
 def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T], by_hand: str) -> T | None:
@@ -74,8 +92,9 @@ def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T],
     Raises Refused for a lab of another kind, and for a record that cannot be understood, with `by_hand` as what to do.
     """
     try:
-        with open(files.record, encoding="utf-8") as file:
-            data: Mapping[str, Any] = json.load(file)
+        data: Mapping[str, Any] | None = read_json(files.record)
+        if data is None:
+            return None
         if data["kind"] != kind:
             raise Refused(
                 f"A lab of this name exists, and is of the kind {data['kind']}, not {kind}.",
@@ -84,8 +103,6 @@ def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T],
                 hint="Destroy that one first, or give this one another lab_name.",
             )
         return make(data)
-    except FileNotFoundError:
-        return None
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(
             "The record of a lab cannot be read, so what it owns is not known.",
@@ -107,9 +124,7 @@ def other_labs(state_dir: str, lab: str, kind: str) -> list[str]:
 def _kind(files: Files) -> str | None:
     """The kind of a lab; None where its record is not understood (whoever reads it will say so)."""
     try:
-        with open(files.record, encoding="utf-8") as file:
-            return str(json.load(file)["kind"])
-    except FileNotFoundError:
-        return ""
+        data = read_json(files.record)
+        return "" if data is None else str(data["kind"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -27,7 +27,6 @@ uplink: {type: str, description: Interface of the default route; null without on
 """
 
 import ipaddress
-import json
 import os
 import shutil
 import subprocess
@@ -37,7 +36,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused, finish
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run_json
 from ansible.module_utils.local_lab_boot import members
 from ansible.module_utils.local_lab_nodes import inotify_problems
 from ansible.module_utils.local_lab_plan import Plan, plan, wrong_arguments
@@ -108,7 +107,7 @@ def taken_names(lab: Plan) -> Problems:
             name = lab.control_group(node)
             problems.append(foreign("control group with processes", name, f"kill {members(lab, node)[0]}"))
     if shutil.which("nft"):
-        for item in json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]:
+        for item in run_json(["nft", "--json", "list", "tables"])["nftables"]:
             table = item.get("table", {})
             if table.get("name") == lab.table:
                 name = f"{table['family']} {lab.table}"
@@ -131,7 +130,7 @@ def taken_addresses(lab: Plan, state_dir: str) -> Problems:
     if problems or not shutil.which("ip"):
         return problems
     own = [ipaddress.ip_network(network) for network in lab.networks]
-    for route in json.loads(run(["ip", "-4", "-json", "route", "show", "table", "all"]) or "[]"):
+    for route in run_json(["ip", "-4", "-json", "route", "show", "table", "all"]):
         destination = "0.0.0.0/0" if route["dst"] == "default" else route["dst"]
         network = ipaddress.ip_network(destination, strict=False)
         device = route.get("dev", "")
@@ -195,7 +194,7 @@ def own_problems(lab: Plan, state_dir: str) -> tuple[bool, Problems]:
 def uplink() -> str | None:
     if not shutil.which("ip"):
         return None
-    routes = json.loads(run(["ip", "-4", "-json", "route", "show", "default"]) or "[]")
+    routes = run_json(["ip", "-4", "-json", "route", "show", "default"])
     return next((route["dev"] for route in routes if "dev" in route), None)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import read_json, read_text, write_json, write_setting
 from ansible.module_utils.labctl_node.machine import boot_id
 
 
@@ -14,20 +13,11 @@ def _path(interface: str) -> str:
     return f"/proc/sys/net/ipv4/conf/{interface}/forwarding"
 
 
-def _read(interface: str) -> str | None:
-    try:
-        with open(_path(interface), encoding="utf-8") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return None
-
-
 def set_forwarding(interface: str, value: str) -> bool:
     """Write an interface's forwarding; returns whether it was another."""
-    if _read(interface) == value:
+    if read_text(_path(interface)) == value:
         return False
-    with open(_path(interface), "w", encoding="utf-8") as file:
-        file.write(value)
+    write_setting(_path(interface), value)
     return True
 
 
@@ -37,19 +27,14 @@ def _ledger_path(state_dir: str) -> str:
 
 def _ledger(state_dir: str) -> dict[str, Any]:
     """Who uses which uplink, and what its forwarding was before: {"boot_id", "uplinks": {eth0: {"before", "labs"}}}."""
-    empty: dict[str, Any] = {"boot_id": boot_id(), "uplinks": {}}
-    try:
-        with open(_ledger_path(state_dir), encoding="utf-8") as file:
-            ledger: dict[str, Any] = json.load(file)
-    except FileNotFoundError:
-        return empty
-    return ledger if ledger["boot_id"] == boot_id() else empty
+    ledger: dict[str, Any] | None = read_json(_ledger_path(state_dir))
+    return ledger if ledger and ledger["boot_id"] == boot_id() else {"boot_id": boot_id(), "uplinks": {}}
 
 
 def use_uplink(state_dir: str, uplink: str, lab: str) -> bool:
     """Let packets in from the uplink be forwarded, for a lab; what it was is on the disk before it changes."""
     ledger = _ledger(state_dir)
-    entry = ledger["uplinks"].setdefault(uplink, {"before": _read(uplink), "labs": []})
+    entry = ledger["uplinks"].setdefault(uplink, {"before": read_text(_path(uplink)), "labs": []})
     if lab not in entry["labs"]:
         entry["labs"].append(lab)
         write_json(_ledger_path(state_dir), ledger)
@@ -66,7 +51,7 @@ def release_uplink(state_dir: str, lab: str) -> bool:
         entry["labs"].remove(lab)
         if not entry["labs"]:
             # Somebody else's later word, or an interface that is gone, stays as it is.
-            if _read(uplink) == "1":
+            if read_text(_path(uplink)) == "1":
                 changed = set_forwarding(uplink, entry["before"])
             del ledger["uplinks"][uplink]
     if ledger["uplinks"]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Problems, Refused
 
@@ -86,11 +85,8 @@ def record(path: str, ignore: list[str]) -> dict[str, Any]:
 
 def compare(path: str, ignore: list[str]) -> dict[str, Any]:
     """Raises Refused with every difference. A setting that appeared came with a module or a device: no failure."""
-    if not os.path.exists(path):
-        return {"changed": False, "keys": 0, "modules": []}
-    with open(path, encoding="utf-8") as file:
-        before = json.load(file)
-    if before["boot_id"] != boot_id():  # settings do not outlive a boot
+    before = read_json(path)
+    if before is None or before["boot_id"] != boot_id():  # settings do not outlive a boot
         return {"changed": False, "keys": 0, "modules": []}
     after = read_settings(ignore)
     differences: Problems = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from ansible.module_utils.labctl_node.refused import Refused
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run, run_json
 from ansible.module_utils.local_lab_plan import Node, Plan
 
 MANAGEMENT = "mgmt0"
@@ -50,7 +49,7 @@ def _batch(commands: list[str], netns: str | None = None) -> None:
 
 def _addresses(netns: str) -> dict[str, Any]:
     """The interfaces of a namespace by name, as `ip -json address` shows them."""
-    return {link["ifname"]: link for link in json.loads(run(["ip", "-netns", netns, "-json", "address"]))}
+    return {link["ifname"]: link for link in run_json(["ip", "-netns", netns, "-json", "address"])}
 
 
 def _has(link: Any, address: str) -> bool:
@@ -83,7 +82,7 @@ def create_management_link(lab: Plan, node: Node) -> None:
 def has_management_link(lab: Plan, node: Node) -> bool:
     if not os.path.exists(f"/sys/class/net/{node.host_interface}"):
         return False
-    host = json.loads(run(["ip", "-json", "address", "show", "dev", node.host_interface]))[0]
+    host = run_json(["ip", "-json", "address", "show", "dev", node.host_interface])[0]
     return _has(host, lab.host_address) and _has(_addresses(node.netns).get(MANAGEMENT), node.address)
 
 
@@ -123,7 +122,7 @@ def has_cable(lab: Plan) -> bool:
 
 
 def has_table(lab: Plan) -> bool:
-    tables = json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]
+    tables = run_json(["nft", "--json", "list", "tables"])["nftables"]
     return any(t.get("table", {}).get("name") == lab.table and t["table"]["family"] == "ip" for t in tables)
 
 

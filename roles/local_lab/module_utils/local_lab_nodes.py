@@ -10,8 +10,9 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 
+from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import last_lines, write_json
 from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_in_namespace
 from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused
 from ansible.module_utils.labctl_node.run import CommandFailed, run
@@ -127,13 +128,8 @@ def start_unit(unit: str, argv: list[str], environment: dict[str, str], log: str
 def identified(pid: int, log: str) -> Process:
     found = process(pid)
     if found is None:
-        raise Refused("A node ended as soon as it was started.", where=log, seen=tail(log))
+        raise Refused("A node ended as soon as it was started.", where=log, seen=last_lines(log))
     return found
-
-
-def tail(log: str) -> str:
-    with open(log, encoding="utf-8", errors="replace") as file:
-        return "".join(file.readlines()[-8:]).strip()
 
 
 def await_ready(nodes: list[Starting], files: LocalFiles, timeout_s: int) -> None:
@@ -164,7 +160,7 @@ def not_ready(name: str, files: LocalFiles, what: str) -> Problem:
     return {
         "what": f"The node {name} did not start: {what}.",
         "where": files.log(name),
-        "seen": "\n".join(filter(None, (tail(files.log(name)), inside(files.process(name))))) or "nothing",
+        "seen": "\n".join(filter(None, (last_lines(files.log(name)), inside(files.process(name))))) or "nothing",
         "hint": f"Look at the log; `sh {files.start_script(name)}` inside `unshare --mount` starts it by hand.",
     }
 
@@ -207,21 +203,12 @@ def end(record: Record, files: LocalFiles, node: Node) -> bool:
     return ended > 0 or groups
 
 
-def answers(node: Node) -> bool:
-    """Whether the node's SSH server greets within two seconds."""
-    try:
-        with socket.create_connection((node.address, 22), timeout=2) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
 def bring_up(record: Record, files: LocalFiles, options: Options, timeout_s: int) -> list[str]:
     """Start the nodes that do not run or do not answer, both at once, and wait for them. Says which these were."""
     dead = []
     for node in record.plan.nodes:
         supervisor = files.process(node.name)
-        if supervisor is None or not supervisor.alive or not answers(node):
+        if supervisor is None or not supervisor.alive or not greets(node.address, 22):
             end(record, files, node)
             dead.append(node)
     problems = inotify_problems(len(dead))

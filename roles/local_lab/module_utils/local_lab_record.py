@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.lab_host_record import SCHEMA, Files, other_labs, read_record
+from ansible.module_utils.lab_host_record import Files, Node, as_json, other_labs, read_record
 from ansible.module_utils.labctl_node.files import write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused
@@ -38,38 +38,24 @@ class LocalFiles(Files):
         return os.path.join(self.directory, f"{node}.start")
 
 
-def as_json(record: Record, files: Files) -> dict[str, Any]:
-    """The record in the shape of schema labctl.lab/2."""
+def _as_json(record: Record, files: Files) -> dict[str, object]:
+    lab = record.plan
+    local = {
+        "index": lab.index,
+        "tree": record.tree,
+        "uplink": record.uplink,
+        "table": lab.table,
+        "netns": {node.name: node.netns for node in lab.nodes},
+        "host_interface": {node.name: node.host_interface for node in lab.nodes},
+    }
+    nodes = [Node(node.name, node.address, 22, node.cable_address) for node in lab.nodes]
     return {
-        "schema": SCHEMA,
-        "name": record.plan.name,
-        "kind": "local",
+        **as_json(files, "local", lab.name, nodes),
         "inventory": record.inventory,
         "boot_id": record.boot_id,
         "created": record.created,
         "release": record.release,
-        "ssh": {"key": files.key, "known_hosts": files.known_hosts},
-        "nodes": [
-            {
-                "name": node.name,
-                "address": node.address,
-                "cable_address": node.cable_address,
-                "port": 22,
-                "user": "root",
-                "pidfile": files.pidfile(node.name),
-                "log": files.log(node.name),
-            }
-            for node in record.plan.nodes
-        ],
-        "local": {
-            "index": record.plan.index,
-            "tree": record.tree,
-            "uplink": record.uplink,
-            "table": record.plan.table,
-            "netns": {node.name: node.netns for node in record.plan.nodes},
-            "host_interface": {node.name: node.host_interface for node in record.plan.nodes},
-        },
-        "vm": None,
+        "local": local,
     }
 
 
@@ -101,7 +87,7 @@ def others(state_dir: str, lab: str) -> list[Record]:
 def write(state_dir: str, record: Record) -> None:
     """Put the record on the disk, in the lab's directory, which exists."""
     files = Files(state_dir, record.plan.name)
-    write_json(files.record, as_json(record, files))
+    write_json(files.record, _as_json(record, files))
 
 
 def required(state_dir: str, lab: str) -> Record:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ansible.module_utils.labctl_node.machine import release_fields
+
 ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
 
 
@@ -27,9 +29,7 @@ class SourceFile:
 
 def release_of(os_release: str) -> Release:
     """Return the release described by the text of /etc/os-release."""
-    values = {
-        key: value.strip().strip('"') for key, _, value in (line.partition("=") for line in os_release.splitlines())
-    }
+    values = release_fields(os_release)
     return Release(values.get("ID", ""), values.get("VERSION_ID"), values.get("VERSION_CODENAME", ""))
 
 

@@ -23,13 +23,12 @@ cpu: {type: str, description: Model of the processor for QEMU.}
 reason: {type: str, description: Why it is not kvm; empty where it is.}
 """
 
-import json
 import os
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.files import write_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.vm_lab_qemu import TCG_CPU, Accelerator, probe, version
@@ -38,10 +37,9 @@ from ansible.module_utils.vm_lab_qemu import TCG_CPU, Accelerator, probe, versio
 def known(path: str, question: dict[str, Any]) -> Accelerator | None:
     """The answer kept in the cache, if it is one to this question."""
     try:
-        with open(path, encoding="utf-8") as file:
-            kept = json.load(file)
+        kept = read_json(path)
         return Accelerator(**kept["answer"]) if kept["question"] == question else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

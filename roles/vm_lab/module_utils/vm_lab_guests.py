@@ -6,11 +6,11 @@ import os
 import pwd
 import re
 import shlex
-import socket
 import subprocess
 import time
 from dataclasses import asdict
 
+from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
 from ansible.module_utils.labctl_node.files import write_json
 from ansible.module_utils.labctl_node.processes import Process, kill, pids, process
@@ -167,16 +167,6 @@ def end(files: GuestFiles, guest: str) -> bool:
     return ended > 0
 
 
-def answers(guest: Guest) -> bool:
-    """Whether the guest's SSH server greets. QEMU takes the connection in any case, as soon as it runs."""
-    try:
-        with socket.create_connection((HOST, guest.port), timeout=2) as connection:
-            connection.settimeout(5)
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
 def bring_up(record: Record, files: GuestFiles, timeout_s: int) -> list[str]:
     """Start the guests whose QEMU does not run, both at once, and wait until all answer. Says which were started."""
     started = []
@@ -200,7 +190,7 @@ def await_answer(files: GuestFiles, guest: Guest, deadline: float, timeout_s: in
         return running is not None and running.alive
 
     in_time = wait_until(
-        lambda: not runs() or lost(files, guest) is not None or answers(guest),
+        lambda: not runs() or lost(files, guest) is not None or greets(HOST, guest.port, 5),
         deadline - time.monotonic(),
         ASK_INTERVAL_S,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.lab_host_record import SCHEMA, Files, other_labs, read_record
+from ansible.module_utils.lab_host_record import Files, Node, as_json, other_labs, read_record
 from ansible.module_utils.labctl_node.files import write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
@@ -57,41 +57,26 @@ class GuestFiles(Files):
         return os.path.join(self.guest(node), "qmp.sock")
 
 
-def as_json(record: Record, files: GuestFiles) -> dict[str, Any]:
-    """The record in the shape of schema labctl.lab/2."""
+def _as_json(record: Record, files: GuestFiles) -> dict[str, object]:
     guests = record.plan.guests
+    vm = {
+        "vcpus": record.plan.vcpus,
+        "memory_mib": record.plan.memory_mib,
+        "accelerator": record.accelerator,
+        "cpu": record.cpu,
+        "image": record.image,
+        "owner": record.owner,
+        "disk": {guest.name: files.disk(guest.name) for guest in guests},
+        "monitor": {guest.name: files.monitor(guest.name) for guest in guests},
+    }
+    nodes = [Node(guest.name, HOST, guest.port, guest.cable_address) for guest in guests]
     return {
-        "schema": SCHEMA,
-        "name": record.plan.name,
-        "kind": "vm",
+        **as_json(files, "vm", record.plan.name, nodes),
         "inventory": record.inventory,
         "boot_id": record.boot_id,
         "created": record.created,
         "release": record.release,
-        "ssh": {"key": files.key, "known_hosts": files.known_hosts},
-        "nodes": [
-            {
-                "name": guest.name,
-                "address": HOST,
-                "cable_address": guest.cable_address,
-                "port": guest.port,
-                "user": "root",
-                "pidfile": files.pidfile(guest.name),
-                "log": files.log(guest.name),
-            }
-            for guest in guests
-        ],
-        "local": None,
-        "vm": {
-            "accelerator": record.accelerator,
-            "cpu": record.cpu,
-            "vcpus": record.plan.vcpus,
-            "memory_mib": record.plan.memory_mib,
-            "image": record.image,
-            "owner": record.owner,
-            "disk": {guest.name: files.disk(guest.name) for guest in guests},
-            "monitor": {guest.name: files.monitor(guest.name) for guest in guests},
-        },
+        "vm": vm,
     }
 
 
@@ -133,4 +118,4 @@ def others(state_dir: str, lab: str) -> list[Record]:
 def write(state_dir: str, record: Record) -> None:
     """Put the record on the disk, in the lab's directory, which exists."""
     files = GuestFiles(state_dir, record.plan.name)
-    write_json(files.record, as_json(record, files))
+    write_json(files.record, _as_json(record, files))

@@ -12,13 +12,14 @@ from labctl.core.errors import LabctlError, Problem
 from labctl.plan.options import QUICK
 
 VARIANT = """\
-a:
-  title: t
-  role: r
-  endpoint: node
-  encryptions: {none: true, wireguard: later, ipsec: later}
-  expected: {}
-  vars: {}
+order: 1
+variants:
+  a:
+    title: t
+    endpoint: node
+    encryptions: {none: true, wireguard: later, ipsec: later}
+    expected: {}
+    vars: {}
 """
 WORKLOAD = """\
 w: {title: t, tool: netperf, metric: m, unit: requests/s, latency: true, packets_per_unit: [2, 2],
@@ -27,7 +28,8 @@ w: {title: t, tool: netperf, metric: m, unit: requests/s, latency: true, packets
 
 
 def load(tmp_path: Path, variants: str = VARIANT, workloads: str = WORKLOAD, editions: str = "{}") -> catalog.Catalog:
-    (tmp_path / "variants.yml").write_text(variants)
+    (tmp_path / "variants").mkdir(exist_ok=True)
+    (tmp_path / "variants" / "r.yml").write_text(variants)
     (tmp_path / "workloads.yml").write_text(workloads)
     (tmp_path / "editions.yml").write_text(editions)
     return catalog.load(tmp_path)
@@ -82,13 +84,13 @@ def test_the_catalog_is_read_once() -> None:
 
 
 def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
-    variants = VARIANT.replace("endpoint: node", "endpoint: host").replace("  role: r\n", "  rolle: r\n")
+    variants = VARIANT.replace("endpoint: node", "endpoint: host").replace("title: t", "titel: t")
     workloads = WORKLOAD.replace("TCP_RR", "UDP_RR").replace("THROUGHPUT", "STDEV_LATENCY")
     *first, last = problems(tmp_path, variants, workloads)
     assert [(problem.what, problem.where) for problem in first] == [
-        ("unknown key", "variants.yml:a.rolle"),
-        ("missing key", "variants.yml:a.role"),
-        ("the value is not node or pod", "variants.yml:a.endpoint"),
+        ("unknown key", "variants/r.yml:a.titel"),
+        ("missing key", "variants/r.yml:a.title"),
+        ("the value is not node or pod", "variants/r.yml:a.endpoint"),
         ("the value is not TCP_STREAM or TCP_MAERTS or TCP_RR or TCP_CRR", "workloads.yml:w.settings.test"),
     ]
     assert last.what.startswith("the value is not THROUGHPUT or THROUGHPUT_UNITS or")
@@ -101,37 +103,51 @@ def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
         (
             ", ipsec: later",
             "",
-            Problem("missing key", "variants.yml:a.encryptions.ipsec", hint="write true, or the reason against it"),
+            Problem("missing key", "variants/r.yml:a.encryptions.ipsec", hint="write true, or the reason against it"),
         ),
         (
             "ipsec: later",
             "ipsec: false",
-            Problem("a pair that does not exist has no reason", "variants.yml:a.encryptions.ipsec", "False"),
+            Problem("a pair that does not exist has no reason", "variants/r.yml:a.encryptions.ipsec", "False"),
         ),
         (
             "none: true",
             "none: later",
-            Problem("every variant exists without encryption", "variants.yml:a.encryptions.none"),
+            Problem("every variant exists without encryption", "variants/r.yml:a.encryptions.none"),
         ),
         (
             "vars: {}",
-            "vars: {}\n  reference: b",
-            Problem("unknown variant", "variants.yml:a.reference", "'b'", "known: a"),
+            "vars: {}\n    reference: b",
+            Problem("unknown variant", "variants/r.yml:a.reference", "'b'", "known: a"),
         ),
         (
             "vars: {}",
-            "vars: {}\n  reference: a",
-            Problem("a variant cannot be its own reference", "variants.yml:a.reference"),
+            "vars: {}\n    reference: a",
+            Problem("a variant cannot be its own reference", "variants/r.yml:a.reference"),
         ),
         (
             "vars: {}",
-            "vars: {}\n  name: a",
-            Problem("unknown key", "variants.yml:a.name", hint="the entry's key is its name"),
+            "vars: {}\n    name: a",
+            Problem("unknown key", "variants/r.yml:a.name", hint="the file says it: its name is a"),
+        ),
+        (
+            "vars: {}",
+            "vars: {}\n    role: s",
+            Problem("unknown key", "variants/r.yml:a.role", hint="the file says it: its role is r"),
+        ),
+        (
+            "vars: {}",
+            "vars: {}\n    kernel: {options: [], at_least: 'new'}",
+            Problem(
+                "this is no version of a kernel",
+                "variants/r.yml:a.kernel.at_least",
+                hint="write it as major.minor, in quotes",
+            ),
         ),
         (
             "ipsec: later",
             "ipsecc: later",
-            Problem("the value is not none or wireguard or ipsec", "variants.yml:a.encryptions.ipsecc", "'ipsecc'"),
+            Problem("the value is not none or wireguard or ipsec", "variants/r.yml:a.encryptions.ipsecc", "'ipsecc'"),
         ),
     ],
 )
@@ -166,4 +182,27 @@ def test_a_workload_has_the_settings_of_its_tool(old: str, new: str, problem: Pr
 
 
 def test_an_empty_file_is_no_catalog(tmp_path: Path) -> None:
-    assert problems(tmp_path, variants="") == (Problem("the value is not a mapping", "variants.yml", "None"),)
+    assert problems(tmp_path, variants="") == (Problem("the value is not a mapping", "variants/r.yml", "None"),)
+
+
+def test_variants_come_in_the_order_that_their_files_name(tmp_path: Path) -> None:
+    first = VARIANT.replace("order: 1", "order: 2")
+    (tmp_path / "variants").mkdir()
+    (tmp_path / "variants" / "z.yml").write_text(VARIANT.replace("  a:", "  c:"))
+    (tmp_path / "variants" / "b.yml").write_text(first.replace("  a:", "  b:"))
+    loaded = load(tmp_path, first).variants
+    assert [(name, variant.role) for name, variant in loaded.items()] == [("c", "z"), ("b", "b"), ("a", "r")]
+    (tmp_path / "variants" / "s.yml").write_text(VARIANT)
+    catalog.load.cache_clear()
+    assert Problem(
+        "a variant by this name exists", "variants/r.yml:a", "s", "give it another name"
+    ) in problems(tmp_path, first)  # fmt: skip
+
+
+def test_what_variants_need_of_a_kernel_is_in_the_fingerprint(repository: Path) -> None:
+    read = (repository / "roles" / "fingerprint" / "module_utils" / "fingerprint_machine.py").read_text()
+    kernels = [variant.kernel for variant in catalog.load().variants.values() if variant.kernel]
+    assert {
+        option for kernel in kernels for group in kernel.options for option in group if f'"{option}"' not in read
+    } == set()
+    assert max(kernel.version for kernel in kernels) == (5, 10)

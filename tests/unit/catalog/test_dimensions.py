@@ -19,9 +19,10 @@ from labctl.catalog.dimensions.mtu import MTU
 from labctl.catalog.lab import LabFacts, TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import Problem, UsageError
+from labctl.core.tables import render
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, Visit, build, from_json, to_json
-from labctl.plan.tables import plan_tables
+from labctl.plan.tables import document
 from labctl.plan.visit import setup_inventory
 
 LAB = LabFacts("local", "local", "node1", "node2", 2)
@@ -145,7 +146,7 @@ def test_a_dimension_that_is_only_registered_reaches_the_nodes_and_the_table(sma
         for setup in plan.setups
     }
     assert variables == {"base": "none", "cluster.2021": "none", "cluster.fq.2021": "fq"}
-    shown = plan_tables(plan)
+    shown = render(document(plan))
     assert re.search(r"encryption +MTU +queueing +ends", shown)
     assert re.search(r"cluster\.fq\.2021 +cluster +none +1500 +fq ", shown)
 

@@ -92,6 +92,14 @@ def test_an_unknown_option_is_wrong_usage(labctl: Run) -> None:
     assert "No such option: --round" in err
 
 
+@pytest.mark.parametrize("command", ["check", "plan", "matrix", "report", "runs list", "lab list"])
+def test_an_unknown_format_is_refused_before_anything_is_done(labctl: Run, command: str) -> None:
+    code, out, err = labctl(*command.split(), "--format", "xml")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: unknown format\n  where: --format\n  seen:  'xml'")
+    assert err.endswith("known: table, github, csv, json\n")
+
+
 @pytest.mark.parametrize("command", ["check", "provision", "plan", "matrix"])
 def test_an_unknown_lab_is_wrong_usage(labctl: Run, command: str) -> None:
     code, _, err = labctl(command, "--lab", "nowhere")

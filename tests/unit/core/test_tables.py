@@ -1,4 +1,4 @@
-"""Tables: what is not known is not 0, and no line is wider than 100 columns."""
+"""Tables: what is not known is not 0, no line is wider than it may be, and no word is broken."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from labctl.core import tables
 from labctl.core.errors import Problem, UsageError
-from labctl.core.tables import WIDTH, Style, Table, Value, as_csv, document, duration, fixed, number, plain, style_of
+from labctl.core.tables import RENDERERS, WIDTH, Document, Table, Value, duration, fixed, listing, number, render
 
 ROWS: list[dict[str, Value]] = [
     {"setup": "baseline", "rate": 27411.6, "n": 6, "note": "a|b"},
     {"setup": "veth-ebpf", "rate": None, "n": 0, "note": ""},
 ]
+
+
+def plain(rows: list[dict[str, Value]], style: str = "table", width: int = WIDTH) -> str:
+    return render(listing(rows), style, width)
+
+
+def shown(parts: list[Table | str], style: str = "table", width: int = WIDTH) -> str:
+    return render(Document(tuple(parts), Table("", (), ()), None), style, width)
 
 
 def test_a_table_for_people() -> None:
@@ -44,14 +55,14 @@ def test_json_says_null() -> None:
     assert json.loads(plain(ROWS, "json")) == ROWS
 
 
-@pytest.mark.parametrize("style", list(Style))
-def test_no_rows_are_no_error(style: Style) -> None:
+@pytest.mark.parametrize("style", list(RENDERERS))
+def test_no_rows_are_no_error(style: str) -> None:
     assert plain([], style) == {"json": "[]", "csv": "", "table": "", "github": ""}[style]
 
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(UsageError) as raised:
-        style_of("jsn")
+        render(listing(ROWS), "jsn")
     assert raised.value.problems == (
         Problem("unknown format", "--format", "'jsn'", "did you mean json? known: table, github, csv, json"),
     )
@@ -106,19 +117,19 @@ def test_wide_tables_are_wrapped_to_the_width() -> None:
 
 
 def test_paragraphs_are_wrapped_too() -> None:
-    text = document(["one line\n" + "word " * 40], Style.TABLE)
+    text = shown(["one line\n" + "word " * 40], "table")
     assert text.splitlines()[0] == "one line"
     assert max(len(line) for line in text.splitlines()) <= WIDTH
 
 
 def test_titles_stand_above_their_tables() -> None:
     table = Table("Rates", ("a", "b"), ((1, "x"),))
-    assert document(["head", table], Style.TABLE) == "head\n\nRates\n\n  a  b\n---  ---\n  1  x"
-    assert document([table], Style.GITHUB).startswith("### Rates\n\n|")
+    assert shown(["head", table], "table") == "head\n\nRates\n\n  a  b\n---  ---\n  1  x"
+    assert shown([table], "github").startswith("### Rates\n\n|")
 
 
 def test_csv_quotes_what_needs_it() -> None:
-    assert as_csv(("a", "b"), [('x,"y"', None)]) == 'a,b\n"x,""y""",'
+    assert plain([{"a": 'x,"y"', "b": None}], "csv") == 'a,b\n"x,""y""",'
 
 
 def test_names_in_the_first_column_stay_whole_though_the_table_gets_wider() -> None:
@@ -126,3 +137,51 @@ def test_names_in_the_first_column_stay_whole_though_the_table_gets_wider() -> N
     text = plain([{"setup": name, **{f"a header of number {number}": 12345.6 for number in range(12)}}])
     assert name in text
     assert max(len(line) for line in text.splitlines()) > WIDTH
+
+
+WORDS = st.text("abcdefgh-./%", min_size=1, max_size=tables.LONGEST)
+TEXTS = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)
+
+
+@st.composite
+def any_tables(draw: st.DrawFn) -> Table:
+    """Tables of up to a dozen columns, with a seam where they have room for one."""
+    columns = draw(st.integers(2, 12))
+    headers = draw(st.lists(TEXTS, min_size=columns, max_size=columns, unique=True))
+    row = st.lists(TEXTS, min_size=columns, max_size=columns).map(tuple)
+    rows = draw(st.lists(row, max_size=4))
+    seam = draw(st.sampled_from([None, *headers[1:]]))
+    return Table("title", tuple(headers), tuple(rows), seam=seam)
+
+
+@given(any_tables(), st.sampled_from([tables.NARROW, WIDTH]))
+def test_words_stay_whole_and_none_is_lost(table: Table, width: int) -> None:
+    words = shown([table], "table", width).split()
+    for word in " ".join([*table.headers, *(str(cell) for row in table.rows for cell in row)]).split():
+        assert word in words
+
+
+@given(any_tables())
+def test_a_table_is_cut_only_where_it_is_too_wide(table: Table) -> None:
+    uncut = shown([Table("title", table.headers, table.rows)], "table", WIDTH)
+    text = shown([table], "table", WIDTH)
+    fits = max(map(len, uncut.splitlines())) <= WIDTH
+    assert ("title (continued)" in text) == (table.seam is not None and not fits)
+
+
+def test_a_table_is_cut_at_its_seam_and_tells_again_what_its_rows_are_about() -> None:
+    headers = ("setup", "n", *(f"number{column}" for column in range(12)), "ratio")
+    table = Table("Rates", headers, (("a", *("12345678" for _ in headers[1:])),), seam="ratio")
+    first, second = shown([table], "table").split("\n\nRates (continued)\n\n")
+    assert first.split()[1:3] == ["setup", "n"]
+    assert second.split() == ["setup", "ratio", "-------", "--------", "a", "12345678"]
+    assert "continued" not in shown([table], "github")
+
+
+def test_a_long_path_is_broken_where_the_table_has_no_room_for_it() -> None:
+    path = "/var/lib/labctl/" + "directory/" * 6
+    row: dict[str, Value] = {"node": "node1", "seen": path}
+    assert path in plain([row])
+    text = plain([row], width=tables.NARROW)
+    assert path not in text
+    assert max(len(line) for line in text.splitlines()) <= tables.NARROW

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from labctl.core.errors import UsageError
-from labctl.engine.inventory import Inventory
 from labctl.labs.kubeconfig import IMAGE, ClusterOptions, lab
 
 
@@ -80,12 +79,3 @@ def test_what_is_no_kubeconfig_is_told_together_with_the_rest(kubeconfig: Path, 
     with pytest.raises(UsageError) as refused:
         lab(ClusterOptions(str(kubeconfig), client="a"))
     assert [problem.what for problem in refused.value.problems] == ["no node for the server", what]
-
-
-def test_a_cluster_has_playbooks_of_its_own(repository: Path) -> None:
-    def playbook(kind: str, name: str) -> str:
-        return Inventory(Path(), "x", kind, "a", "b", {}).playbook(name)
-
-    assert (playbook("local", "visit.yml"), playbook("cluster", "visit.yml")) == ("visit.yml", "existing_visit.yml")
-    for name in ("check.yml", "clear.yml", "visit.yml", "undeploy.yml", "wait.yml"):
-        assert (repository / "playbooks" / playbook("cluster", name)).is_file()

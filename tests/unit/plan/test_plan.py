@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from labctl.catalog import Catalog, Encryption, load
-from labctl.catalog.lab import LabFacts, TunnelFacts
+from labctl.catalog.lab import LabFacts, Origin, Source, TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, Visit, build, from_json, interval, order, time_left, to_json
+from labctl.plan.visit import all_samples
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 LAB = LabFacts("local", "local", "node1", "node2", 2)
@@ -300,3 +301,17 @@ def test_a_damaged_plan_names_its_place(small_catalog: Catalog) -> None:
     with pytest.raises(LabctlError) as raised:
         from_json(data, "plan.json")
     assert raised.value.problems == (Problem("the value is not a whole number", "plan.json:visits[1].round", "'1'"),)
+
+
+def test_without_known_threads_max_has_no_number_and_is_planned_for(small_catalog: Catalog) -> None:
+    lab = replace(LAB, threads=None, origin=Origin(Source.INVENTORY, None, "away"))
+    plan = plan_of(small_catalog, lab, variant="base", workload="tcp_rr", processes="1,max,100000")
+    assert [(cell.id, cell.processes) for cell in plan.cells] == [
+        ("base.tcp_rr.1", 1),
+        ("base.tcp_rr.max", None),
+        ("base.tcp_rr.100000", 100000),
+    ]
+    assert plan.estimated_s == plan_of(small_catalog, variant="base", workload="tcp_rr", processes="1,4,5").estimated_s
+    assert from_json(json.loads(json.dumps(to_json(plan))), "plan.json") == plan
+    with pytest.raises(LabctlError, match="how many processes max is"):
+        all_samples(plan)

@@ -11,8 +11,9 @@ import pytest
 
 from labctl import catalog
 from labctl.catalog.lab import LabFacts
-from labctl.core.errors import LabctlError, UsageError
+from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
+from labctl.core.tables import render
 from labctl.plan import plan as planning
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import build
@@ -39,41 +40,41 @@ def run(tmp_path: Path, repository: Path) -> Path:
 
 
 def test_a_report_is_made_from_raw_files_alone(run: Path) -> None:
-    text = report.render(run.name, directory=run.parent)
+    text = render(report.document(run.name, directory=run.parent))
     assert "36 samples of 2 s in 1 round: 3 valid, 0 invalid, 0 failed, 33 not taken" in text
     assert (run / "summary.json").is_file()
     assert sorted(path.parent.relative_to(run / "samples").as_posix() for path in run.rglob("sample.json")) == TAKEN
 
 
 def test_what_is_derived_comes_back_the_same(run: Path) -> None:
-    before = report.render(str(run), "csv")
+    before = render(report.document(str(run)), "csv")
     derived = {path: path.read_bytes() for path in [run / "summary.json", *run.rglob("sample.json")]}
     for path in derived:
         path.unlink()
-    assert report.render(str(run), "csv") == before
+    assert render(report.document(str(run)), "csv") == before
     assert {path: path.read_bytes() for path in derived} == derived
 
 
 def test_a_damaged_derived_file_is_made_again(run: Path) -> None:
-    report.render(str(run))
+    report.document(str(run))
     derived = {path: path.read_bytes() for path in [run / "summary.json", *run.rglob("sample.json")]}
     for path in derived:
         path.write_text('{"schema": "labctl.sample/0"')
-    report.render(str(run))
+    report.document(str(run))
     assert {path: path.read_bytes() for path in derived} == derived
 
 
 def test_what_is_there_is_not_written_again(run: Path) -> None:
-    report.render(str(run))
+    report.document(str(run))
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    report.render(str(run))
+    report.document(str(run))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_another_reference_does_not_change_the_summary_on_disk(run: Path) -> None:
-    report.render(str(run))
+    report.document(str(run))
     before = (run / "summary.json").read_bytes()
-    report.render(str(run), reference="baseline")
+    report.document(str(run), "baseline")
     assert (run / "summary.json").read_bytes() == before
 
 
@@ -84,7 +85,7 @@ def test_a_damaged_raw_folder_is_named_and_the_rest_reported(run: Path) -> None:
     assert (unusable.sample, unusable.status) == (TAKEN[0], Status.FAILED)
     assert "client.json" in unusable.reasons[0]
     assert sum(row.valid for row in summary.rows) == 2
-    assert TAKEN[0] in report.render(str(run))
+    assert TAKEN[0] in render(report.document(str(run)))
 
 
 def test_a_sample_in_a_folder_of_another_name_does_not_count(run: Path) -> None:
@@ -104,13 +105,7 @@ def test_a_run_without_a_readable_plan_has_no_report(run: Path) -> None:
     plan = json.loads((run / "plan.json").read_text())
     write_json(run / "plan.json", plan | {"schema": "labctl.plan/9"})
     with pytest.raises(LabctlError, match=r"the schema is not labctl\.plan/1"):
-        report.render(str(run))
-
-
-def test_an_unknown_format_is_refused_before_anything_is_written(run: Path) -> None:
-    with pytest.raises(UsageError, match="unknown format"):
-        report.render(str(run), "xml")
-    assert not (run / "summary.json").exists()
+        report.document(str(run))
 
 
 # A run of a labctl whose workloads were netperf's alone (tests/fixtures/runs/ORIGIN.md)
@@ -134,7 +129,9 @@ def rounded(file: Path) -> object:
 
 
 def test_an_old_run_reports_and_derives_what_it_did(old: Path, repository: Path) -> None:
-    assert "36 samples of 2 s in 1 round: 3 valid, 0 invalid, 0 failed, 33 not taken" in report.render(str(old))
+    assert "36 samples of 2 s in 1 round: 3 valid, 0 invalid, 0 failed, 33 not taken" in render(
+        report.document(str(old))
+    )
     for name in TAKEN:
         then = repository / "tests" / "fixtures" / "runs" / OLD / "samples" / name / "sample.json"
         assert rounded(old / "samples" / name / "sample.json") == rounded(then)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.core.tables import WIDTH
+from labctl.core.records import decode
+from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.plan import Plan
 from labctl.results.summary import Summary, summarise, to_json
-from labctl.results.tables import FLAG_TEXTS, sample_words, summary_tables
+from labctl.results.tables import FLAG_TEXTS, document, sample_words
 from labctl.samples.quantities import Cpu
 from labctl.samples.sample import Flag, Sample, Status
 from tests.unit.synthetic import busy, plan_of, samples_of
 
 Golden = Callable[[str, str], None]
+
+
+def summary_tables(content: Summary, style: str = "table", width: int = WIDTH) -> str:
+    return render(document(content), style, width)
 
 
 @pytest.fixture
@@ -67,9 +73,20 @@ def test_a_report_from_emulated_nodes_says_so_first(small_catalog: Catalog) -> N
     assert {row["emulated"] for row in rows} == {"true"}
 
 
-def test_no_line_is_wider_than_the_width(full: Summary, quick: Summary) -> None:
-    for summary in (full, quick):
-        assert max(len(line) for line in summary_tables(summary).splitlines()) <= WIDTH
+@pytest.mark.parametrize("width", [NARROW, WIDTH])
+def test_no_line_is_wider_than_the_width_and_every_header_is_whole(full: Summary, quick: Summary, width: int) -> None:
+    for summary in (full, renamed(full), quick):
+        text = summary_tables(summary, width=width)
+        assert max(len(line) for line in text.splitlines()) <= width
+        headers = " ".join(re.findall(r"(?:^|\n\n)((?:.+\n)+?)-+  -", text)).split()
+        whole = " ".join(re.findall(r"^\|(.+)\|\n\|-", summary_tables(summary, "github"), re.MULTILINE)).split()
+        assert set(headers) == set(whole) - {"|"}
+
+
+def renamed(summary: Summary) -> Summary:
+    """The same with a setup of a long name."""
+    text = json.dumps(to_json(summary)).replace('"base-clean', '"cilium-legacy-kpr.current')
+    return decode(Summary, json.loads(text), "summary.json")
 
 
 def test_json_is_the_whole_summary(full: Summary) -> None:

@@ -15,6 +15,8 @@ from tests.unit.roles.test_roles import PLAYBOOKS, REPOSITORY, ROLES, TASK_FILES
 TESTS_OWN = sorted((REPOSITORY / "tests").glob("acceptance/**/*.yml"))
 NAMES = [role.name for role in ROLES]
 INCLUDES = ("include_role", "import_role", "ansible.builtin.include_role", "ansible.builtin.import_role")
+# Roles that data names: those of variants in the catalog, and those of kinds of lab in playbooks/group_vars.
+BY_DATA = sorted({variant.role for variant in catalog.load().variants.values()} | {"lab_nodes"})
 TEMPLATE = re.compile(r"\{\{.*?\}\}")
 
 
@@ -28,12 +30,13 @@ def named(items: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def roles_of(name: str, entry: str) -> list[str]:
-    """Return the roles that a name stands for; that of any role stands for all that have the entry point."""
+    """Return the roles that a name stands for; a template alone, for all that data may name and that have the entry."""
     if name in NAMES:
         return [name]
     pattern = ".+".join(re.escape(part) for part in TEMPLATE.split(name))
-    matching = [role for role in NAMES if re.fullmatch(pattern, role)]
-    return [role for role in matching if pattern != ".+" or (REPOSITORY / f"roles/{role}/tasks/{entry}.yml").is_file()]
+    if pattern != ".+":
+        return [role for role in NAMES if re.fullmatch(pattern, role)]
+    return [role for role in BY_DATA if (REPOSITORY / f"roles/{role}/tasks/{entry}.yml").is_file()]
 
 
 def in_use() -> dict[tuple[str, str], str]:
@@ -62,6 +65,29 @@ def test_every_entry_point_in_use_is_declared(role: str, entry: str) -> None:
 def test_the_role_of_every_variant_deploys_and_undeploys() -> None:
     wanted = {(variant.role, entry) for variant in catalog.load().variants.values() for entry in ("deploy", "undeploy")}
     assert wanted <= set(USED)
+
+
+@pytest.mark.parametrize("folder", ["playbooks", *(f"roles/{name}" for name in NAMES if name not in BY_DATA)])
+def test_what_variants_share_names_none_of_them(folder: str) -> None:
+    """Neither in code nor in a comment: what one of them needs is said by its own role, or by the catalog."""
+    variants = catalog.load().variants.values()
+    names = {variant.name for variant in variants} | {variant.role for variant in variants} | {"cilium", "calico"}
+    named = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, sorted(names)))})(?![\w-])", re.IGNORECASE)
+    files = [path for ending in ("py", "yml", "j2") for path in (REPOSITORY / folder).rglob(f"*.{ending}")]
+    found = {of_repository(path): named.findall(path.read_text(encoding="utf-8")) for path in files}
+    # Which of the two roles goes with a kind of lab is the playbooks' own business.
+    allowed = {"existing_cluster"} if folder == "playbooks" else set()
+    assert {path: words for path, words in found.items() if set(words) - allowed} == {}
+
+
+def test_the_roles_of_all_kinds_of_lab_have_the_same_entry_points() -> None:
+    """Playbooks call the one that `lab_role` names."""
+    kinds = [load(REPOSITORY / f"roles/{role}/meta/argument_specs.yml") for role in ("lab_nodes", "existing_cluster")]
+    own, api = (set(kind["argument_specs"]) for kind in kinds)
+    assert own == api
+    playbooks = (REPOSITORY / "playbooks").glob("*.yml")
+    called = {entry for path in playbooks for name, entry in named(load(path)) if name == "{{ lab_role }}"}
+    assert called == own
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,9 @@ def test_what_is_not_as_wanted_is_said() -> None:
 
 
 def test_every_obstacle_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state.facts, "os_release", lambda: {"ID": "arch", "PRETTY_NAME": "Arch Linux"})
+    monkeypatch.setattr(state, "os_release", lambda: {"ID": "arch", "PRETTY_NAME": "Arch Linux"})
     monkeypatch.setattr(state.facts, "secure_boot", lambda: True)
-    monkeypatch.setattr(state.facts, "read", lambda _: None)
+    monkeypatch.setattr(state, "read_text", lambda _: None)
     monkeypatch.setattr(state.os, "statvfs", lambda _: SimpleNamespace(f_bavail=3 << 8, f_frsize=4096), raising=False)
     monkeypatch.setattr(state.os.path, "exists", lambda _: False)
     params = PARAMS | {"line": "9.99", "method": "source", "room_boot_mib": 160, "room_modules_mib": 700}
@@ -179,5 +179,5 @@ def test_a_reboot_that_ends_on_the_old_kernel_is_told() -> None:
 def test_the_file_for_grub_keeps_what_the_user_has() -> None:
     text = records.grub_defaults("gnulinux-x", ["mitigations=off", "panic=1"])
     assert 'GRUB_DEFAULT="gnulinux-x"\n' in text
-    assert 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX mitigations=off panic=1"\n' in text
+    assert 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX mitigations=off panic=1"' in text
     assert "CMDLINE" not in records.grub_defaults("gnulinux-x", [])

@@ -19,6 +19,7 @@ from ansible.module_utils import vm_lab_plan as plans
 from ansible.module_utils import vm_lab_qemu as qemu
 from ansible.module_utils import vm_lab_record as records
 from ansible.module_utils import vm_lab_tsc as tsc
+from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused
 
 from labctl.core.records import decode
@@ -33,7 +34,7 @@ PORTS = [22010, 22011]
 CABLE = ["198.18.0.139", "198.18.0.140"]
 PLAN = plans.plan("lab", 2, 1536, NODES, PORTS, CABLE)
 RECORD = records.Record(
-    PLAN, "/inventory", shared.boot_id(), "2026-01-01T00:00:00+00:00", "bookworm", "/image.raw", "tcg", "max", 1000
+    PLAN, "/inventory", boot_id(), "2026-01-01T00:00:00+00:00", "bookworm", "/image.raw", "tcg", "max", 1000
 )
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,31 +14,7 @@ from labctl.core.errors import LabctlError
 from labctl.samples import sample
 from labctl.samples.raw import RawError
 from labctl.samples.sample import Cpu, Flag, Latency, LatencyRange, Range, Sample, SampleError, Status
-
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "samples"
-CRR, RR2, STREAM = "baseline.tcp_crr.1/1-1", "baseline.tcp_rr.2/1-6", "baseline.tcp_stream.1/1-2"
-Copy = Callable[[str], Path]
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    """Makes a copy of a raw folder that a test may break."""
-
-    def make(name: str) -> Path:
-        folder = tmp_path / name
-        shutil.copytree(FIXTURES / name, folder, dirs_exist_ok=True)
-        return folder
-
-    return make
-
-
-@contextmanager
-def editing(folder: Path, name: str) -> Iterator[dict[str, Any]]:
-    """The content of a JSON file, written back afterwards."""
-    path = folder / name
-    data = json.loads(path.read_text())
-    yield data
-    path.write_text(json.dumps(data))
+from tests.unit.samples.captures import CRR, FIXTURES, RR2, STREAM, Copy, editing
 
 
 def replace_text(folder: Path, name: str, old: str, new: str) -> None:
@@ -533,107 +506,26 @@ def test_all_reasons_are_given_at_once(copy: Copy) -> None:
     assert len(verdict(folder)[1]) == 2
 
 
-# Raw folders that are none
+# Raw folders that no sample can be derived from (those that cannot be read: test_raw.py)
 
 
-def raw_error(folder: Path, error: type[LabctlError] = RawError) -> str:
+def error_of(folder: Path, error: type[LabctlError]) -> str:
     with pytest.raises(error) as caught:
         sample.derive(folder)
     return str(caught.value).replace(str(folder), "FOLDER")
 
 
-def test_a_folder_without_a_measurement_is_an_error(tmp_path: Path) -> None:
-    assert raw_error(tmp_path).startswith("a raw file cannot be read\n  where: FOLDER/measurement.json\n  seen:  ")
-
-
-@pytest.mark.parametrize("name", ["client.json", "server.json"])
-def test_a_measured_sample_needs_both_ends(copy: Copy, name: str) -> None:
-    folder = copy(CRR)
-    (folder / name).unlink()
-    assert raw_error(folder) == f"a measured sample lacks a raw file\n  where: FOLDER/{name}"
-
-
 def test_a_raw_output_that_is_gone_is_an_error(copy: Copy) -> None:
     folder = copy(CRR)
     (folder / "netperf-00.txt").unlink()
-    assert raw_error(folder).startswith("a raw file cannot be read\n  where: FOLDER/netperf-00.txt")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "a raw file is not valid JSON\n  where: FOLDER/server.json\n  seen:  Expecting property name"),
-        ("[]", "a raw file is not a JSON object\n  where: FOLDER/server.json"),
-        ("{}", "missing key\n  where: server.json:schema\nmissing key\n  where: server.json:node\n"),
-    ],
-)
-def test_a_broken_raw_file_is_an_error(copy: Copy, text: str, message: str) -> None:
-    folder = copy(CRR)
-    (folder / "server.json").write_text(text)
-    assert raw_error(folder).startswith(message)
-
-
-def test_a_wrong_value_is_named_with_its_key(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        data["threads"], data["hz"] = "2", None
-    assert raw_error(folder) == (
-        "the value is not a whole number\n  where: client.json:threads\n  seen:  '2'\n"
-        "the value is not a whole number\n  where: client.json:hz\n  seen:  None"
-    )
-
-
-def test_a_counter_is_a_whole_number_or_null(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        data["counters"]["after"]["cable.rx_bytes"] = 1.5
-    assert raw_error(folder) == (
-        "a counter is neither a whole number nor null\n  where: client.json:counters.after.cable.rx_bytes\n  seen:  1.5"
-    )
-
-
-@pytest.mark.parametrize("key", ["counters", "ticks"])
-def test_counters_and_readings_are_mappings(copy: Copy, key: str) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        if key == "ticks":
-            data["ticks"][3]["stat"] = [1]
-        else:
-            data["counters"]["before"] = [1]
-    where = "ticks" if key == "ticks" else "counters.before"
-    assert raw_error(folder) == f"the value is not a mapping\n  where: client.json:{where}\n  seen:  [1]"
-
-
-def test_raw_files_of_another_schema_are_refused(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "measurement.json") as data:
-        data["schema"] = "labctl.measurement/9"
-    assert raw_error(folder) == (
-        "the value is not labctl.measurement/1\n  where: measurement.json:schema\n  seen:  'labctl.measurement/9'"
-    )
-
-
-def test_a_row_of_cpu_times_has_whole_numbers(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        data["ticks"][0]["stat"]["cpu0"] = [1.5]
-    assert raw_error(folder) == (
-        "a row of CPU times is not a list of whole numbers\n  where: client.json:ticks.cpu0\n  seen:  [1.5]"
-    )
-
-
-def test_an_end_without_readings_is_an_error(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        del data["ticks"]
-    assert raw_error(folder) == "a list is missing\n  where: client.json:ticks\n  seen:  None"
+    assert error_of(folder, RawError).startswith("a raw file cannot be read\n  where: FOLDER/netperf-00.txt")
 
 
 def test_an_unknown_workload_is_an_error(copy: Copy) -> None:
     folder = copy(CRR)
     with editing(folder, "measurement.json") as data:
         data["sample"]["workload"] = "tcp_cr"
-    assert raw_error(folder, SampleError) == (
+    assert error_of(folder, SampleError) == (
         "unknown workload\n  where: FOLDER/measurement.json\n  seen:  'tcp_cr'\n"
         "  next:  did you mean tcp_crr? known: tcp_stream, tcp_rr, tcp_crr"
     )

@@ -35,6 +35,8 @@ def kernel_counters() -> Dict[str, int]:
 
 def interface_towards(address: str) -> str:
     """The interface by which this namespace reaches an IPv4 address; empty when that cannot be told."""
+    if not address:
+        return ""  # to the kernel it would be the loopback
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((address, 9))  # nothing is sent

@@ -122,7 +122,7 @@ class Clients:
                 sys.exit("input ended during a sample")
             if self.wakeup in readable:
                 os.read(self.wakeup, 4096)
-            elif reason is None:
+            elif reason is None and self.running():
                 reason = self.overdue(time_limit)
                 self.kill()
                 deadline += NEVER
@@ -134,11 +134,8 @@ class Clients:
 
     def overdue(self, time_limit: float) -> str:
         """What is said of a sample whose time was up."""
-        words = [
-            "%d%s" % (index, " (it was stopped)" if is_stopped(process.pid) else "")
-            for index, process in enumerate(self.processes)
-            if process.ended is None
-        ]
+        late = [(index, process.pid) for index, process in enumerate(self.processes) if process.ended is None]
+        words = ["%d%s" % (index, " (it was stopped)" if is_stopped(pid) else "") for index, pid in late]
         program = os.path.basename(self.processes[0].argv[0])
         which = ", ".join(words)
         return "the time limit of %g s was reached: %s process %s had not ended" % (time_limit, program, which)

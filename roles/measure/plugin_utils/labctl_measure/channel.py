@@ -74,8 +74,7 @@ class Channel:
     def close(self) -> bytes:
         """End the channel, whose far end then ends what it started; return what the node said on standard error."""
         self.process.kill()
-        closed = self.process.returncode is not None
-        return b"" if closed else self.process.communicate()[1]
+        return b"" if self.stdout.closed else self.process.communicate()[1]
 
     def died(self, seen: str) -> ChannelDied:
         """Close the channel and say what the node said last."""

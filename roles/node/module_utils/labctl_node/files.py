@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 from typing import Any, Iterator, Optional
 
 from ansible.module_utils.labctl_node.refused import Refused
+
+BLOCK = 1 << 20
 
 
 def read_text(path: str) -> Optional[str]:
@@ -18,6 +21,21 @@ def read_text(path: str) -> Optional[str]:
             return file.read().strip()
     except FileNotFoundError:
         return None
+
+
+def last_lines(path: str, count: int = 12) -> str:
+    """Return the end of a log."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return "".join(file.readlines()[-count:]).strip()
+
+
+def sha256_of(path: str) -> str:
+    """Return the sum of a file's bytes."""
+    seen = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(BLOCK), b""):
+            seen.update(block)
+    return seen.hexdigest()
 
 
 def write_setting(path: str, value: str) -> None:

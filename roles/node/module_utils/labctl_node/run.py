@@ -8,8 +8,8 @@ from typing import Any, Optional, Sequence
 
 from ansible.module_utils.labctl_node.refused import Refused
 
-# Longer than any tool takes that is not asked for a whole system: only one that hangs comes to it.
-TIMEOUT_S = 600.0
+# Bounds what hangs, and is more than the slowest takes: an emulated node that installs a kernel.
+TIMEOUT_S = 1800.0
 MOST_WORDS = 2000
 
 

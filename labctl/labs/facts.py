@@ -1,0 +1,149 @@
+"""What a plan needs to know of a lab: from a look at it, from the last look that was kept, or from its inventory.
+
+The facts of every look are kept for this user (`<state of the user>/looks/<lab>.json`), so that a lab that does not
+run can be planned for. Deleting them costs no more than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from labctl.catalog.lab import LabFacts, Origin, Source
+from labctl.core import paths
+from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import read_json, require_schema, write_json
+from labctl.core.records import decode, encode
+from labctl.engine.inventory import Inventory
+from labctl.engine.session import AnsibleOptions, Session
+from labctl.labs import embedded, lock
+from labctl.labs.look import Look, look
+from labctl.nodes import encryption
+
+SCHEMA = "labctl.look/1"
+PATIENCE_S = 5  # for a node to answer, where there is something to go by without it
+
+
+@dataclass(frozen=True)
+class KeptLook:
+    """The facts of the last look at a lab, and the SHA-256 of the inventory that it was looked at by."""
+
+    schema: Literal["labctl.look/1"]
+    inventory_sha256: str
+    facts: LabFacts
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a lab, and what stands in the way of knowing or keeping more."""
+
+    facts: LabFacts
+    problems: tuple[Problem, ...] = ()
+
+
+def of_look(lab: Inventory, seen: Look) -> LabFacts:
+    """The facts that a look found. Raises LabctlError where it did not come to its end."""
+    seen.outcome.require()
+    nodes = seen.fingerprints.values()
+    threads = [fingerprint.whole("cpu", "threads") for fingerprint in nodes]
+    known = [count for count in threads if count]
+    if len(known) < 2:
+        raise LabctlError(Problem("a node does not say how many CPU threads it has", str(lab.path), str(threads)))
+    return LabFacts(
+        name=lab.name,
+        kind=lab.kind,
+        client=lab.client,
+        server=lab.server,
+        threads=min(known),
+        emulated=any(fingerprint.emulated for fingerprint in nodes),
+        tunnels=encryption.facts(tuple(nodes)),
+        largest_mtu=min((limit for one in nodes if (limit := one.whole("link", "max_mtu"))), default=None),
+        edition=next((one.text("versions", "edition") for one in nodes), None),
+        origin=Origin(Source.LOOK, datetime.now(UTC).isoformat(timespec="seconds")),
+    )
+
+
+def of_inventory(lab: Inventory, why: str) -> LabFacts:
+    """What the inventory alone says; `why` there is no more to go by."""
+    return LabFacts(lab.name, lab.kind, lab.client, lab.server, None, origin=Origin(Source.INVENTORY, None, why))
+
+
+def known(session: Session, lab: Inventory, options: AnsibleOptions) -> Known:
+    """What can be known of a lab without making it or waiting for it.
+
+    Raises LabctlError where its nodes answer and do not let themselves be looked at.
+    """
+    if lab.kind in embedded.KINDS and not embedded.is_up(lab.name):
+        return earlier(lab, "it does not run now")
+    seen = look(session, lab, replace(options, timeout_s=PATIENCE_S))
+    if seen.outcome.unanswered:
+        found = earlier(lab, f"{' and '.join(seen.outcome.unreachable)} cannot be reached now")
+        return replace(found, problems=(*seen.outcome.problems, *found.problems))
+    return Known(of_look(lab, seen), keep(lab, seen))
+
+
+def keep(lab: Inventory, seen: Look) -> tuple[Problem, ...]:
+    """Keep the facts of a look for plans made while the lab does not run; why they cannot be, where they cannot.
+
+    A look that did not see both ends, or did not come to its end, is not kept.
+    """
+    if not seen.outcome.ok or not {lab.client, lab.server} <= seen.fingerprints.keys():
+        return ()
+    kept = KeptLook("labctl.look/1", _sha256(lab), of_look(lab, seen))
+    try:
+        write_json(_path(lab), encode(kept))
+    except LabctlError as error:
+        what = "what was seen of the lab cannot be kept for plans made while it does not run"
+        return tuple(Problem(what, problem.where, problem.seen) for problem in error.problems)
+    return ()
+
+
+def earlier(lab: Inventory, why: str) -> Known:
+    """What is known of a lab that cannot be looked at, for the reason `why`."""
+    path = _path(lab)
+    try:
+        kept = _read(path)
+    except LabctlError as error:
+        hint = "the next look at the lab (labctl check) writes it anew"
+        problems = tuple(replace(problem, hint=hint) for problem in error.problems)
+        return Known(of_inventory(lab, f"{why}, and what is kept of the last look at it is damaged"), problems)
+    if kept is None:
+        return Known(of_inventory(lab, f"{why}, and no look at it is kept"))
+    if kept.inventory_sha256 != _sha256(lab):
+        why += ", and its inventory has changed since"
+    facts = replace(
+        kept.facts,
+        name=lab.name,
+        kind=lab.kind,
+        client=lab.client,
+        server=lab.server,
+        # What labctl makes anew has no cluster, whatever it had when it was last seen.
+        edition=None if lab.kind in embedded.KINDS else kept.facts.edition,
+        origin=Origin(Source.LAST_LOOK, kept.facts.origin.time, why),
+    )
+    return Known(facts)
+
+
+def _read(path: Path) -> KeptLook | None:
+    """What is kept; None where nothing is. Raises LabctlError where it cannot be used."""
+    if not path.exists():
+        return None
+    data = read_json(path)
+    require_schema(data, SCHEMA, path)
+    return decode(KeptLook, data, str(path))
+
+
+def _path(lab: Inventory) -> Path:
+    ends: Mapping[str, Mapping[str, object]] = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
+    return paths.user_state_dir() / "looks" / f"{lock.key(lab.name, lab.kind, ends)}.json"
+
+
+def _sha256(lab: Inventory) -> str:
+    """Of all that the inventory says: no more is kept of it, since it may hold secrets."""
+    content = json.dumps([lab.client, lab.server, lab.hosts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""The agent as it runs on a node: the whole bundle in a Python of its own, asked over a real channel."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labctl_agent import procfs
+from labctl_measure.channel import Channel, ChannelDied, Refused
+
+from tests.unit.roles.measure.conftest import AGENT, agent, until
+
+SAMPLE = {"time_limit_s": 5, "interval_s": 0.1}
+HERE: dict[str, Any] = {"netns": "", "pod": "", "peer": "127.0.0.1", "watch": True, "again": False}
+LOOPBACK = ["127.0.0.1", "127.0.0.1"]
+
+
+def run(channel: Channel, *argvs: list[str], **sample: float) -> dict[str, Any]:
+    channel.ask("begin", sample={**SAMPLE, **sample}, addresses=LOOPBACK)
+    return channel.ask("run", argvs=argvs, cpus=[None] * len(argvs))
+
+
+def test_a_sample_is_begun_run_and_read() -> None:
+    with agent() as channel:
+        hello = channel.ask("hello", cable="", **HERE)
+        assert hello["cable"] == "lo"
+        begun = channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
+        assert begun["hygiene"].keys() == {"conntrack_flushed", "time_wait"}
+        answer = channel.ask("run", argvs=[["sleep", "0.5"], ["echo", "told"]], cpus=[0, None])
+    assert answer.keys() == {"ok", "reason", "processes", "servers", "ticks", "counters"}
+    assert (answer["reason"], answer["servers"]) == (None, None)
+    slept, told = answer["processes"]
+    assert (slept["index"], slept["exit"], slept["cpus"]) == (0, 0, [0])
+    assert (told["index"], told["stdout"]) == (1, "told\n")
+    assert answer["ticks"][0]["t"] <= slept["started"] <= slept["ended"] <= answer["ticks"][-1]["t"]
+
+
+def test_samples_follow_each_other_also_after_one_that_failed() -> None:
+    with agent() as channel:
+        channel.ask("hello", cable="lo", **HERE)
+        late = run(channel, ["sleep", "60"], time_limit_s=0.5)
+        assert late["reason"] == "the time limit of 0.5 s was reached: sleep process 0 had not ended"
+        with pytest.raises(Refused, match="here: RuntimeError: there is no network namespace nowhere"):
+            channel.ask("hello", cable="lo", **{**HERE, "netns": "nowhere"})
+        good = run(channel, ["true"])
+        assert [process["exit"] for process in good["processes"]] == [0]
+
+
+def test_what_runs_ends_with_the_agent(tmp_path: Path) -> None:
+    with agent() as channel:
+        channel.ask("hello", cable="lo", **HERE)
+        channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
+        channel.send("run", argvs=[["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"]], cpus=[None])
+        until(lambda: (procfs.read(f"{tmp_path}/pid") or "").endswith("\n"))
+        process = int((tmp_path / "pid").read_text())
+        os.kill(channel.process.pid, signal.SIGKILL)
+        with pytest.raises(ChannelDied, match="here: the connection was closed"):
+            channel.receive()
+        until(lambda: procfs.has_ended(process))
+
+
+def test_the_next_agent_ends_the_one_before_which_left_nothing_when_it_ended_by_itself() -> None:
+    with agent() as before, agent() as after:
+        before.ask("hello", cable="lo", **HERE)
+        after.ask("hello", cable="lo", **HERE)
+        assert before.process.wait(timeout=10) == -signal.SIGKILL
+    assert after.process.returncode == 0
+    assert list(Path("/run").glob(f"labctl-agent-{Path('/proc/self/ns/net').stat().st_ino}")) == []
+
+
+def test_it_imports_the_standard_library_alone_and_knows_no_tool() -> None:
+    for path in AGENT.glob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"\bnet(perf|server)\b", text.replace("netperf_pods", "")), path
+        assert not re.search(r"^(from|import) (ansible|labctl|yaml)\b", text, re.MULTILINE), path
+
+
+def test_requests_of_another_kind_end_it_with_words() -> None:
+    with agent() as channel, pytest.raises(ChannelDied, match=r"the connection was closed \(KeyError: 'dance'\)"):
+        channel.ask("dance")
