@@ -15,6 +15,7 @@ from pathlib import Path
 import ansible.module_utils
 import pytest
 
+POLL_S = 0.01  # for the end of a server
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ansible puts a role's module_utils among its own when it ships a module; so that tests can import them, so do we.
 ansible.module_utils.__path__ += map(str, sorted(REPOSITORY.glob("roles/*/module_utils")))
@@ -48,7 +49,7 @@ def served(directory: Path) -> Iterator[str]:
     """Serve a directory on the loopback; the URL of it."""
     handler = functools.partial(_Quiet, directory=str(directory))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=[POLL_S])
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -143,7 +143,8 @@ def _shape_problems(directory: Path, bundle: Bundle) -> Iterator[Problem]:
         if file.edition not in bundle.editions:
             yield Problem("a file belongs to no edition of the bundle", f"{where}: {file.path}", file.edition)
         if (file.reference is None) == (file.use is Use.IMAGE):
-            yield Problem("only images have a reference", f"{where}: {file.path}", str(file.reference))
+            what = "an image has no reference" if file.use is Use.IMAGE else "only images have a reference"
+            yield Problem(what, f"{where}: {file.path}", file.reference)
     known = {file.path for file in bundle.files} | {INDEX}
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))

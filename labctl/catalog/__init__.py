@@ -1,7 +1,7 @@
 """The catalog: variants and workloads as data, loaded into frozen dataclasses.
 
-`variants/<role>.yml` and `workloads.yml` stand beside this module; the dataclasses below are their schema. Editions are
-in `labctl.catalog.editions`, published results and claims in `labctl.catalog.published`.
+`variants/<role>.yml` and `workloads/*.yml` stand beside this module; the dataclasses below are their schema. Editions
+are in `labctl.catalog.editions`, published results and claims in `labctl.catalog.published`.
 """
 
 from __future__ import annotations
@@ -172,9 +172,9 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
     """The catalog in `directory`. Raises LabctlError with the problems of all files, each naming file:key."""
     problems: list[Problem] = []
     variants = _variants(directory / "variants", problems)
-    workloads = _named(Workload, _entries(directory / "workloads.yml", problems), "workloads.yml", problems)
+    workloads = _workloads(directory / "workloads", problems)
     try:
-        editions = _editions.load_editions(directory / _editions.FILE)
+        editions = _editions.load_editions(directory / "editions", _by_role(variants))
     except LabctlError as error:
         problems.extend(error.problems)
         editions = {}
@@ -186,8 +186,6 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
             for edition in variant.editions
             if edition not in editions
         )
-    for name, workload in workloads.items():
-        problems.extend(_workload_problems(workload, "workloads.yml", name))
     if problems:
         raise LabctlError(*problems)
     return Catalog(variants, workloads, editions)
@@ -195,16 +193,35 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
 
 def editions(overrides: Path | None = None, directory: Path = CATALOG_DIR) -> Mapping[str, Edition]:
     """The editions, with those of a file of the user laid over them. Raises LabctlError as `load` does."""
-    return _editions.load_editions(directory / _editions.FILE, overrides)
+    return _editions.load_editions(directory / "editions", _by_role(load(directory).variants), overrides)
 
 
-def _entries(path: Path, problems: list[Problem]) -> Mapping[str, Mapping[str, object]]:
-    """What a file maps names to; what is wrong is added to `problems`."""
-    try:
-        return decode(Mapping[str, Mapping[str, object]], load_yaml(path), path.name)  # type: ignore[type-abstract]
-    except LabctlError as error:
-        problems.extend(error.problems)
-        return {}
+def _by_role(variants: Mapping[str, Variant]) -> dict[str, list[str]]:
+    """The names of the variants of each role."""
+    found: dict[str, list[str]] = {}
+    for name, variant in variants.items():
+        found.setdefault(variant.role, []).append(name)
+    return found
+
+
+def _workloads(directory: Path, problems: list[Problem]) -> dict[str, Workload]:
+    """The workloads of all files, in the order of their names; what is wrong is added to `problems`."""
+    workloads: dict[str, Workload] = {}
+    for path in sorted(directory.glob("*.yml")):
+        where = f"workloads/{path.name}"
+        try:
+            entries = decode(Mapping[str, Mapping[str, object]], load_yaml(path), where)  # type: ignore[type-abstract]
+        except LabctlError as error:
+            problems.extend(error.problems)
+            continue
+        found = _named(Workload, entries, where, problems)
+        for name, workload in found.items():
+            if name in workloads:
+                hint = "give it another name"
+                problems.append(Problem("a workload by this name exists", f"{where}:{name}", hint=hint))
+            problems.extend(_workload_problems(workload, where, name))
+        workloads |= found
+    return workloads
 
 
 def _variants(directory: Path, problems: list[Problem]) -> dict[str, Variant]:

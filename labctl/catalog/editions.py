@@ -1,20 +1,23 @@
 """Editions: the versions that variants on Kubernetes come in, and where their files are. Data only.
 
-`editions.yml` stands beside this module; the dataclasses below are its schema.
+The files of `editions/` stand beside this module, and the dataclasses below are their schema: `kubernetes.yml` has what
+every cluster takes, a file named after a role what the variants of that role need besides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.records import decode, load_yaml
+from labctl.core.records import decode, load_yaml, suggestion
 
-FILE = "editions.yml"
+BASE = "kubernetes.yml"
+FILES = "editions/*.yml"
 # Set per file rather than under `locations`.
 OWN_WORDS = ("version", "architecture")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -89,28 +92,66 @@ class Edition:
         return self.images[name].origin.format_map(self.locations)
 
 
-def load_editions(path: Path, overrides: Path | None = None) -> dict[str, Edition]:
-    """The editions of a file, with those of `overrides` laid over them key by key.
+def load_editions(
+    directory: Path, variants: Mapping[str, Collection[str]], overrides: Path | None = None
+) -> dict[str, Edition]:
+    """The editions of a directory's files, with those of `overrides` laid over them key by key.
 
-    Raises LabctlError with the problems of the whole file, each naming file:key.
+    `variants` are those of each role: what the file of a role adds to an edition is for them alone. Raises LabctlError
+    with the problems of all files, each naming file:key.
     """
-    data = load_yaml(path)
+    data: object = _with_roles(directory, variants)
     if overrides is not None:
         data = _overlaid(data, load_yaml(overrides), overrides.name)
-    entries = decode(Mapping[str, Mapping[str, object]], data, path.name)  # type: ignore[type-abstract]
+    entries = decode(Mapping[str, Mapping[str, object]], data, FILES)  # type: ignore[type-abstract]
     problems: list[Problem] = []
     editions: dict[str, Edition] = {}
     for name, entry in entries.items():
         try:
-            edition = decode(Edition, {**entry, "name": name}, path.name, name)
+            edition = decode(Edition, {**entry, "name": name}, FILES, name)
         except LabctlError as error:
             problems.extend(error.problems)
             continue
-        problems.extend(_edition_problems(f"{path.name}:{name}", edition))
+        problems.extend(_edition_problems(f"{FILES}:{name}", edition))
         editions[name] = edition
     if problems:
         raise LabctlError(*problems)
     return editions
+
+
+def _with_roles(directory: Path, variants: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """What every cluster takes, and what the files of roles add to it."""
+    data = _sections(directory / BASE)
+    problems: list[Problem] = []
+    for path in sorted(directory.glob("*.yml")):
+        where = f"editions/{path.name}"
+        if path.name == BASE:
+            continue
+        if path.stem not in variants:
+            what = "no role of this name has variants"
+            problems.append(Problem(what, where, hint=suggestion(path.stem, variants)))
+            continue
+        for edition, sections in _sections(path).items():
+            if edition not in data:
+                problems.append(Problem("unknown edition", f"{where}:{edition}", hint=suggestion(edition, data)))
+                continue
+            for section, entries in sections.items():
+                own = {} if section == "locations" else {"variants": list(variants[path.stem])}
+                below = data[edition].setdefault(section, {})
+                for name, entry in entries.items():
+                    if name in below:
+                        place = f"{where}:{edition}.{section}.{name}"
+                        hint = "give it another name: the other is needed by others"
+                        problems.append(Problem("another file has an entry of this name", place, hint=hint))
+                    below[name] = {**entry, **own} if isinstance(entry, Mapping) else entry
+    if problems:
+        raise LabctlError(*problems)
+    return data
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """Edition to section to entry, of a file."""
+    return decode(dict[str, dict[str, Any]], load_yaml(path), f"editions/{path.name}")
 
 
 def _overlaid(below: object, above: object, where: str, key: str = "") -> object:

@@ -21,11 +21,17 @@ def out(text: str) -> None:
 
 
 def show(document: Document, style: str) -> None:
-    """Print a result in a style, within the terminal's columns; where there is none, within the most."""
-    from labctl.core.tables import NARROW, WIDTH, render
+    """Print a result in a style."""
+    from labctl.core.tables import render
 
-    width = min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
-    out(render(document, style, width))
+    out(render(document, style, width()))
+
+
+def width() -> int:
+    """Columns that a result may take: the terminal's, within limits; where there is none, the most."""
+    from labctl.core.tables import NARROW, WIDTH
+
+    return min(max(shutil.get_terminal_size().columns, NARROW), WIDTH) if sys.stdout.isatty() else WIDTH
 
 
 def note(text: str) -> None:

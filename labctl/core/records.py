@@ -65,7 +65,7 @@ def load_yaml(path: Path) -> object:
 def decode(cls: type[T], data: object, where: str, key: str = "") -> T:
     """`data` (dicts, lists, scalars) as a `cls`.
 
-    `where` names the document in messages ("workloads.yml") and `key` the place of `data` inside it.
+    `where` names the document in messages ("workloads/netperf.yml") and `key` the place of `data` inside it.
     Raises LabctlError with every unknown key, missing key and wrong value.
     """
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,7 @@ def load_inventory(session: Session, lab: Path) -> Inventory:
     """Read a lab. UsageError names everything that it lacks."""
     listed = session.inventory(lab)
     hostvars: Mapping[str, Mapping[str, Any]] = listed.get("_meta", {}).get("hostvars", {})
-    problems = []
-    ends = {}
-    for group in ("client", "server"):
-        hosts = listed.get(group, {}).get("hosts", [])
-        if len(hosts) != 1:
-            hint = "a lab has one client and one server; put one host into each group"
-            seen = ", ".join(hosts) if hosts else "no host"
-            problems.append(Problem(f"the lab needs exactly one host in group '{group}'", str(lab), seen, hint))
-        else:
-            ends[group] = hosts[0]
-    if len(set(ends.values())) == 1 and len(ends) == 2:
-        problems.append(Problem("client and server are the same host", str(lab), ends["client"], "name two hosts"))
+    ends, problems = _ends(listed, hostvars, str(lab))
     facts = {}
     for name, example in (("lab_name", "local"), ("lab_kind", "local, vm, metal or cluster")):
         values = {str(hostvars.get(host, {}).get(name, "")) for host in ends.values()}
@@ -61,6 +51,28 @@ def load_inventory(session: Session, lab: Path) -> Inventory:
         raise UsageError(*problems)
     groups = {name: _members(listed, name) for name in ("control_plane", "worker")}
     return Inventory(lab, facts["lab_name"], facts["lab_kind"], ends["client"], ends["server"], hostvars, groups)
+
+
+def _ends(
+    listed: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]], lab: str
+) -> tuple[dict[str, str], list[Problem]]:
+    """The client and the server of a lab, and what is wrong with them. UsageError for several pairs of them."""
+    found = {group: listed.get(group, {}).get("hosts", []) for group in ("client", "server")}
+    pairs = {str(hostvars.get(host, {}).get("node_pair", "none")) for host in chain(*found.values())}
+    if len(pairs) > 1:
+        seen = f"node_pair: {', '.join(sorted(pairs))}"
+        hint = "one pair is measured so far: make an inventory for each, with one client and one server"
+        raise UsageError(Problem("the lab has several pairs of nodes", lab, seen, hint))
+    hint = "a lab has one client and one server; put one host into each group"
+    problems = [
+        Problem(f"the lab needs exactly one host in group '{group}'", lab, ", ".join(hosts) or "no host", hint)
+        for group, hosts in found.items()
+        if len(hosts) != 1
+    ]
+    ends = {group: hosts[0] for group, hosts in found.items() if len(hosts) == 1}
+    if len(ends) == 2 and ends["client"] == ends["server"]:
+        problems.append(Problem("client and server are the same host", lab, ends["client"], "name two hosts"))
+    return ends, problems
 
 
 def _members(listed: Mapping[str, Any], group: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +63,7 @@ def of_look(lab: Inventory, seen: Look) -> LabFacts:
         tunnels=encryption.facts(tuple(nodes)),
         largest_mtu=min((limit for one in nodes if (limit := one.whole("link", "max_mtu"))), default=None),
         edition=next((one.text("versions", "edition") for one in nodes), None),
-        origin=Origin(Source.LOOK, datetime.now(UTC).isoformat(timespec="seconds")),
+        origin=Origin(Source.LOOK, seen.time),
     )
 
 

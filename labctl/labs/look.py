@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from labctl.engine.events import FINGERPRINTERS, Event, Listener, TaskResult
 from labctl.engine.inventory import Inventory
@@ -14,10 +15,11 @@ from labctl.nodes.fingerprint import Fingerprint, parse
 
 @dataclass(frozen=True)
 class Look:
-    """What `check` saw: a fingerprint per node that answered, and how the playbook ended."""
+    """What `check` saw: a fingerprint per node that answered, how the playbook ended, and when (ISO 8601, UTC)."""
 
     fingerprints: Mapping[str, Fingerprint]
     outcome: Outcome
+    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def look(

@@ -60,6 +60,20 @@ for link in links:
 gone.remove_pins_and_files(before)
 print(json.dumps(sorted(set(os.listdir(top)) - set(own))))
 """
+FILES = """
+import os
+traces = importlib.import_module("ansible.module_utils.kubernetes_traces")
+traces.NETWORK_BEFORE, own = words
+os.makedirs(own)
+open(f"{own}/old", "w").close()
+before = {**gone.read([own]), traces.DIRECTORIES: [own]}
+with open(traces.NETWORK_BEFORE, "w") as record:
+    json.dump(before, record)
+open(f"{own}/new", "w").close()
+seen = [problem["seen"] for problem in traces.differences(before, gone.read()) if problem["where"] == "CNI files"]
+gone.remove_pins_and_files(before)
+print(json.dumps([seen, os.listdir(own)]))
+"""
 PLUGIN = """
 import os, shutil
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/opt"], check=True)
@@ -135,6 +149,11 @@ def test_mounts_of_the_clusters_own_containers_stay() -> None:
 def test_links_to_directories_of_pins_go_as_well() -> None:
     """As iproute2 makes them beside its `tc`."""
     assert in_namespaces(PINS, "/sys/fs/bpf", "ip", "xdp") == []
+
+
+def test_files_go_from_the_directories_that_a_network_says_are_its_own(tmp_path: Path) -> None:
+    own = f"{tmp_path}/own"
+    assert in_namespaces(FILES, f"{tmp_path}/network.json", own) == [[f"{own}/new"], ["old"]]
 
 
 def test_a_plugin_that_was_brought_ends_before_it_can_write_anything() -> None:

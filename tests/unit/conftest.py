@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from labctl import catalog
+from tests.unit.synthetic import write_catalog
 
 VARIANTS = {
     "datapath_base": """\
@@ -87,11 +88,7 @@ tcp_crr:
 def small_catalog(tmp_path_factory: pytest.TempPathFactory) -> catalog.Catalog:
     """Three variants and three workloads."""
     directory = tmp_path_factory.mktemp("catalog")
-    (directory / "variants").mkdir()
-    for role, content in VARIANTS.items():
-        (directory / "variants" / f"{role}.yml").write_text(content)
-    (directory / "workloads.yml").write_text(WORKLOADS)
-    (directory / "editions.yml").write_text(EDITIONS)
+    write_catalog(directory, VARIANTS, WORKLOADS, EDITIONS)
     return catalog.load(directory)
 
 

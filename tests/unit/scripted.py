@@ -51,17 +51,32 @@ Play = Callable[[Call], Outcome]
 
 
 class ScriptedSession(Session):
-    """Plays what stands in `plays` by the playbook's name, else nothing with success; `calls` are those it played."""
+    """Plays what stands in `plays` by the playbook's name, else nothing with success; `calls` are those it played.
 
-    def __init__(self) -> None:
+    Every inventory it reads has the two nodes that `variables` holds.
+    """
+
+    def __init__(self, earlier: ScriptedSession | None = None) -> None:
         super().__init__()
-        self.plays: dict[str, Play] = {}
-        self.calls: list[Call] = []
+        self.plays: dict[str, Play] = earlier.plays if earlier else {}
+        self.calls: list[Call] = earlier.calls if earlier else []
+        self.variables: dict[str, dict[str, object]] = earlier.variables if earlier else {"node1": {}, "node2": {}}
 
     @property
     def played(self) -> list[str]:
         """The playbooks so far."""
         return [call.name for call in self.calls]
+
+    def inventory(self, *sources: Path) -> Mapping[str, Any]:  # noqa: ARG002  (as every session has it)
+        """What Ansible would say of the lab."""
+        client, server = self.variables
+        return {
+            "_meta": {"hostvars": self.variables},
+            "client": {"hosts": [client]},
+            "server": {"hosts": [server]},
+            "control_plane": {"hosts": [client]},
+            "worker": {"hosts": [server]},
+        }
 
     def run_playbook(
         self,
@@ -145,9 +160,12 @@ def lay(folder: Path, item: Mapping[str, Any]) -> None:
     (folder / "measurement.json").write_text(json.dumps(measurement))
 
 
-def looked_at(**changes: Mapping[str, object]) -> Play:
+def looked_at(provisioned: bool = True, **changes: Mapping[str, object]) -> Play:
     """A playbook that fingerprints both nodes of the captured lab, with changes in sections of both fingerprints."""
     documents = json.loads((FIXTURES / "fingerprint" / "local.json").read_text())
+    # The captures are older than these.
+    versions = {"edition": None, "provisioned": "1" if provisioned else None, **changes.get("versions", {})}
+    changes = {**changes, "versions": versions}
 
     def play(call: Call) -> Outcome:
         for node, document in documents.items():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from labctl.catalog import Catalog, Unit
 from labctl.catalog.lab import LabFacts
@@ -80,3 +82,12 @@ def samples_of(plan: Plan, noise: float = 0.02, seed: int = 7) -> list[Sample]:
         )
         for planned in all_samples(plan)
     ]
+
+
+def write_catalog(directory: Path, variants: Mapping[str, str], workloads: str, editions: str) -> None:
+    """Write the files of a catalog; `variants` by role."""
+    files = {f"variants/{role}.yml": content for role, content in variants.items()}
+    for name, content in {**files, "workloads/netperf.yml": workloads, "editions/kubernetes.yml": editions}.items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)

@@ -19,6 +19,7 @@ STRANGERS = {"matrix": "results", "results": "matrix"}
 DOORS = {"labctl", "labctl.__main__"}  # the version, and `python -m labctl`
 # What one room alone may import.
 KNOWN_IN = {"ansible_runner": "engine", "typer": "cli"}
+TESTS = Path(__file__).parent
 OPEN = {"labctl.tools", "labctl.tools.reading", "labctl.tools.tool"}  # what other rooms may import of the tools
 
 
@@ -79,6 +80,37 @@ def test_an_import_against_the_order_is_seen(tmp_path: Path) -> None:
     assert found == {"labctl.cli.high": {"labctl.core.low"}, "labctl.core.low": {"labctl.cli.high"}}
     assert rooms(found) == {"labctl.cli": {"labctl.core"}, "labctl.core": {"labctl.cli"}}
     assert levels(found)[1] == [{"labctl.cli.high", "labctl.core.low"}]
+
+
+def test_the_tests_mirror_the_package_file_by_file() -> None:
+    """A module with logic has a test module of its name; the modules of a package within a room may share one."""
+    package = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if "_content" not in path.parts}
+    tests = {path.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    untested = [
+        module
+        for module in sorted(package)
+        if has_logic(ast.parse((PACKAGE / module).read_text())) and not mirrors(module) & tests
+    ]
+    assert untested == []
+    known = set().union(*(mirrors(module) for module in package))
+    assert [test for test in sorted(tests - known) if test.parts[0] in ROOMS] == []
+
+
+def mirrors(module: Path) -> set[Path]:
+    """Where tests of a module may be, relative to the unit tests, as the module is to the package."""
+    name = module.parent.name if module.name == "__init__.py" else module.stem
+    within = [parent for parent in module.parents if len(parent.parts) > 1]  # packages within a room
+    return {module.with_name(f"test_{name}.py"), *(parent.with_name(f"test_{parent.name}.py") for parent in within)}
+
+
+def has_logic(tree: ast.Module) -> bool:
+    """Whether a function does more than say what it is, as those of a Protocol do."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return any(not is_docstring(statement) for function in functions for statement in function.body)
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

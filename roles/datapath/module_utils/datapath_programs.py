@@ -57,7 +57,7 @@ def explain(failure: str, release: str) -> str:
     if found:
         number = int(found.group(1))
         name, since = HELPERS.get(number, (f"BPF helper {number}", "a later release"))
-        return f"Kernel {release} lacks {name}, which came with {since}: the tc programs need Linux 5.10 or later"
+        return f"Kernel {release} lacks {name}, which came with {since}: the programs need Linux 5.10 or later"
     return f"Kernel {release} refuses the tc programs."
 
 

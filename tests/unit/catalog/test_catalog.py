@@ -10,6 +10,7 @@ from labctl import catalog
 from labctl.catalog import Encryption, Endpoint
 from labctl.core.errors import LabctlError, Problem
 from labctl.plan.options import QUICK
+from tests.unit.synthetic import write_catalog
 
 VARIANT = """\
 order: 1
@@ -28,10 +29,7 @@ w: {title: t, tool: netperf, metric: m, unit: requests/s, latency: true, packets
 
 
 def load(tmp_path: Path, variants: str = VARIANT, workloads: str = WORKLOAD, editions: str = "{}") -> catalog.Catalog:
-    (tmp_path / "variants").mkdir(exist_ok=True)
-    (tmp_path / "variants" / "r.yml").write_text(variants)
-    (tmp_path / "workloads.yml").write_text(workloads)
-    (tmp_path / "editions.yml").write_text(editions)
+    write_catalog(tmp_path, {"r": variants}, workloads, editions)
     return catalog.load(tmp_path)
 
 
@@ -91,10 +89,10 @@ def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
         ("unknown key", "variants/r.yml:a.titel"),
         ("missing key", "variants/r.yml:a.title"),
         ("the value is not node or pod", "variants/r.yml:a.endpoint"),
-        ("the value is not TCP_STREAM or TCP_MAERTS or TCP_RR or TCP_CRR", "workloads.yml:w.settings.test"),
+        ("the value is not TCP_STREAM or TCP_MAERTS or TCP_RR or TCP_CRR", "workloads/netperf.yml:w.settings.test"),
     ]
     assert last.what.startswith("the value is not THROUGHPUT or THROUGHPUT_UNITS or")
-    assert (last.where, last.seen) == ("workloads.yml:w.settings.selectors[0]", "'STDEV_LATENCY'")
+    assert (last.where, last.seen) == ("workloads/netperf.yml:w.settings.selectors[0]", "'STDEV_LATENCY'")
 
 
 @pytest.mark.parametrize(
@@ -161,17 +159,17 @@ def test_a_mistake_names_its_place(old: str, new: str, problem: Problem, tmp_pat
         (
             "tool: netperf",
             "tool: netprf",
-            Problem("unknown tool", "workloads.yml:w.tool", "'netprf'", "did you mean netperf? known: netperf"),
+            Problem("unknown tool", "workloads/netperf.yml:w.tool", "'netprf'", "did you mean netperf? known: netperf"),
         ),
         (
             "unit: requests/s",
             "unit: Gbit/s",
-            Problem("netperf does not measure TCP_RR in this unit", "workloads.yml:w.unit", "Gbit/s"),
+            Problem("netperf does not measure TCP_RR in this unit", "workloads/netperf.yml:w.unit", "Gbit/s"),
         ),
         (
             "options: []",
             "option: []",
-            Problem("unknown key", "workloads.yml:w.settings.option", hint="known: test, options, selectors"),
+            Problem("unknown key", "workloads/netperf.yml:w.settings.option", hint="known: test, options, selectors"),
         ),
     ],
 )

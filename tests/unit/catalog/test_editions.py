@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from labctl.catalog import CATALOG_DIR
-from labctl.catalog.editions import FILE, Edition, Use, load_editions
+from labctl.catalog.editions import Edition, Use, load_editions
 from labctl.core.errors import LabctlError, Problem
 
-SHIPPED = CATALOG_DIR / FILE
+SHIPPED = CATALOG_DIR / "editions"
+VARIANTS = {"cni_cilium": ["cilium-ebpf"]}
 NEEDED = {"kubeadm", "kubelet", "kubectl", "crictl", "containerd", "runc", "cni-plugins"}
 IMAGES = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "pause"}
 
@@ -19,7 +21,7 @@ IMAGES = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-p
 def overridden(tmp_path: Path, text: str) -> dict[str, Edition]:
     overrides = tmp_path / "mine.yml"
     overrides.write_text(text)
-    return load_editions(SHIPPED, overrides)
+    return load_editions(SHIPPED, VARIANTS, overrides)
 
 
 def problems(tmp_path: Path, text: str) -> tuple[Problem, ...]:
@@ -29,7 +31,7 @@ def problems(tmp_path: Path, text: str) -> tuple[Problem, ...]:
 
 
 def test_the_shipped_editions_hold_all_that_a_cluster_takes() -> None:
-    editions = load_editions(SHIPPED)
+    editions = load_editions(SHIPPED, VARIANTS)
     assert list(editions) == ["2021", "current"]
     for edition in editions.values():
         assert {name for name, file in edition.files.items() if not file.variants} == NEEDED
@@ -47,7 +49,7 @@ def test_the_shipped_editions_hold_all_that_a_cluster_takes() -> None:
 
 
 def test_origins_are_the_projects_own() -> None:
-    edition = load_editions(SHIPPED)["2021"]
+    edition = load_editions(SHIPPED, VARIANTS)["2021"]
     assert edition.url("kubelet", "amd64") == "https://dl.k8s.io/release/v1.20.2/bin/linux/amd64/kubelet"
     assert edition.url("cni-plugins", "arm64").endswith("/v0.9.1/cni-plugins-linux-arm64-v0.9.1.tgz")
     assert edition.image_origin("pause") == "registry.k8s.io/pause:3.2"
@@ -60,7 +62,7 @@ def test_overrides_replace_what_they_name_and_nothing_else(tmp_path: Path) -> No
   locations: {{kubernetes: "http://127.0.0.1:8000/k8s"}}
   files: {{kubelet: {{sha256: {{amd64: {"a" * 64}}}}}}}
 """
-    mine, shipped = overridden(tmp_path, text)["2021"], load_editions(SHIPPED)["2021"]
+    mine, shipped = overridden(tmp_path, text)["2021"], load_editions(SHIPPED, VARIANTS)["2021"]
     assert mine.url("kubeadm", "amd64") == "http://127.0.0.1:8000/k8s/v1.20.2/bin/linux/amd64/kubeadm"
     assert mine.files["kubelet"].sha256 == {**(shipped.files["kubelet"].sha256 or {}), "amd64": "a" * 64}
     assert mine.files["kubelet"].version == "1.20.2"
@@ -84,15 +86,38 @@ def test_mistakes_in_overrides_name_their_place(tmp_path: Path) -> None:
     assert problems(tmp_path, text) == (
         Problem(
             "a location that the edition does not have",
-            "editions.yml:2021.files.kubelet.origin",
+            "editions/*.yml:2021.files.kubelet.origin",
             "{kubernets}",
-            "add it under editions.yml:2021.locations",
+            "add it under editions/*.yml:2021.locations",
         ),
-        Problem("not a SHA-256", "editions.yml:2021.files.kubelet.sha256.amd64", "abc"),
-        Problem("not a kernel version", "editions.yml:2021.kernel.low", "5", "write major.minor, as in '5.10'"),
+        Problem("not a SHA-256", "editions/*.yml:2021.files.kubelet.sha256.amd64", "abc"),
+        Problem("not a kernel version", "editions/*.yml:2021.kernel.low", "5", "write major.minor, as in '5.10'"),
     )
 
 
 def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, "current: {kernels: '5.10'}\n")
-    assert (problem.what, problem.where) == ("unknown key", "editions.yml:current.kernels")
+    assert (problem.what, problem.where) == ("unknown key", "editions/*.yml:current.kernels")
+
+
+def test_a_file_of_a_role_adds_what_its_variants_alone_need(tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "kubernetes.yml", tmp_path)
+    (tmp_path / "cni_other.yml").write_text(
+        "current:\n  images:\n    other: {reference: other:v1, origin: other:v1, digest: null}\n"
+    )
+    edition = load_editions(tmp_path, {"cni_other": ["other-ebpf", "other-iptables"]})["current"]
+    assert edition.images["other"].variants == ("other-ebpf", "other-iptables")
+    assert edition.images["etcd"].variants == ()
+
+
+def test_a_file_of_a_role_takes_nothing_from_others_and_is_of_a_role_with_variants(tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "kubernetes.yml", tmp_path)
+    (tmp_path / "cni_other.yml").write_text("current: {images: {etcd: {reference: mine}}}\nnext: {files: {}}\n")
+    (tmp_path / "cni_othr.yml").write_text("{}")
+    with pytest.raises(LabctlError) as raised:
+        load_editions(tmp_path, {"cni_other": ["other-ebpf"]})
+    assert [(problem.what, problem.where) for problem in raised.value.problems] == [
+        ("another file has an entry of this name", "editions/cni_other.yml:current.images.etcd"),
+        ("unknown edition", "editions/cni_other.yml:next"),
+        ("no role of this name has variants", "editions/cni_othr.yml"),
+    ]

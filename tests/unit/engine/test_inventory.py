@@ -40,6 +40,11 @@ def test_a_lab_is_read_with_its_ends(session: Session, tmp_path: Path) -> None:
             "all: {vars: {lab_kind: vm}, children: {client: {hosts: {a: }}, server: {hosts: {b: }}}}",
             "does not set lab_name",
         ),
+        (
+            "all: {children: {client: {hosts: {a: {node_pair: p}, c: {node_pair: q}}},"
+            " server: {hosts: {b: {node_pair: p}, d: {node_pair: q}}}}}",
+            "seen:  node_pair: p, q",
+        ),
     ],
 )
 def test_a_broken_lab_is_refused_by_what_is_wrong_with_it(

@@ -1,24 +1,173 @@
-"""Records of labs on this machine: one that is not understood hides none of the others."""
+"""Labs of this machine: made and removed by playbooks, read from their records, logged in to."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from labctl.core.errors import LabctlError, UsageError
+from labctl.core.files import write_json
+from labctl.core.records import encode
+from labctl.engine.outcome import Outcome
 from labctl.labs import embedded as labs
+from labctl.labs.embedded import LabState
+from tests.unit.lab_records import let_become_root, record, stop
+from tests.unit.scripted import Call, ScriptedSession, ended, failing
 
 
-def test_records_that_are_not_understood_are_told_and_the_rest_is_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LABCTL_STATE_DIR", str(tmp_path))
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where labs of this machine are recorded."""
+    monkeypatch.setenv("LABCTL_STATE_DIR", str(tmp_path / "state"))
+    let_become_root(monkeypatch, tmp_path / "bin")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    directory = tmp_path / "inventories" / "mine"
+    directory.mkdir(parents=True)
+    return directory
+
+
+@pytest.fixture
+def session() -> Iterator[ScriptedSession]:
+    with ScriptedSession() as opened:
+        yield opened
+
+
+def test_records_that_are_not_understood_are_told_and_the_rest_is_listed(state: Path) -> None:
     for name, content in (("half", '{"schema"'), ("old", '{"schema": "labctl.lab/1"}')):
-        (tmp_path / "labs" / name).mkdir(parents=True)
-        (tmp_path / "labs" / name / "lab.json").write_text(content)
+        (state / "labs" / name).mkdir(parents=True)
+        (state / "labs" / name / "lab.json").write_text(content)
+    whole = record(state, "whole")
     found, problems = labs.list_labs()
-    assert (labs.names(), found) == (("half", "old"), ())
+    assert (labs.names(), found) == (("half", "old", "whole"), (whole,))
     assert [problem.what for problem in problems] == [
         "the record of lab half cannot be read",
         "the record of lab old is not of schema labctl.lab/2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("stopped", "expected"),
+    [
+        ((), LabState.RUNNING),
+        (("node2",), LabState.PARTLY),
+        (("node1", "node2"), LabState.STOPPED),
+    ],
+)
+def test_a_lab_runs_as_far_as_its_nodes_do(state: Path, stopped: tuple[str, ...], expected: LabState) -> None:
+    lab = record(state)
+    stop(lab, *stopped)
+    assert lab.state is expected
+    assert labs.is_up("mine") == (expected is LabState.RUNNING)
+
+
+def test_after_a_reboot_nothing_runs(state: Path) -> None:
+    lab = replace(record(state), boot_id="another")
+    write_json(state / "labs" / "mine" / "lab.json", encode(lab))
+    assert lab.state is LabState.STOPPED
+    assert not labs.is_up("mine")
+
+
+def test_a_lab_without_a_record_is_not_up() -> None:
+    assert not labs.is_up("mine")
+    with pytest.raises(LabctlError, match="there is no lab mine on this machine"):
+        labs.read("mine")
+
+
+def test_a_lab_is_made_by_its_playbook_and_read_from_its_record(
+    session: ScriptedSession, inventory: Path, state: Path
+) -> None:
+    def create(call: Call) -> Outcome:
+        record(state, "mine", "vm", kvm=False)
+        call.end("vm_lab", "localhost", name="mine")
+        return ended("ok")
+
+    session.plays["lab_create.yml"] = create
+    lab = labs.create(session, "mine")
+    assert (lab.name, lab.kind, lab.emulated) == ("mine", "vm", True)
+    assert session.calls[0].inventories == (inventory,)
+
+
+def test_a_lab_that_cannot_be_made_says_why(session: ScriptedSession, inventory: Path) -> None:
+    session.plays["lab_create.yml"] = failing("localhost", "no room")
+    with pytest.raises(LabctlError, match="no room"):
+        labs.create(session, str(inventory))
+
+
+def test_who_cannot_become_root_is_told_so(
+    session: ScriptedSession, inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", "")
+    for call in (labs.create, labs.destroy):
+        with pytest.raises(LabctlError, match="user id 1000, and no sudo on this machine"):
+            call(session, "mine")
+    assert session.played == []
+
+
+def test_an_unknown_lab_is_not_made(session: ScriptedSession) -> None:
+    with pytest.raises(UsageError, match="There is no lab 'nowhere'"):
+        labs.create(session, "nowhere")
+    assert session.played == []
+
+
+def test_a_lab_is_removed_by_its_inventory_also_where_it_does_not_exist(
+    session: ScriptedSession, inventory: Path
+) -> None:
+    labs.destroy(session, "mine")
+    assert [(call.name, call.inventories) for call in session.calls] == [("lab_destroy.yml", (inventory,))]
+
+
+def test_a_lab_whose_inventory_is_gone_is_removed_by_its_record(session: ScriptedSession, state: Path) -> None:
+    record(state, "gone", "vm")
+    seen: list[object] = []
+
+    def destroy(call: Call) -> Outcome:
+        (directory,) = call.inventories
+        seen.append(json.loads((directory / "group_vars" / "all.yml").read_text()))
+        return ended("ok")
+
+    session.plays["lab_destroy.yml"] = destroy
+    labs.destroy(session, "gone")
+    assert seen == [{"lab_name": "gone", "lab_kind": "vm"}]
+
+
+def test_what_is_neither_a_lab_nor_recorded_cannot_be_removed(session: ScriptedSession) -> None:
+    with pytest.raises(UsageError, match="There is no lab 'nowhere'"):
+        labs.destroy(session, "nowhere")
+    assert session.played == []
+
+
+def test_one_logs_in_with_the_labs_own_key_and_known_hosts(state: Path) -> None:
+    lab = record(state, "mine", "vm")
+    argv = labs.shell_command("mine", "node2")
+    assert argv[:3] == ("ssh", "-i", lab.ssh.key)
+    assert f"UserKnownHostsFile={lab.ssh.known_hosts}" in argv
+    assert argv[-3:] == ("-p", "2202", "root@10.0.0.2")
+
+
+def test_a_lab_is_meant_by_the_inventory_that_it_was_made_from_too(state: Path, inventory: Path) -> None:
+    record(state, "other", inventory=str(inventory))
+    assert labs.shell_command(str(inventory), "node1")[-1] == "root@10.0.0.1"
+
+
+def test_a_node_that_is_none_or_does_not_run_cannot_be_logged_in_to(state: Path) -> None:
+    lab = record(state)
+    stop(lab, "node2")
+    with pytest.raises(UsageError, match="its nodes: node1, node2"):
+        labs.shell_command("mine", "node3")
+    with pytest.raises(LabctlError, match="node2 of lab mine does not run"):
+        labs.shell_command("mine", "node2")
+
+
+def test_a_node_is_shown_by_where_it_is_reached(state: Path) -> None:
+    assert [node.place for node in record(state).nodes] == ["10.0.0.1", "10.0.0.2"]
+    assert [node.place for node in record(state, "vms", "vm").nodes] == ["10.0.0.1:2201", "10.0.0.2:2202"]

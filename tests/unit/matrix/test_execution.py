@@ -43,7 +43,6 @@ class Bench:
     plan: Plan
     folder: RunFolder
     session: ScriptedSession
-    kind: str = "metal"
     fail_fast: bool = False
     revive: Revive | None = None
     told: list[Progress] = field(default_factory=list)
@@ -54,7 +53,7 @@ class Bench:
             self.told.append(event)
             self.on_progress(execution, event)
 
-        lab = Inventory(self.folder.path.parent / "lab", "lab", self.kind, "node1", "node2", NODES)
+        lab = Inventory(self.folder.path.parent / "lab", "lab", "metal", "node1", "node2", NODES)
         work = Work(self.session, lab, AnsibleOptions(), progress, self.fail_fast, self.revive)
         execution = Execution(work, self.plan, self.folder, record)
         execution.run()
@@ -132,13 +131,6 @@ def test_ansible_gets_the_lab_and_what_is_deployed_and_leaves_its_log_there(benc
     assert bench.session.calls[0].inventories == (bench.folder.path.parent / "lab", folder / "setup.yml")
     assert (folder / "ansible" / "visit.log").read_text() == "visit.yml: ok\n"
     assert bench.session.calls[0].variables["setup_folder"] == str(folder)
-
-
-def test_a_cluster_one_already_has_is_visited_by_a_playbook_of_its_own(bench: Bench) -> None:
-    bench.kind = "cluster"
-    bench.session.plays["existing_visit.yml"] = measuring
-    assert bench.execute().complete
-    assert set(bench.session.played) == {"existing_visit.yml"}
 
 
 def test_the_status_on_disk_grows_with_every_visit(bench: Bench) -> None:
@@ -420,3 +412,14 @@ def test_a_run_folder_that_is_lost_on_the_way_ends_the_run_with_its_reason(bench
     assert "matrix --resume" in str(problem.hint)
     assert bench.session.played == ["visit.yml"]  # there is no setup.yml any more to take it down by
     assert not execution.complete
+
+
+def test_nobody_waits_for_a_node_where_the_run_ends_anyway(bench: Bench) -> None:
+    def visit(call: Call) -> Outcome:
+        call.end("netperf_sample", ok=False, status="unwritten", msg="no space left")
+        return failing("node2", "timed out", lost=True)(call)
+
+    bench.session.plays["visit.yml"] = visit
+    execution = bench.execute()
+    assert bench.session.played == ["visit.yml", "undeploy.yml"]
+    assert "no space left" in str(execution.record.broken)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,13 @@ from labctl.catalog import Catalog
 from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
-from labctl.engine.outcome import Failure
 from labctl.matrix import resume
 from labctl.matrix.record import Record
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.plan.visit import setup_inventory
-from labctl.results import report
 from labctl.runs import attempts, history
-from labctl.runs.folder import RunFolder, set_aside
+from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples import sample as samples
 from labctl.samples.sample import Sample, Status
@@ -165,34 +162,3 @@ def test_a_plan_that_was_edited_is_drift(folder: RunFolder) -> None:
     folder.plan.write_text(folder.plan.read_text() + "\n")
     now = attempts.observe(2, folder.plan.read_text(), LAB, {})
     assert [change.what for change in resume.drift(earlier, now)] == ["plan"]
-
-
-def test_a_setup_that_is_deployed_again_keeps_the_evidence_of_the_first(folder: RunFolder) -> None:
-    assert folder.next_deployment("base", 3) == 1
-    folder.visit("base", 3).mkdir(parents=True)
-    assert folder.next_deployment("base", 3) == 2
-    assert folder.visit("base", 3, 2).name == "3.2"
-
-
-def test_rounds_that_were_cut_are_known(folder: RunFolder, plan: Plan) -> None:
-    def visit(number: int, deployment: int, attempt: int, *failures: Failure) -> VisitRecord:
-        return VisitRecord("base", number, deployment, attempt, "ok", {"total": 1.0}, failures)
-
-    failure = Failure("visit.yml", "Proof", "node2", "no\n  program")
-    write_status(folder, plan, visit(1, 1, 1), visit(2, 2, 2), visit(3, 1, 1), visit(3, 1, 2, failure), visit(4, 1, 2))
-    past = history.read(folder)
-    assert past.cut_rounds == (2, 3)
-    (failed,) = past.failed_visits
-    assert (failed.round, failed.attempt, failed.reasons) == (3, 2, ("node2: Proof: no program",))
-
-
-def test_what_cannot_be_set_aside_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LabctlError, match="cannot be set aside"):
-        set_aside(tmp_path / "missing", "failed")
-
-
-def test_derived_files_that_cannot_be_kept_do_not_spoil_a_sample(folder: RunFolder, plan: Plan) -> None:
-    """A report of an archive that nobody can write to; root ignores permissions, so a file stands in the way."""
-    (folder.path / ".summary.json.partial").mkdir()
-    assert report.summary_of(folder.path).unusable == ()
-    assert not os.path.lexists(folder.path / "summary.json")

@@ -24,8 +24,6 @@ from labctl.nodes import encryption
 from labctl.nodes import findings as check
 from labctl.nodes.fingerprint import Fingerprint
 from labctl.nodes.rules import Level
-from labctl.samples import validity as checks
-from labctl.samples.validity import Link
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 
@@ -34,37 +32,6 @@ BOB = "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"
 BOB_PUBLIC = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
 ALICE_PUBLIC = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
 SHARED = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
-
-
-@pytest.mark.parametrize(
-    ("tunnel", "link", "inside"),
-    [
-        (Tunnel.KERNEL, 1500, 1440),
-        (Tunnel.WIREGUARD_GO, 9000, 8940),
-        (Tunnel.ESP, 1500, 1446),
-        (Tunnel.ESP, 9000, 8946),
-        (Tunnel.ESP, 1501, 1446),
-    ],
-)
-def test_the_largest_inner_packet_fills_the_link_and_no_larger_one_fits(tunnel: Tunnel, link: int, inside: int) -> None:
-    assert tunnel.inner_mtu(link) == inside
-    assert tunnel.outer_bytes(inside, link) <= link
-    if tunnel is Tunnel.ESP:
-        assert tunnel.outer_bytes(inside + 1, link) > link
-
-
-def test_small_packets_are_padded() -> None:
-    # Captured on a cable: a request of one byte (53 bytes of IP) is a frame of 138 bytes under WireGuard.
-    assert Tunnel.WIREGUARD_GO.outer_bytes(53, 1500) + checks.ETHERNET_BYTES == 138
-    assert Tunnel.ESP.outer_bytes(53, 1500) == 52 + 56
-
-
-def test_a_tunnel_adds_to_every_packet_by_its_size() -> None:
-    bulk = checks._Totals(payload=1388 * 100.0, units=None)
-    assert checks.tunnel_bytes(150, bulk, Link(Tunnel.KERNEL, 1500), 1388) == 100 * 60 + 50 * (60 + 12)
-    requests = checks._Totals(payload=200.0, units=100.0)
-    assert checks.tunnel_bytes(200, requests, Link(Tunnel.KERNEL, 1500), 1388) == 200 * (60 + 12)
-    assert checks.tunnel_bytes(200, requests, Link(), 1448) == 0
 
 
 def nodes(**changes: object) -> tuple[Fingerprint, ...]:

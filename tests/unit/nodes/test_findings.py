@@ -1,65 +1,15 @@
-"""The preflight's findings, from fingerprints captured on a real local lab and then changed in one place."""
+"""The preflight's findings: of nodes, of their host, of both ends compared, and of nodes that did not answer."""
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure, hint_for
 from labctl.nodes import findings as check
-from labctl.nodes.findings import Finding
-from labctl.nodes.fingerprint import Fingerprint
-from labctl.nodes.rules import CRR_PORTS, Level
-
-CAPTURE = Path(__file__).resolve().parent.parent.parent / "fixtures" / "fingerprint" / "local.json"
-
-Change = Callable[[dict[str, Any]], object]
-
-
-def inventory(kind: str) -> Inventory:
-    return Inventory(Path("lab"), "lab", kind, "node1", "node2", {"node1": {}, "node2": {}})
-
-
-def seen(**changes: Change) -> dict[str, Fingerprint]:
-    """The captured fingerprints of an idle lab whose kernel has ESP, after the change named for a node (or `both`)."""
-    documents = json.loads(CAPTURE.read_text())
-    for name, document in documents.items():
-        document["state"]["load"] = [0.1, 0.1, 0.1]
-        document["tunnels"]["esp"] = True
-        for which in ("both", name):
-            if which in changes:
-                changes[which](document)
-    return {name: Fingerprint(document) for name, document in documents.items()}
-
-
-def put(path: str, value: object) -> Change:
-    """A change that sets the value at a dotted path."""
-
-    def change(document: dict[str, Any]) -> None:
-        *folders, last = path.split(".")
-        for folder in folders:
-            document[folder] = {} if document[folder] is None else document[folder]
-            document = document[folder]
-        document[last] = copy.deepcopy(value)
-
-    return change
-
-
-def bad(kind: str, fingerprints: Mapping[str, Fingerprint], failures: Sequence[Failure] = ()) -> list[Finding]:
-    found = check.findings(inventory(kind), fingerprints, failures)
-    return [finding for finding in found if finding.level is not Level.OK]
-
-
-def only(kind: str, **changes: Change) -> Finding:
-    """The one finding that a change leads to."""
-    (finding,) = bad(kind, seen(**changes))
-    return finding
+from labctl.nodes.rules import Level
+from tests.unit.nodes.captured import bad, inventory, only, put, seen
 
 
 def test_idle_local_lab_has_nothing_to_say_and_says_what_it_looked_at() -> None:
@@ -75,37 +25,6 @@ def test_idle_local_lab_has_nothing_to_say_and_says_what_it_looked_at() -> None:
     assert by_subject["host", "CPU accounting"] == "sampled by the tick, HZ 250"
     assert by_subject["both", "kernel"] == "6.18.44-fc-v669"
     assert by_subject["both", "MTU"] == "1500"
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "subject", "level", "words"),
-    [
-        ("link", None, "cable", "error", "no such interface"),
-        ("link.up", False, "cable", "error", "down"),
-        ("link.carrier", False, "cable", "error", "up, no carrier"),
-        ("link.addresses", ["198.18.9.9/25", "fe80::1/64"], "cable address", "error", "198.18.9.9/25"),
-        (
-            "nic.features.tcp-segmentation-offload",
-            True,
-            "segmentation offload",
-            "error",
-            "on: tcp-segmentation-offload",
-        ),
-        ("nic.features.generic-receive-offload", True, "segmentation offload", "error", "on: generic-receive-offload"),
-        ("versions.nft", None, "tools", "warning", "missing: nft"),
-        ("services.irqbalance", {"active": True, "enabled": True}, "irqbalance", "warning", "running, enabled"),
-        ("services.irqbalance", {"active": False, "enabled": True}, "irqbalance", "warning", "stopped, enabled"),
-        ("congestion_control.available", ["bbr", "reno"], "congestion control", "warning", "bbr, reno (default bbr)"),
-    ],
-)
-def test_each_fault_of_a_node_is_named(path: str, value: object, subject: str, level: str, words: str) -> None:
-    found = bad("local", seen(node2=put(path, value)))
-    own = [finding for finding in found if finding.node == "node2"]
-    assert [(finding.subject, finding.level) for finding in own] == [(subject, level)]
-    assert own[0].seen == words
-    assert own[0].action
-    # The other end differs now; that is told as well, and no other node is blamed.
-    assert {finding.node for finding in found} <= {"node2", "both"}
 
 
 @pytest.mark.parametrize(
@@ -136,29 +55,6 @@ def test_what_belongs_to_the_machine_is_the_hosts_on_a_local_lab(
     on_metal = [each for each in bad("metal", seen(both=put(path, value))) if each.subject == subject]
     assert [each.node for each in on_metal] == ["node1", "node2"]
     assert not any("host's" in each.seen for each in on_metal)
-
-
-def test_conntrack_table_holds_every_tuple_that_crr_can_walk() -> None:
-    entries = CRR_PORTS * 2  # two threads, one process each
-    assert bad("local", seen(both=put("network.conntrack.nf_conntrack_max", entries))) == []
-    finding = only("local", both=put("network.conntrack.nf_conntrack_max", entries - 1))
-    assert finding.wanted == ">= 121072 entries (60536 per process)"
-    assert bad("local", seen(both=put("network.conntrack", None))) == []
-
-
-def test_kernel_whose_options_cannot_be_read_is_not_blamed() -> None:
-    assert bad("local", seen(both=put("kernel.config", None))) == []
-
-
-def test_lab_without_netperf_is_told_to_be_provisioned_and_has_no_error() -> None:
-    found = bad("local", seen(both=put("versions.netperf", None)))
-    assert [(each.node, each.subject, each.level, each.seen) for each in found] == [
-        ("node1", "netperf", Level.WARNING, "not installed"),
-        ("node2", "netperf", Level.WARNING, "not installed"),
-    ]
-    assert found[0].action == "run `labctl provision`"
-    one_sided = bad("local", seen(node2=put("versions.netperf", None)))
-    assert not check.failed(one_sided)
 
 
 @pytest.mark.parametrize(
@@ -195,31 +91,6 @@ def test_many_differences_are_cut_to_a_readable_number() -> None:
 
     (finding,) = bad("local", seen(node2=change))
     assert finding.seen.endswith("; 4 more")
-
-
-def test_real_machines_are_asked_for_more() -> None:
-    def machine(document: dict[str, Any]) -> None:
-        document["machine"] |= {"vm": None, "container": None}
-        document["cpu"]["flags"].remove("hypervisor")
-        document["nic"] |= {"hardware": True, "driver": "ice", "firmware": "4.40", "speed_mbps": 100000}
-        document["nic"]["pause"] = {"Autonegotiate": False, "RX": True, "TX": True}
-        document["state"]["clock_synchronized"] = False
-        document["cpu"]["frequency"] |= {"driver": "acpi-cpufreq", "boost": True, "governors": {"schedutil": "0-1"}}
-
-    found = [(each.subject, each.seen) for each in bad("metal", seen(both=machine)) if each.node == "node1"]
-    assert found == [
-        ("pause frames", "on: RX, TX"),
-        ("clock", "not synchronised"),
-        ("governor", "schedutil on 0-1 (acpi-cpufreq)"),
-    ]
-    said = {each.subject: each.seen for each in check.findings(inventory("metal"), seen(both=machine), ())}
-    assert said["network card"] == "ice, 4.40, 100000 Mbit/s"
-    assert said["boost"] == "on"
-
-
-def test_lab_of_real_machines_that_is_virtual_is_noticed() -> None:
-    subjects = {each.subject for each in bad("metal", seen()) if each.node == "node1"}
-    assert {"virtual machine", "network card"} <= subjects
 
 
 # Messages as ansible-core 2.19 and OpenSSH 9.2 wrote them about a lab broken on purpose.
@@ -264,17 +135,3 @@ def test_rows_come_worst_first_and_by_level() -> None:
     assert check.table_rows(found, [Level.ERROR]) == (
         ("error", "both", "MTU", "the same at both ends", "link.mtu: 1500 / 9000", check.PAIRS[0].action),
     )
-
-
-def test_emulated_guests_are_told_and_others_are_not() -> None:
-    emulated = [
-        finding for finding in bad("vm", seen(both=put("machine.vm", "qemu"))) if finding.subject == "virtual machine"
-    ]
-    assert [(finding.node, finding.level) for finding in emulated] == [
-        ("node1", Level.WARNING),
-        ("node2", Level.WARNING),
-    ]
-    assert "without KVM" in emulated[0].seen
-    kvm = bad("vm", seen(both=put("machine.vm", "kvm")))
-    assert [finding for finding in kvm if finding.subject == "virtual machine"] == []
-    assert not any(fingerprint.emulated for fingerprint in seen().values())

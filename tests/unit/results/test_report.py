@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from labctl import catalog
-from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
 from labctl.core.tables import render
 from labctl.plan import plan as planning
-from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import build
 from labctl.plan.visit import setup_inventory
 from labctl.results import report
 from labctl.samples.sample import Status
+from tests.unit.captures import TAKEN, captured_run
 
 OLD = "20261122-160000-local"
-TAKEN = ["baseline.tcp_crr.1/1-1", "baseline.tcp_rr.2/1-6", "baseline.tcp_stream.1/1-2"]
 
 
 @pytest.fixture
-def run(tmp_path: Path, repository: Path) -> Path:
+def run(tmp_path: Path) -> Path:
     """A run folder with a plan and the three captured samples, nothing derived."""
-    raw = RawOptions(variant="baseline", processes="1,2", rounds="1", repeat="6", duration="2", warmup="1")
-    loaded = catalog.load()
-    lab = LabFacts("local", "local", "node1", "node2", 2)
-    plan = build(parse_options(raw, loaded), loaded, lab, datetime(2026, 3, 4, tzinfo=UTC))
-    folder = tmp_path / "runs" / plan.id
-    write_json(folder / "plan.json", planning.to_json(plan))
-    for name in TAKEN:
-        shutil.copytree(repository / "tests" / "fixtures" / "samples" / name, folder / "samples" / name)
-    return folder
+    return captured_run(tmp_path / "runs")
 
 
 def test_a_report_is_made_from_raw_files_alone(run: Path) -> None:
@@ -86,19 +73,6 @@ def test_a_damaged_raw_folder_is_named_and_the_rest_reported(run: Path) -> None:
     assert "client.json" in unusable.reasons[0]
     assert sum(row.valid for row in summary.rows) == 2
     assert TAKEN[0] in render(report.document(str(run)))
-
-
-def test_a_sample_in_a_folder_of_another_name_does_not_count(run: Path) -> None:
-    (run / "samples" / TAKEN[0]).rename(run / "samples" / "baseline.tcp_crr.1" / "1-4")
-    (unusable,) = report.summary_of(run).unusable
-    assert unusable.sample == "baseline.tcp_crr.1/1-4"
-    assert unusable.reasons == (f"the folder holds another sample ({run / 'samples' / unusable.sample})",)
-
-
-def test_folders_that_were_not_planned_are_left_alone(run: Path) -> None:
-    (run / "samples" / "baseline.tcp_crr.1" / ".1-2.partial").mkdir()
-    (run / "samples" / "other.tcp_rr.1" / "1-1").mkdir(parents=True)
-    assert report.summary_of(run).unusable == ()
 
 
 def test_a_run_without_a_readable_plan_has_no_report(run: Path) -> None:

@@ -101,15 +101,15 @@ def test_counters_are_summed_over_the_cpus() -> None:
     [
         (
             "8: (85) call unknown#155\ninvalid func unknown#155\nprocessed 3 insns",
-            "Kernel 5.4.0 lacks bpf_redirect_peer, which came with Linux 5.10: the tc programs need Linux 5.10 or later",
+            "Kernel 5.4.0 lacks bpf_redirect_peer, which came with Linux 5.10: the programs need Linux 5.10 or later",
         ),
         (
             "8: (85) call bpf_redirect_neigh#152\nunknown func bpf_redirect_neigh#152",
-            "Kernel 5.4.0 lacks bpf_redirect_neigh, which came with Linux 5.10: the tc programs need Linux 5.10 or later",
+            "Kernel 5.4.0 lacks bpf_redirect_neigh, which came with Linux 5.10: the programs need Linux 5.10 or later",
         ),
         (
             "program of this type cannot use helper bpf_fib_lookup#69",
-            "Kernel 5.4.0 lacks bpf_fib_lookup, which came with Linux 4.18: the tc programs need Linux 5.10 or later",
+            "Kernel 5.4.0 lacks bpf_fib_lookup, which came with Linux 4.18: the programs need Linux 5.10 or later",
         ),
         (
             "libbpf: Error loading BTF: Operation not permitted\n",

@@ -8,8 +8,10 @@ import pytest
 
 from labctl import catalog
 from labctl.catalog import Workload
+from labctl.catalog.tunnel import Tunnel
 from labctl.samples import validity as checks
 from labctl.samples.raw import End
+from labctl.samples.validity import Link
 from labctl.tools.reading import RateUnit, Reading, Setting
 
 RECEIVED = 1_000_000_000
@@ -164,3 +166,11 @@ def test_a_cable_that_was_down_voids_the_sample() -> None:
     still = replace(before, before=counters, after={**before.after, "cable.carrier_changes": 2})
     reason = "the cable of node1 was down during the sample: its carrier changed 2 times"
     assert checks.carrier((still, flapped, before)) == (reason,)
+
+
+def test_a_tunnel_adds_to_every_packet_by_its_size() -> None:
+    bulk = checks._Totals(payload=1388 * 100.0, units=None)
+    assert checks.tunnel_bytes(150, bulk, Link(Tunnel.KERNEL, 1500), 1388) == 100 * 60 + 50 * (60 + 12)
+    requests = checks._Totals(payload=200.0, units=100.0)
+    assert checks.tunnel_bytes(200, requests, Link(Tunnel.KERNEL, 1500), 1388) == 200 * (60 + 12)
+    assert checks.tunnel_bytes(200, requests, Link(), 1448) == 0

@@ -132,10 +132,9 @@ def with_http(monkeypatch: pytest.MonkeyPatch, repository: Path, tmp_path: Path)
     """The catalog with a workload of a program that is one class and one line in the registry."""
     monkeypatch.setattr(tools, "TOOLS", {**tools.TOOLS, "http": Http})
     shipped = repository / "labctl" / "catalog"
-    for name in ("variants.yml", "editions.yml"):
-        shutil.copy(shipped / name, tmp_path)
-    (tmp_path / "workloads.yml").write_text((shipped / "workloads.yml").read_text() + WORKLOADS)
-    return catalog.load(tmp_path)
+    shutil.copytree(shipped, tmp_path / "catalog")
+    (tmp_path / "catalog" / "workloads" / "http.yml").write_text(WORKLOADS)
+    return catalog.load(tmp_path / "catalog")
 
 
 def plan_of(loaded: Catalog) -> Plan:
