@@ -26,9 +26,8 @@ def within(netns: str) -> list[str]:
 
 def forwarded_packets() -> int:
     """Return how many IPv4 packets this namespace's stack has forwarded (ForwDatagrams of /proc/net/snmp)."""
-    with open("/proc/net/snmp", encoding="ascii") as stream:
-        rows = [line.split() for line in stream if line.startswith("Ip:")]
-    names, values = rows
+    table = str(read_text("/proc/net/snmp")).splitlines()
+    names, values = (line.split() for line in table if line.startswith("Ip:"))
     return int(values[names.index("ForwDatagrams")])
 
 

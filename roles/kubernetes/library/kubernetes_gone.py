@@ -18,7 +18,6 @@ RETURN = r"""
 done: {type: list, description: What was removed.}
 """
 
-import contextlib
 import functools
 import glob
 import json
@@ -39,8 +38,8 @@ from ansible.module_utils.kubernetes_traces import (
     rules,
     socket_programs,
 )
-from ansible.module_utils.labctl_node.files import read_json
-from ansible.module_utils.labctl_node.processes import end_all
+from ansible.module_utils.labctl_node.files import read_json, read_text
+from ansible.module_utils.labctl_node.processes import end_all, of_processes, stat
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -67,37 +66,19 @@ END_S = 15
 LINK_END_S = 0.5
 
 
-def parents() -> dict[int, tuple[int, str]]:
-    """Parent and name of every process."""
-    found = {}
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            with open(path, encoding="utf-8") as file:
-                before, _, after = file.read().rpartition(")")
-            pid, _, name = before.partition(" (")
-            found[int(pid)] = (int(after.split()[1]), name)
-    return found
-
-
 def container_processes() -> list[int]:
     """The shims of containerd and everything that runs below them."""
-    tree = parents()
-    found = {pid for pid, (_, name) in tree.items() if name.startswith(SHIM)}
-    while more := {pid for pid, (parent, _) in tree.items() if parent in found} - found:
+    tree = of_processes(stat)
+    found = {pid for pid, (name, _) in tree.items() if name.startswith(SHIM)}
+    while more := {pid for pid, (_, (_, parent, *_)) in tree.items() if int(parent) in found} - found:
         found |= more
     return sorted(found)
 
 
 def plugin_processes() -> list[int]:
     """What still runs of CNI plugins that were removed."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/exe"):
-        # Ended meanwhile; the kernel's own have none; those of others than the node's are not to be looked at.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            program = os.readlink(path)
-            if program.startswith(PLUGINS) and program.endswith(REMOVED):
-                found.append(int(path.split("/")[2]))
-    return found
+    programs = of_processes(lambda directory: os.readlink(f"{directory}/exe"))
+    return [pid for pid, path in programs.items() if path.startswith(PLUGINS) and path.endswith(REMOVED)]
 
 
 def stop_units() -> list[str]:
@@ -299,8 +280,7 @@ def remove_control_groups() -> list[str]:
 
 
 def is_empty(group: str) -> bool:
-    with open(os.path.join(group, "cgroup.procs"), encoding="utf-8") as file:
-        return not file.read()
+    return not read_text(os.path.join(group, "cgroup.procs"))
 
 
 def network_gone(check_mode: bool) -> dict[str, object]:

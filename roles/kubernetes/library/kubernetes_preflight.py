@@ -28,7 +28,6 @@ cgroup: {type: int, description: Version of the control groups that kubelets use
 container: {type: bool, description: Whether the node is itself a container and shares its kernel.}
 """
 
-import glob
 import os
 import platform
 import re
@@ -38,6 +37,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, RECORD
 from ansible.module_utils.labctl_node.files import read_json, read_text
+from ansible.module_utils.labctl_node.processes import of_processes
 from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -79,14 +79,8 @@ def apparmor() -> bool:
 
 def running() -> list[str]:
     """Programs of a cluster that run on this host."""
-    names = set()
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        try:
-            with open(path, encoding="utf-8") as file:
-                names.add(file.read().strip())
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended meanwhile
-    return sorted(names & set(RUNNING))
+    names = of_processes(lambda directory: read_text(f"{directory}/comm"))
+    return sorted(set(RUNNING).intersection(names.values()))
 
 
 def foreign_cluster() -> Problems:

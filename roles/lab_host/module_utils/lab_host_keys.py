@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 
 from ansible.module_utils.lab_host_record import Files
+from ansible.module_utils.labctl_node.files import read_text, remove_file, write_text
 from ansible.module_utils.labctl_node.refused import Problems
 from ansible.module_utils.labctl_node.run import run
 
@@ -17,8 +18,7 @@ HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 def make_key(path: str, comment: str) -> None:
     """A key pair without a passphrase; a half-made one of a crash is made anew."""
     for part in (path, f"{path}.pub"):
-        if os.path.exists(part):
-            os.unlink(part)
+        remove_file(part)
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
 
 
@@ -32,11 +32,9 @@ def make_keys(lab: str, files: Files, hosts: Mapping[str, str], owner: int) -> N
         path = os.path.join(files.seed(node), HOST_KEY)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         make_key(path, f"labctl {lab} {node}")
-        with open(f"{path}.pub", encoding="utf-8") as file:
-            kind, key = file.read().split()[:2]
+        kind, key = str(read_text(f"{path}.pub")).split()[:2]
         known.append(f"{host} {kind} {key}\n")
-    with open(files.known_hosts, "w", encoding="utf-8") as file:
-        file.writelines(known)
+    write_text(files.known_hosts, "".join(known))
 
 
 def greets(address: str, port: int, patience_s: float = 2) -> bool:

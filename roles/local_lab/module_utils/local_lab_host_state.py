@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.files import read_json, read_text, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Problems, Refused
 
@@ -69,10 +69,8 @@ def read(path: str) -> str | None:
 
 
 def read_modules() -> list[str]:
-    if not os.path.exists("/proc/modules"):  # a kernel without loadable modules
-        return []
-    with open("/proc/modules", encoding="utf-8") as file:
-        return sorted(line.split()[0] for line in file)
+    """The modules that are loaded; none of a kernel without loadable modules."""
+    return sorted(line.split()[0] for line in (read_text("/proc/modules") or "").splitlines())
 
 
 def record(path: str, ignore: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import last_lines, write_json
+from ansible.module_utils.labctl_node.files import last_lines, read_text, remove_file, write_json, write_text
 from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_in_namespace
 from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused
 from ansible.module_utils.labctl_node.run import CommandFailed, run
@@ -52,8 +52,7 @@ def inotify_problems(nodes: int) -> Problems:
     if len(handles) == wanted:
         return []
     setting = "fs.inotify.max_user_instances"
-    with open(f"/proc/sys/{setting.replace('.', '/')}", encoding="utf-8") as file:
-        limit = int(file.read())
+    limit = int(str(read_text(f"/proc/sys/{setting.replace('.', '/')}")))
     return [
         {
             "what": "Too few inotify instances are left for the nodes: their systemd would hang.",
@@ -76,8 +75,7 @@ class Starting:
 def start(record: Record, files: LocalFiles, node: Node, options: Options) -> Starting:
     write_seed(files, node.name, own_files(record, node))
     script = files.start_script(node.name)
-    with open(script, "w", encoding="utf-8") as file:
-        file.write(start_script(record, files, node, options))
+    write_text(script, start_script(record, files, node, options))
     unit = record.plan.control_group(node)
     ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     # In the abstract namespace: a path would have to fit into 107 bytes, whatever the state directory is called.
@@ -169,8 +167,7 @@ def inside(supervisor: Process | None) -> str:
     """What a node that hangs says itself: the jobs its systemd waits for, and the end of its journal."""
     if supervisor is None or not supervisor.alive:
         return ""
-    with open(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children", encoding="utf-8") as file:
-        children = file.read().split()
+    children = (read_text(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children") or "").split()
     said = [f"processes: {' '.join(children) or 'none'}"]
     for question in (["systemctl", "list-jobs", "--no-pager"], ["journalctl", "--no-pager", "--lines=8"]):
         for child in children[:1]:
@@ -198,8 +195,7 @@ def end(record: Record, files: LocalFiles, node: Node) -> bool:
     if not gone:
         raise Refused(f"Control groups of {node.name} do not empty.", seen=str(members(record.plan, node)))
     groups = remove_control_groups(record.plan, node)
-    if os.path.exists(files.pidfile(node.name)):
-        os.unlink(files.pidfile(node.name))
+    remove_file(files.pidfile(node.name))
     return ended > 0 or groups
 
 

@@ -35,6 +35,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
+from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
 from ansible.module_utils.vm_lab_plan import HOST, wrong_arguments
 from ansible.module_utils.vm_lab_qemu import QEMU, too_old, version
@@ -52,8 +53,7 @@ def host_problems(params: dict[str, Any]) -> Problems:
                 "hint": "Use the local or metal lab.",
             }
         )
-    with open("/proc/meminfo", encoding="utf-8") as file:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", file.read())
+    found = re.search(r"MemAvailable:\s+(\d+) kB", read_text("/proc/meminfo") or "")
     available = int(found[1]) >> 10 if found else None
     wanted = params["memory_mib"] * len(params["nodes"])
     if available is not None and available < wanted:
