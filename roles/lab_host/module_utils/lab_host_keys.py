@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ansible.module_utils.lab_host_record import Files
 from ansible.module_utils.labctl_node.files import read_text, remove_file, write_text
-from ansible.module_utils.labctl_node.refused import Problems
+from ansible.module_utils.labctl_node.refused import Problem
 from ansible.module_utils.labctl_node.run import run
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
@@ -72,26 +72,23 @@ def ask(files: Files, address: str, port: int, script: str) -> subprocess.Popen[
 
 def answers(
     node: str, address: str, asked: subprocess.Popen[str], wanted: Mapping[str, str], timeout_s: float
-) -> Problems:
+) -> Iterator[Problem]:
     """What a node answered otherwise than wanted: its script prints NAME=VALUE lines."""
     where = f"root@{address}"
     stdout, stderr = asked.communicate(timeout=timeout_s)
     if asked.returncode != 0:
-        return [
-            {
-                "what": f"SSH to {node} does not work.",
-                "where": where,
-                "seen": stderr.strip() or f"exit code {asked.returncode}",
-                "hint": "Destroy the lab and create it again.",
-            }
-        ]
-    seen = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
-    return [
-        {
-            "what": f"{node} is not what a node should be: {name}.",
+        yield {
+            "what": f"SSH to {node} does not work.",
             "where": where,
-            "seen": f"{seen.get(name, 'nothing')}, wanted {value}",
+            "seen": stderr.strip() or f"exit code {asked.returncode}",
+            "hint": "Destroy the lab and create it again.",
         }
-        for name, value in wanted.items()
-        if seen.get(name) != value
-    ]
+        return
+    seen = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
+    for name, value in wanted.items():
+        if seen.get(name) != value:
+            yield {
+                "what": f"{node} is not what a node should be: {name}.",
+                "where": where,
+                "seen": f"{seen.get(name, 'nothing')}, wanted {value}",
+            }

@@ -8,13 +8,14 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
 from ansible.module_utils.labctl_node.files import last_lines, read_text, remove_file, write_json, write_text
 from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_in_namespace
-from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused
+from ansible.module_utils.labctl_node.refused import Problem, Refused, refuse
 from ansible.module_utils.labctl_node.run import CommandFailed, run
 from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.local_lab_boot import (
@@ -37,7 +38,7 @@ INOTIFY_PER_NODE = 10
 NEW_MOUNTS = ["unshare", "--mount", "--propagation", "slave"]
 
 
-def inotify_problems(nodes: int) -> Problems:
+def inotify_problems(nodes: int) -> Iterator[Problem]:
     """Whether the kernel grants as many inotify instances as some nodes will take, tried out."""
     libc = ctypes.CDLL(None)
     wanted = nodes * INOTIFY_PER_NODE
@@ -50,17 +51,15 @@ def inotify_problems(nodes: int) -> Problems:
     for handle in handles:
         os.close(handle)
     if len(handles) == wanted:
-        return []
+        return
     setting = "fs.inotify.max_user_instances"
     limit = int(str(read_text(f"/proc/sys/{setting.replace('.', '/')}")))
-    return [
-        {
-            "what": "Too few inotify instances are left for the nodes: their systemd would hang.",
-            "where": f"this host, {setting} = {limit}",
-            "seen": f"{len(handles)} free, {wanted} wanted",
-            "hint": f"End other containers or labs, or raise the limit: `sysctl {setting}={2 * limit}`.",
-        }
-    ]
+    yield {
+        "what": "Too few inotify instances are left for the nodes: their systemd would hang.",
+        "where": f"this host, {setting} = {limit}",
+        "seen": f"{len(handles)} free, {wanted} wanted",
+        "hint": f"End other containers or labs, or raise the limit: `sysctl {setting}={2 * limit}`.",
+    }
 
 
 @dataclass(frozen=True)
@@ -145,11 +144,11 @@ def await_ready(nodes: list[Starting], files: LocalFiles, timeout_s: int) -> Non
         events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         if not events:
             late = f"it does not come up within {timeout_s} s"
-            raise Refused.together(not_ready(name, files, late) for name in sorted(waiting))
+            refuse(not_ready(name, files, late) for name in sorted(waiting))
         for handle, _ in events:
             one = by_handle[handle]
             if handle != one.ready.fileno():
-                raise Refused.together([not_ready(one.node.name, files, "it ended while booting")])
+                refuse([not_ready(one.node.name, files, "it ended while booting")])
             if b"READY=1" in one.ready.recv(4096).split(b"\n"):
                 waiting.discard(one.node.name)
 
@@ -207,9 +206,7 @@ def bring_up(record: Record, files: LocalFiles, options: Options, timeout_s: int
         if supervisor is None or not supervisor.alive or not greets(node.address, 22):
             end(record, files, node)
             dead.append(node)
-    problems = inotify_problems(len(dead))
-    if problems:
-        raise Refused.together(problems)
+    refuse(inotify_problems(len(dead)))
     await_ready([start(record, files, node, options) for node in dead], files, timeout_s)
     return [node.name for node in dead]
 

@@ -59,7 +59,7 @@ def test_wrong_arguments_are_named(arguments: tuple[str, int, list[str]], where:
 
 
 def test_all_wrong_arguments_are_named_at_once() -> None:
-    assert len(plans.wrong_arguments("", 300, [])) == 3
+    assert len(list(plans.wrong_arguments("", 300, []))) == 3
 
 
 def test_a_host_of_the_release_lends_all_of_its_suites() -> None:
