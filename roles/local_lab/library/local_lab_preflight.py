@@ -35,7 +35,6 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
-from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Problem, finish, refuse
 from ansible.module_utils.labctl_node.run import run_json
 from ansible.module_utils.local_lab_boot import members
@@ -165,8 +164,7 @@ def uplink() -> str | None:
 def obstacles(lab: Plan, params: dict[str, Any]) -> Iterator[Problem]:
     """Everything that is in the way of the lab, which may exist already."""
     record = read(params["state_dir"], lab.name)
-    exists = record is not None and record.boot_id == boot_id()
-    if record is not None and exists and record.plan != lab:
+    if record is not None and record.plan != lab:
         yield {
             "what": f"A lab named {lab.name} exists with another index or other nodes.",
             "where": record.inventory,
@@ -174,7 +172,7 @@ def obstacles(lab: Plan, params: dict[str, Any]) -> Iterator[Problem]:
             "hint": f"Destroy it first (`labctl lab destroy`), or choose another lab_name than {lab.name}.",
         }
     yield from inventory_problems(lab, params["addresses"], params["binds"])
-    if exists:
+    if record is not None:
         return
     yield from host_problems()
     if os.geteuid() == 0:

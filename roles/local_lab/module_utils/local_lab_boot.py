@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ansible.module_utils.labctl_node.files import read_text, write_text
@@ -35,11 +36,16 @@ KUBERNETES_OPTIONS = (
 class Options:
     """What may be different from lab to lab in how systemd-nspawn is called."""
 
-    capabilities: tuple[str, ...]
-    system_calls: tuple[str, ...]
-    binds: tuple[str, ...]
-    extra: tuple[str, ...]
+    capabilities: Sequence[str]
+    system_calls: Sequence[str]
+    binds: Sequence[str]
+    extra_options: Sequence[str]
     kubernetes: bool = False
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Options:
+        """The options among the arguments of a module."""
+        return cls(**{field.name: params[field.name] for field in fields(cls)})
 
 
 def systemd_runs_host() -> bool:
@@ -122,7 +128,7 @@ def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
         f"--system-call-filter={' '.join((*options.system_calls, *(KUBERNETES_CALLS if options.kubernetes else ())))}",
         *(KUBERNETES_OPTIONS if options.kubernetes else ()),
         *(f"--bind={bind}" for bind in options.binds),
-        *options.extra,
+        *options.extra_options,
     ]
     # From version 256 on systemd refuses version 1 control groups unless told twice.
     legacy = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
@@ -166,11 +172,3 @@ def members(lab: Plan, node: Node) -> list[int]:
         for directory, _, _ in os.walk(group):
             found.update(map(int, (read_text(os.path.join(directory, "cgroup.procs")) or "").split()))
     return sorted(found)
-
-
-def described(options: dict[str, Any]) -> Options:
-    """The options of a module call."""
-    capabilities, calls, binds, extra = (
-        tuple(options[key]) for key in ("capabilities", "system_calls", "binds", "extra_options")
-    )
-    return Options(capabilities, calls, binds, extra, options["kubernetes"])

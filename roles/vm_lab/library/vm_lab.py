@@ -35,19 +35,18 @@ done: {type: list, description: What was created or removed.}
 seconds: {type: float, description: How long the guests took to answer.}
 """
 
-import datetime
 import os
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import make_keys
+from ansible.module_utils.lab_host_record import origin_now
 from ansible.module_utils.labctl_node.files import locked
-from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.vm_lab_guests import bring_up, guests_on_disk, take_down
 from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
-from ansible.module_utils.vm_lab_record import GuestFiles, Record, others, read, write
+from ansible.module_utils.vm_lab_record import OWN, GuestFiles, Record, others, read, write
 
 
 def planned(params: dict[str, Any]) -> Plan:
@@ -69,12 +68,7 @@ def record(params: dict[str, Any], files: GuestFiles) -> tuple[Record, bool]:
     files.begin()
     os.makedirs(files.guest(""))
     make_keys(lab.name, files, {g.name: f"[{HOST}]:{g.port}" for g in lab.guests}, params["owner"])
-    new = Record(
-        plan=lab,
-        boot_id=boot_id(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **{word: params[word] for word in ("inventory", "release", "image", "accelerator", "cpu", "owner")},
-    )
+    new = Record(plan=lab, **{name: params[name] for name in OWN}, **origin_now(params))
     write(state_dir, new)
     return new, True
 

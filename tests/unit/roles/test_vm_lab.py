@@ -34,7 +34,15 @@ PORTS = [22010, 22011]
 CABLE = ["198.18.0.139", "198.18.0.140"]
 PLAN = plans.plan("lab", 2, 1536, NODES, PORTS, CABLE)
 RECORD = records.Record(
-    PLAN, "/inventory", boot_id(), "2026-01-01T00:00:00+00:00", "bookworm", "/image.raw", "tcg", "max", 1000
+    inventory="/inventory",
+    boot_id=boot_id(),
+    created="2026-01-01T00:00:00+00:00",
+    release="bookworm",
+    plan=PLAN,
+    image="/image.raw",
+    accelerator="tcg",
+    cpu="max",
+    owner=1000,
 )
 
 
