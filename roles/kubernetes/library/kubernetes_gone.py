@@ -27,17 +27,9 @@ import time
 from typing import Any, Optional
 
 from ansible.module_utils import datapath_cgroups as cgroups
+from ansible.module_utils import kubernetes_traces as traces
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kubernetes_traces import (
-    BEFORE,
-    CNI_DIRECTORIES,
-    NETWORK_BEFORE,
-    Traces,
-    read,
-    restore_settings,
-    rules,
-    socket_programs,
-)
+from ansible.module_utils.kubernetes_traces import Traces
 from ansible.module_utils.labctl_node.files import read_json, read_text
 from ansible.module_utils.labctl_node.processes import end_all, of_processes, stat
 from ansible.module_utils.labctl_node.refused import Refused, finish
@@ -105,7 +97,7 @@ def unmount(before: Traces, spared: tuple[str, ...] = ()) -> list[str]:
     """
     done: list[str] = []
     for _ in range(100):
-        left = [entry for entry in read()["mounts"] if not entry.startswith(spared)]
+        left = [entry for entry in traces.read()["mounts"] if not entry.startswith(spared)]
         for entry in before["mounts"]:
             if entry in left:
                 left.remove(entry)
@@ -137,7 +129,7 @@ def remove_files(before: Traces) -> list[str]:
             shutil.rmtree(path)
             done.append(path)
     done += remove_pins_and_files(before)
-    for top in CNI_DIRECTORIES:
+    for top in traces.CNI_DIRECTORIES:
         if os.path.isdir(top) and not any(entry.startswith(top) for entry in before["CNI files"]):
             shutil.rmtree(top)
     return done
@@ -151,7 +143,7 @@ def remove_pins_and_files(before: Traces) -> list[str]:
     """
     done = []
     for _ in range(2):
-        after = read()
+        after = traces.read()
         for kind in ("CNI files", "BPF pins", "network namespaces"):
             new = extra(before, after, kind)
             for path in new:
@@ -164,15 +156,15 @@ def remove_pins_and_files(before: Traces) -> list[str]:
 def remove_network(before: Traces) -> list[str]:
     """Programs of sockets, hooks, links, rules, routes, XFRM and netfilter tables that are new."""
     done = remove_socket_programs(before)
-    for name in extra(before, read(), "hooks"):
+    for name in extra(before, traces.read(), "hooks"):
         run(["tc", "qdisc", "delete", "dev", name, "clsact"])
         done.append(f"hook {name}")
-    for name in extra(before, read(), "links"):
+    for name in extra(before, traces.read(), "links"):
         if os.path.exists(f"/sys/class/net/{name}"):  # the other end of a pair goes with the first
             run(["ip", "link", "delete", name])
             done.append(f"link {name}")
     done += remove_rules(before)
-    after = read()
+    after = traces.read()
     for entry in extra(before, after, "routes"):
         route = json.loads(entry)
         where = ["table", route["table"]] if "table" in route else []
@@ -185,7 +177,7 @@ def remove_network(before: Traces) -> list[str]:
     if extra(before, after, "IPVS"):
         run(["ipvsadm", "--clear"])
         done.append("IPVS")
-    return done + remove_netfilter(before, after) + restore_settings(before)
+    return done + remove_netfilter(before, after) + traces.restore_settings(before)
 
 
 def remove_socket_programs(before: Traces) -> list[str]:
@@ -198,7 +190,7 @@ def remove_socket_programs(before: Traces) -> list[str]:
         return []
 
     def new() -> list[dict[str, Any]]:
-        return [program for program in socket_programs() if cgroups.words(program) not in known]
+        return [program for program in traces.socket_programs() if cgroups.words(program) not in known]
 
     wait_until(lambda: not new(), LINK_END_S)
     done = new()
@@ -212,7 +204,7 @@ def remove_rules(before: Traces) -> list[str]:
 
     In this order: a CNI may move the rule for the table `local` to another priority, and a node without one is cut off.
     """
-    done, after = [], {"rules": sorted(rules())}
+    done, after = [], {"rules": sorted(traces.rules())}
     for action, entries in (("add", extra(after, before, "rules")), ("delete", extra(before, after, "rules"))):
         for entry in entries:
             family, _, text = entry.partition(" ")
@@ -284,7 +276,7 @@ def is_empty(group: str) -> bool:
 
 
 def network_gone(check_mode: bool) -> dict[str, object]:
-    before: Optional[Traces] = read_json(NETWORK_BEFORE)
+    before: Optional[Traces] = read_json(traces.NETWORK_BEFORE)
     if before is None:
         return {"changed": False, "done": []}
     if check_mode:
@@ -295,7 +287,7 @@ def network_gone(check_mode: bool) -> dict[str, object]:
 
 
 def gone(check_mode: bool) -> dict[str, object]:
-    before: Optional[Traces] = read_json(BEFORE)
+    before: Optional[Traces] = read_json(traces.BEFORE)
     if before is None:
         return {"changed": False, "done": []}
     if check_mode:
