@@ -50,6 +50,7 @@ evidence: {description: What this node shows, in the words of the role's README.
 
 from typing import Any
 
+from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils import datapath_observe as observe
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_barrier import Barrier
@@ -198,7 +199,7 @@ def evidence(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
         "kube_services": services,
         "iptables_backend": iptables_backend() if services else None,
         "programs": {place: ", ".join(program["name"] for program in on) for place, on in attached.items()},
-        "socket_programs": observe.socket_programs(),
+        "socket_programs": sorted(map(cgroups.words, cgroups.attached())),
         "cable_mtu": present[cable]["mtu"],
         "cable_kind": present[cable].get("linkinfo", {}).get("info_kind"),
         "endpoint_mtu": observe.mtu_at(netns, own),

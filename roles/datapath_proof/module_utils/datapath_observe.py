@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
 from ansible.module_utils.datapath_programs import COUNTERS, observe_programs, read_counters
@@ -60,12 +59,6 @@ def program_hits(attached: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     for maps in {tuple(program["maps"]) for program in ours}:
         counted[maps] = read_counters(list(maps))
     return {program["name"]: counted[tuple(program["maps"])][program["name"]]["hits"] for program in ours}
-
-
-def socket_programs() -> list[str]:
-    """Return the programs that sockets of this node pass, as "group type name"."""
-    top = cgroups.hierarchy(str(read_text("/proc/mounts")))
-    return sorted(map(cgroups.words, cgroups.socket_programs(run(cgroups.tree(top))))) if top else []
 
 
 def conntrack(action: str, *criteria: str) -> str:

@@ -153,7 +153,7 @@ def remove_pins_and_files(before: Traces) -> list[str]:
     return done
 
 
-def remove_network(before: Traces) -> list[str]:
+def remove_hooks_and_rules(before: Traces) -> list[str]:
     """Programs of sockets, hooks, links, rules, routes, XFRM and netfilter tables that are new."""
     done = remove_socket_programs(before)
     for name in extra(before, traces.read(), "hooks"):
@@ -190,7 +190,7 @@ def remove_socket_programs(before: Traces) -> list[str]:
         return []
 
     def new() -> list[dict[str, Any]]:
-        return [program for program in traces.socket_programs() if cgroups.words(program) not in known]
+        return [program for program in cgroups.attached() if cgroups.words(program) not in known]
 
     wait_until(lambda: not new(), LINK_END_S)
     done = new()
@@ -275,36 +275,37 @@ def is_empty(group: str) -> bool:
     return not read_text(os.path.join(group, "cgroup.procs"))
 
 
-def network_gone(check_mode: bool) -> dict[str, object]:
-    before: Optional[Traces] = read_json(traces.NETWORK_BEFORE)
-    if before is None:
-        return {"changed": False, "done": []}
-    if check_mode:
-        return {"changed": True, "done": ["the network"]}
-    started = time.monotonic()
-    done = unmount(before, PODS) + remove_pins_and_files(before) + remove_network(before)
-    return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
-
-
-def gone(check_mode: bool) -> dict[str, object]:
-    before: Optional[Traces] = read_json(traces.BEFORE)
-    if before is None:
-        return {"changed": False, "done": []}
-    if check_mode:
-        return {"changed": True, "done": ["the cluster"]}
-    started = time.monotonic()
+def remove_cluster(before: Traces) -> list[str]:
     # The mounts that make control groups and settings what they are on a shared kernel are undone by their units.
     done = stop_units()
     done += ["containers"] if end_all(container_processes, "Containers do not end.", END_S) else []
-    done += remove_control_groups() + unmount(before) + remove_files(before) + remove_network(before)
+    return done + remove_control_groups() + unmount(before) + remove_files(before) + remove_hooks_and_rules(before)
+
+
+def remove_network(before: Traces) -> list[str]:
+    return unmount(before, PODS) + remove_pins_and_files(before) + remove_hooks_and_rules(before)
+
+
+# What is removed, with the record of how it was before, and how.
+WHAT = {"cluster": (traces.BEFORE, remove_cluster), "network": (traces.NETWORK_BEFORE, remove_network)}
+
+
+def gone(what: str, check_mode: bool) -> dict[str, object]:
+    record, action = WHAT[what]
+    before: Optional[Traces] = read_json(record)
+    if before is None:
+        return {"changed": False, "done": []}
+    if check_mode:
+        return {"changed": True, "done": [f"the {what}"]}
+    started = time.monotonic()
+    done = action(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
 
 def main() -> None:
     what = {"what": {"type": "str", "choices": ["cluster", "network"], "default": "cluster"}}
     module = AnsibleModule(argument_spec=what, supports_check_mode=True)
-    action = gone if module.params["what"] == "cluster" else network_gone
-    finish(module, lambda: action(module.check_mode))
+    finish(module, lambda: gone(module.params["what"], module.check_mode))
 
 
 if __name__ == "__main__":

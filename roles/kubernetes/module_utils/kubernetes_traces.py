@@ -79,12 +79,6 @@ def hooks() -> Iterator[str]:
             yield str(entry["dev"])
 
 
-def socket_programs() -> list[dict[str, Any]]:
-    """Programs on control groups, as `datapath_cgroups` tells them."""
-    top = cgroups.hierarchy(read_text("/proc/mounts") or "")
-    return cgroups.socket_programs(run(cgroups.tree(top))) if top else []
-
-
 def _ip(*argv: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = run_json(["ip", "-json", *argv])
     return found
@@ -155,7 +149,7 @@ def read(directories: list[str] | None = None) -> Traces:
         "CNI files": files_below(*CNI_DIRECTORIES, *own),
         "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
         "hooks": hooks(),
-        "socket programs": map(cgroups.words, socket_programs()),
+        "socket programs": map(cgroups.words, cgroups.attached()),
         "links": (link["ifname"] for link in _ip("link", "show")),
         "network namespaces": (path for path in files_below(NETNS) if path != NETNS),
         "XFRM": xfrm(),
