@@ -60,48 +60,13 @@ iptables_backend: {description: Version and backend of iptables., type: str, ret
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible.module_utils import datapath_links as links
+from ansible.module_utils import datapath_netfilter as netfilter
+from ansible.module_utils import datapath_programs as tc
+from ansible.module_utils import datapath_record as records
+from ansible.module_utils import datapath_tunnel as tunnels
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_keys import forget_key
-from ansible.module_utils.datapath_links import (
-    HOST_END,
-    NAMESPACE,
-    Cable,
-    Pod,
-    build_pod,
-    forwarding,
-    host_end_exists,
-    link_of,
-    mtu_of,
-    namespace_exists,
-    observe_links,
-    remove_pod,
-    set_mtu,
-)
-from ansible.module_utils.datapath_netfilter import (
-    iptables_backend,
-    load_iptables,
-    load_nft,
-    observe_rules,
-    refuse_foreign_tables,
-    remove_tables,
-    tables,
-)
-from ansible.module_utils.datapath_programs import (
-    attach,
-    detach,
-    observe_programs,
-    refuse_foreign_programs,
-)
-from ansible.module_utils.datapath_record import SCHEMA, digest, load_record, remove_record, save_record
-from ansible.module_utils.datapath_tunnel import (
-    Tunnel,
-    build_tunnel,
-    device_of,
-    observe_tunnel,
-    refuse_foreign_tunnel,
-    remove_tunnel,
-    tunnel_of,
-)
 from ansible.module_utils.labctl_node.files import read_text, write_setting
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
@@ -115,9 +80,9 @@ class Wanted:
     """A whole path, as the arguments name it."""
 
     variant: str
-    cable: Cable
-    tunnel: Tunnel | None
-    pod: Pod | None
+    cable: links.Cable
+    tunnel: tunnels.Tunnel | None
+    pod: links.Pod | None
     nft: str
     iptables: str
     programs: str | None
@@ -126,92 +91,93 @@ class Wanted:
 
 def hooked(wanted: Wanted) -> list[str]:
     """Return those of the interfaces on which programs may hang that are there: the cable, and the tunnel's own."""
-    devices = {wanted.cable.interface} | ({device_of(wanted.tunnel)} if wanted.tunnel else set())
-    return sorted(device for device in devices if link_of(device))
+    devices = {wanted.cable.interface} | ({tunnels.device_of(wanted.tunnel)} if wanted.tunnel else set())
+    return sorted(device for device in devices if links.link_of(device))
 
 
 def observe(wanted: Wanted) -> str:
     """Return a digest of everything that the path consists of, as it is now."""
-    return digest(
+    return records.digest(
         {
-            "links": observe_links(wanted.cable, wanted.pod is not None),
-            "tunnel": observe_tunnel(wanted.tunnel) if wanted.tunnel else None,
-            "rules": observe_rules(),
-            "programs": [observe_programs(interface) for interface in hooked(wanted)],
+            "links": links.observe_links(wanted.cable, wanted.pod is not None),
+            "tunnel": tunnels.observe(wanted.tunnel) if wanted.tunnel else None,
+            "rules": netfilter.observe_rules(),
+            "programs": [tc.observe_programs(interface) for interface in hooked(wanted)],
         }
     )
 
 
 def refuse_foreign(wanted: Wanted) -> None:
     """Refuse foreign rules, which would affect the measurement, and labctl's names that no record has."""
-    refuse_foreign_tables(wanted.variant)
+    netfilter.refuse_foreign_tables(wanted.variant)
     if wanted.tunnel:
-        refuse_foreign_tunnel(wanted.tunnel)
-    if wanted.pod and (namespace_exists() or host_end_exists()):
+        tunnels.refuse_foreign(wanted.tunnel)
+    if wanted.pod and (links.namespace_exists() or links.host_end_exists()):
         raise Refused(
-            f"This node has a namespace {NAMESPACE} or an interface {HOST_END} that labctl did not record as its own.",
-            hint=f"If nothing needs them: ip link delete {HOST_END}; ip netns delete {NAMESPACE}",
+            f"This node has a namespace {links.NAMESPACE} or an interface {links.HOST_END} that labctl did not record "
+            "as its own.",
+            hint=f"If nothing needs them: ip link delete {links.HOST_END}; ip netns delete {links.NAMESPACE}",
         )
     if wanted.programs:
-        refuse_foreign_programs(wanted.cable.interface)
+        tc.refuse_foreign_programs(wanted.cable.interface)
 
 
 def build(wanted: Wanted) -> None:
     """Build the path, writing down before each change what undoing it takes."""
     record: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": records.SCHEMA,
         "variant": wanted.variant,
-        "digest": digest(asdict(wanted)),
-        "cable": {"interface": wanted.cable.interface, "mtu": mtu_of(wanted.cable.interface)},
+        "digest": records.digest(asdict(wanted)),
+        "cable": {"interface": wanted.cable.interface, "mtu": links.mtu_of(wanted.cable.interface)},
         "tunnel": asdict(wanted.tunnel) if wanted.tunnel else None,
         "pod": asdict(wanted.pod) if wanted.pod else None,
         "settings": {},
-        "tables_before": tables(),
+        "tables_before": netfilter.tables(),
         "programs": bool(wanted.programs),
         "built": None,
     }
-    switch = forwarding(wanted.cable.interface)
+    switch = links.forwarding(wanted.cable.interface)
     if wanted.pod:
         record["settings"][switch] = read_text(switch)
-    save_record(record)
-    set_mtu(wanted.cable.interface, wanted.cable.mtu)
+    records.save(record)
+    links.set_mtu(wanted.cable.interface, wanted.cable.mtu)
     if wanted.tunnel:
-        build_tunnel(wanted.tunnel)
+        tunnels.build(wanted.tunnel)
     if wanted.pod:
-        build_pod(wanted.cable, wanted.pod)
+        links.build_pod(wanted.cable, wanted.pod)
         write_setting(switch, "1")
         if wanted.tunnel:
-            write_setting(forwarding(device_of(wanted.tunnel)), "1")
+            write_setting(links.forwarding(tunnels.device_of(wanted.tunnel)), "1")
     if wanted.nft:
-        load_nft(wanted.nft)
+        netfilter.load_nft(wanted.nft)
     if wanted.iptables:
-        load_iptables(wanted.iptables)
+        netfilter.load_iptables(wanted.iptables)
     if wanted.programs:
-        attach(wanted.programs, wanted.cable.interface, HOST_END, wanted.tunnel, wanted.redirect_peer)
-    save_record(dict(record, built=observe(wanted)))
+        tc.attach(wanted.programs, wanted.cable.interface, links.HOST_END, wanted.tunnel, wanted.redirect_peer)
+    records.save(dict(record, built=observe(wanted)))
 
 
 def remove(record: dict[str, Any]) -> None:
     """Undo what the record names, as far as it is still there, and forget the record last."""
-    cable = Cable(record["cable"]["interface"], record["cable"]["mtu"])
+    cable = links.Cable(record["cable"]["interface"], record["cable"]["mtu"])
     if record["programs"]:
-        detach(cable.interface)
-    remove_tables([table for table in tables() if table not in record["tables_before"]])
+        tc.detach(cable.interface)
+    netfilter.remove_tables([table for table in netfilter.tables() if table not in record["tables_before"]])
     if record["pod"]:
-        remove_pod(cable, Pod(**record["pod"]))
+        links.remove_pod(cable, links.Pod(**record["pod"]))
     if record["tunnel"]:
-        remove_tunnel(record["tunnel"])
+        tunnels.remove(record["tunnel"])
     for path, value in record["settings"].items():
         if read_text(path) not in (value, None):
             write_setting(path, value)
-    set_mtu(cable.interface, cable.mtu)
-    remove_record()
+    links.set_mtu(cable.interface, cable.mtu)
+    records.remove()
 
 
 def bring_about(wanted: Wanted, check_mode: bool) -> bool:
     """Make the node carry exactly the wanted path. Return whether that took a change."""
-    record = load_record()
-    if record and record["digest"] == digest(asdict(wanted)) and record["built"] == observe(wanted):
+    record = records.load()
+    if record and record["digest"] == records.digest(asdict(wanted)) and record["built"] == observe(wanted):
         return False
     if check_mode:
         return True
@@ -229,9 +195,9 @@ def wanted_of(parameters: dict[str, Any]) -> Wanted:
     pod, tunnel = parameters["pod"], parameters["tunnel"]
     return Wanted(
         variant=parameters["variant"],
-        cable=Cable(parameters["cable"], parameters["mtu"]),
-        tunnel=tunnel_of(tunnel, parameters["cable"]) if tunnel else None,
-        pod=Pod(**{name: pod[name] for name in (*POD_ARGUMENTS, "mtu")}) if pod else None,
+        cable=links.Cable(parameters["cable"], parameters["mtu"]),
+        tunnel=tunnels.tunnel_of(tunnel, parameters["cable"]) if tunnel else None,
+        pod=links.Pod(**{name: pod[name] for name in (*POD_ARGUMENTS, "mtu")}) if pod else None,
         nft=parameters["nft"],
         iptables=parameters["iptables"],
         programs=parameters["programs"],
@@ -242,7 +208,7 @@ def wanted_of(parameters: dict[str, Any]) -> Wanted:
 def act(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say and return the task's result."""
     if module.params["state"] == "absent":
-        record = load_record()
+        record = records.load()
         if module.check_mode:
             return {"changed": record is not None}
         # Also without a record: a deploy that ended before it wrote one may have left the key.
@@ -252,9 +218,9 @@ def act(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": forgotten or record is not None}
     wanted = wanted_of(module.params)
     changed = bring_about(wanted, module.check_mode)
-    result: dict[str, Any] = {"changed": changed, "tables": tables()}
+    result: dict[str, Any] = {"changed": changed, "tables": netfilter.tables()}
     if wanted.iptables:
-        result["iptables_backend"] = iptables_backend()
+        result["iptables_backend"] = netfilter.iptables_backend()
     return result
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Optional
 
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.run import run
+
 # Last part of the type of programs that come and go with units of systemd and with containers.
 OF_UNITS = ("device", "ingress", "egress")
 SYSTEMD = "sd_"
@@ -22,19 +25,20 @@ def hierarchy(mounts: str) -> Optional[str]:
     return min(points, key=lambda point: not point.startswith(CGROUPS), default=None)
 
 
-def tree(top: str) -> List[str]:
-    """Return the command that prints the programs of all groups below `top`."""
-    return ["bpftool", "--json", "cgroup", "tree", top]
-
-
 def socket_programs(printed: str) -> List[Dict[str, Any]]:
-    """Return the programs that sockets pass, in the output of `tree`: `group` (a path), `type`, `name`, `id`."""
+    """Return the programs that sockets pass, in what bpftool prints: `group` (a path), `type`, `name`, `id`."""
     return [
         {"group": entry["cgroup"], "type": program["attach_type"], "name": program["name"], "id": program["id"]}
         for entry in json.loads(printed or "[]")
         for program in entry["programs"]
         if not program["attach_type"].endswith(OF_UNITS) and not program["name"].startswith(SYSTEMD)
     ]
+
+
+def attached() -> List[Dict[str, Any]]:
+    """Return the programs that sockets of this node pass, as `socket_programs` tells them."""
+    top = hierarchy(read_text("/proc/mounts") or "")
+    return socket_programs(run(["bpftool", "--json", "cgroup", "tree", top])) if top else []
 
 
 def words(program: Dict[str, Any]) -> str:

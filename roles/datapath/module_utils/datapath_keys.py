@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 
+from ansible.module_utils.datapath_record import forget
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import CommandFailed, run_bytes
 
@@ -40,9 +41,7 @@ def forget_key() -> bool:
     """Remove this node's private key; returns whether there was one. The folder goes too when nothing else is in it."""
     there = key_exists()
     if there:
-        os.remove(KEY_FILE)
-        if not os.listdir(os.path.dirname(KEY_FILE)):
-            os.rmdir(os.path.dirname(KEY_FILE))
+        forget(KEY_FILE)
     return there
 
 

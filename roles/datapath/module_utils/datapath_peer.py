@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from ansible.module_utils.datapath_bpf import BPF_MOUNT, bpf, mount_private_bpf
 from ansible.module_utils.datapath_links import index_of
-from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.files import read_text, write_text
 from ansible.module_utils.labctl_node.run import run
 
 # Where the answer is kept: a file system that a boot empties.
@@ -94,8 +94,7 @@ def decrypted_passes() -> bool | None:
     answer = _ask()
     if answer is not None:
         os.makedirs(os.path.dirname(ANSWER), exist_ok=True)
-        with open(ANSWER, "w", encoding="ascii") as stream:
-            stream.write("yes\n" if answer else "no\n")
+        write_text(ANSWER, "yes\n" if answer else "no\n")
     return answer
 
 
@@ -182,8 +181,8 @@ def _arrives(sender: socket.socket, receiver: socket.socket, refused: Callable[[
 
 
 def _counter(name: str) -> int:
-    with open("/proc/self/net/xfrm_stat", encoding="ascii") as stream:
-        return int(dict(line.split() for line in stream)[name])
+    counters = str(read_text("/proc/self/net/xfrm_stat")).splitlines()
+    return int(dict(line.split() for line in counters)[name])
 
 
 def _pin(instructions: bytes) -> None:

@@ -12,9 +12,8 @@ import re
 import sys
 from typing import Any
 
-from ansible.module_utils.datapath_bpf import BPF_MOUNT, mount_private_bpf
+from ansible.module_utils.datapath_bpf import BPF_MOUNT, mount_private_bpf, programs_of
 from ansible.module_utils.datapath_links import index_of
-from ansible.module_utils.datapath_tcx import programs_of
 from ansible.module_utils.datapath_tunnel import Tunnel, device_of
 from ansible.module_utils.labctl_node.files import read_text, sha256_of
 from ansible.module_utils.labctl_node.refused import Refused

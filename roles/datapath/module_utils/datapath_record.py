@@ -19,7 +19,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_record() -> dict[str, Any] | None:
+def load() -> dict[str, Any] | None:
     """Return what the last deploy wrote down, None when nothing is deployed."""
     record: dict[str, Any] | None = read_json(RECORD)
     if record is not None and record.get("schema") != SCHEMA:
@@ -32,14 +32,19 @@ def load_record() -> dict[str, Any] | None:
     return record
 
 
-def save_record(record: dict[str, Any]) -> None:
+def save(record: dict[str, Any]) -> None:
     """Write the record whole and on disk before the change that it describes is made."""
     os.makedirs(os.path.dirname(RECORD), exist_ok=True)
     write_json(RECORD, record)
 
 
-def remove_record() -> None:
+def remove() -> None:
     """Forget the record: the very last step of an undeploy."""
-    os.remove(RECORD)
-    if not os.listdir(os.path.dirname(RECORD)):
-        os.rmdir(os.path.dirname(RECORD))
+    forget(RECORD)
+
+
+def forget(path: str) -> None:
+    """Remove a file, and the folder that it was in when nothing else is there."""
+    os.remove(path)
+    if not os.listdir(os.path.dirname(path)):
+        os.rmdir(os.path.dirname(path))

@@ -44,7 +44,7 @@ def device_of(tunnel: Tunnel) -> str:
     return tunnel.cable if tunnel.kind == "esp" else wireguard.DEVICE
 
 
-def refuse_foreign_tunnel(tunnel: Tunnel) -> None:
+def refuse_foreign(tunnel: Tunnel) -> None:
     """Refuse tunnels that labctl did not make where ours has to be."""
     if tunnel.kind == "esp":
         esp.refuse_foreign()
@@ -52,7 +52,7 @@ def refuse_foreign_tunnel(tunnel: Tunnel) -> None:
         wireguard.refuse_foreign(tunnel.port)
 
 
-def build_tunnel(tunnel: Tunnel) -> None:
+def build(tunnel: Tunnel) -> None:
     """Bring the tunnel up, with the way into it for the other node's pod network."""
     device = device_of(tunnel)
     if tunnel.kind == "esp":
@@ -66,7 +66,7 @@ def build_tunnel(tunnel: Tunnel) -> None:
     run(["ip", "-batch", "-"], "\n".join(commands) + "\n")
 
 
-def remove_tunnel(record: dict[str, Any]) -> None:
+def remove(record: dict[str, Any]) -> None:
     """Remove what of the tunnel is there; half of it may be gone already."""
     tunnel = Tunnel(**record)
     if tunnel.kind == "esp":
@@ -78,7 +78,7 @@ def remove_tunnel(record: dict[str, Any]) -> None:
         wireguard.remove()
 
 
-def observe_tunnel(tunnel: Tunnel) -> dict[str, Any]:
+def observe(tunnel: Tunnel) -> dict[str, Any]:
     """Return the tunnel as it is, in a form that only a change changes. Holds secrets: for a digest only."""
     device = device_of(tunnel)
     seen: dict[str, Any] = {"there": link_of(device) is not None}

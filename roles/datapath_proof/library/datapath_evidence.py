@@ -50,25 +50,11 @@ evidence: {description: What this node shows, in the words of the role's README.
 
 from typing import Any
 
+from ansible.module_utils import datapath_cgroups as cgroups
+from ansible.module_utils import datapath_observe as observe
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_barrier import Barrier
 from ansible.module_utils.datapath_netfilter import iptables_backend, tables
-from ansible.module_utils.datapath_observe import (
-    chains,
-    conntrack,
-    conntrack_is_hooked,
-    forget_tracked,
-    forwarded_packets,
-    links,
-    listens_in,
-    mtu_at,
-    program_hits,
-    programs_on,
-    socket_programs,
-    timestamps_in,
-    tunnel_counters,
-    within,
-)
 from ansible.module_utils.datapath_tap import ESP, UDP, Tap, watched
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import CommandFailed, run, spawn
@@ -82,17 +68,17 @@ TRAFFIC_S = 30
 
 def counters(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return every counter whose growth is evidence. Those of the cable are its own."""
-    cable, present = wanted["cable"], links()
+    cable, present = wanted["cable"], observe.links()
     received, sent = present[cable]["stats64"]["rx"], present[cable]["stats64"]["tx"]
     seen = {
-        "forwarded": forwarded_packets(),
+        "forwarded": observe.forwarded_packets(),
         "cable_bytes": received["bytes"] + sent["bytes"],
         "received_bytes": received["bytes"],
         "received_packets": received["packets"],
-        "hits": program_hits(programs_on(cable, wanted["pod_interface"], present)),
+        "hits": observe.program_hits(observe.programs_on(cable, wanted["pod_interface"], present)),
     }
     if wanted["tunnel"]:
-        counted = tunnel_counters(wanted["tunnel"], wanted["tunnel_address"], present, wanted["tunnel_device"])
+        counted = observe.tunnel_counters(wanted["tunnel"], wanted["tunnel_address"], present, wanted["tunnel_device"])
         seen.update((f"tunnel_{name}", value) for name, value in counted.items())
     return seen
 
@@ -122,14 +108,14 @@ def ping_of(packet: int, address: str) -> list[str]:
 
 def passing(netns: str, address: str, sizes: tuple[int, ...]) -> list[int]:
     """Return those of the packet sizes, in bytes, that reach the address whole and are answered."""
-    pings = {size: spawn([*within(netns), *ping_of(size, address)]) for size in sizes}
+    pings = {size: spawn([*observe.within(netns), *ping_of(size, address)]) for size in sizes}
     return [size for size, ping in pings.items() if ping.wait() == 0]
 
 
 def answers(netns: str, address: str, wait: int) -> str | None:
     """Return None when the address answers a ping within `wait` seconds, else what ping said."""
     try:
-        run([*within(netns), "ping", "-n", "-q", "-i", "0.2", "-c", "1", "-w", str(wait), address])
+        run([*observe.within(netns), "ping", "-n", "-q", "-i", "0.2", "-c", "1", "-w", str(wait), address])
     except CommandFailed as silence:
         return silence.output.strip()
     return None
@@ -142,7 +128,7 @@ def transact(wanted: dict[str, Any]) -> dict[str, Any]:
     argv += ["-t", "TCP_RR", "-l", f"-{wanted['transactions']}", "-P", "0", "--"]
     argv += ["-r", f"{size},{size}", "-P", f",{wanted['data_port']}", "-k", "TRANSACTION_RATE,TRANSPORT_MSS"]
     try:
-        printed = run([*within(wanted["netns"]), *argv], timeout_s=TRAFFIC_S)
+        printed = run([*observe.within(wanted["netns"]), *argv], timeout_s=TRAFFIC_S)
     except CommandFailed as failure:
         return {"error": failure.output.strip() or str(failure), "mss": None}
     fields = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
@@ -203,29 +189,29 @@ def evidence(wanted: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     cable, netns = wanted["cable"], wanted["netns"]
     own = wanted["own_address"]
     grew = grown(counters(wanted), then)
-    present = links()
-    attached = programs_on(cable, wanted["pod_interface"], present)
-    services = sum(name.startswith("KUBE-SVC-") for name in chains())
+    present = observe.links()
+    attached = observe.programs_on(cable, wanted["pod_interface"], present)
+    services = sum(name.startswith("KUBE-SVC-") for name in observe.chains())
     return {
-        "tracked": wanted["client"] in conntrack("-L", *flow_of(wanted)),
-        "conntrack_hooked": conntrack_is_hooked(),
+        "tracked": wanted["client"] in observe.conntrack("-L", *flow_of(wanted)),
+        "conntrack_hooked": observe.conntrack_is_hooked(),
         "netfilter_tables": tables(),
         "kube_services": services,
         "iptables_backend": iptables_backend() if services else None,
         "programs": {place: ", ".join(program["name"] for program in on) for place, on in attached.items()},
-        "socket_programs": socket_programs(),
+        "socket_programs": sorted(map(cgroups.words, cgroups.attached())),
         "cable_mtu": present[cable]["mtu"],
         "cable_kind": present[cable].get("linkinfo", {}).get("info_kind"),
-        "endpoint_mtu": mtu_at(netns, own),
-        "listening": listens_in(netns, own, wanted["control_port"]),
-        "timestamps": timestamps_in(netns),
+        "endpoint_mtu": observe.mtu_at(netns, own),
+        "listening": observe.listens_in(netns, own, wanted["control_port"]),
+        "timestamps": observe.timestamps_in(netns),
         "grew": grew,
     }
 
 
 def gather(end: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Let the test traffic cross and return the task's result."""
-    forget_tracked(flow_of(wanted))
+    observe.forget_tracked(flow_of(wanted))
     then = counters(wanted)
     seen = traffic(end, wanted)
     return {"changed": False, "probe": seen, "evidence": {**evidence(wanted, then), "tap": seen["tap"]}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.module_utils import datapath_cgroups as cgroups
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
 from ansible.module_utils.datapath_programs import COUNTERS, observe_programs, read_counters
@@ -26,9 +25,8 @@ def within(netns: str) -> list[str]:
 
 def forwarded_packets() -> int:
     """Return how many IPv4 packets this namespace's stack has forwarded (ForwDatagrams of /proc/net/snmp)."""
-    with open("/proc/net/snmp", encoding="ascii") as stream:
-        rows = [line.split() for line in stream if line.startswith("Ip:")]
-    names, values = rows
+    table = str(read_text("/proc/net/snmp")).splitlines()
+    names, values = (line.split() for line in table if line.startswith("Ip:"))
     return int(values[names.index("ForwDatagrams")])
 
 
@@ -61,12 +59,6 @@ def program_hits(attached: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     for maps in {tuple(program["maps"]) for program in ours}:
         counted[maps] = read_counters(list(maps))
     return {program["name"]: counted[tuple(program["maps"])][program["name"]]["hits"] for program in ours}
-
-
-def socket_programs() -> list[str]:
-    """Return the programs that sockets of this node pass, as "group type name"."""
-    top = cgroups.hierarchy(str(read_text("/proc/mounts")))
-    return sorted(map(cgroups.words, cgroups.socket_programs(run(cgroups.tree(top))))) if top else []
 
 
 def conntrack(action: str, *criteria: str) -> str:

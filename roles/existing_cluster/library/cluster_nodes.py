@@ -28,11 +28,11 @@ RETURN = r"""
 problems: {description: "What is in the way: what, where, seen and hint of each.", type: list, returned: always}
 """
 
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node.kubectl import Kubectl
-from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.refused import Problem, Refused, finish, refuse
 
 # Everything that is asked of the cluster: verb, resource, and the part of it.
 RIGHTS = (
@@ -63,16 +63,14 @@ def review(verb: str, resource: str, part: str) -> Dict[str, Any]:
     }
 
 
-def missing_rights(kubectl: Kubectl) -> Problems:
+def missing_rights(kubectl: Kubectl) -> Iterator[Problem]:
     """The rights that the kubeconfig's user lacks."""
     answers = kubectl.create(*(review(*right) for right in RIGHTS))
-    problems: Problems = []
     for (verb, resource, part), answer in zip(RIGHTS, answers):
         if not answer["status"].get("allowed"):
             right = f"{verb} {resource}{'/' + part if part else ''}"
             seen = answer["status"].get("reason") or "not allowed"
-            problems.append({"what": f"the kubeconfig lacks a right: {right}", "seen": seen, "hint": GRANT})
-    return problems
+            yield {"what": f"the kubeconfig lacks a right: {right}", "seen": seen, "hint": GRANT}
 
 
 def is_ready(node: Dict[str, Any]) -> bool:
@@ -80,27 +78,24 @@ def is_ready(node: Dict[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"].get("conditions", []))
 
 
-def node_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str]) -> Problems:
+def node_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str]) -> Iterator[Problem]:
     """What rules the two nodes out."""
     known = ", ".join(sorted(nodes))
     if len(nodes) < 2:
         what = "the cluster has one node: there is no path between nodes to measure"
-        return [{"what": what, "seen": known, "hint": "measure on a cluster of two or more; labctl makes one on a lab"}]
-    problems: Problems = []
+        yield {"what": what, "seen": known, "hint": "measure on a cluster of two or more; labctl makes one on a lab"}
+        return
     for end, name in ends.items():
         if name not in nodes:
-            problems.append(
-                {"what": f"the cluster has no such node for the {end}", "seen": name, "hint": f"its nodes: {known}"}
-            )
+            yield {"what": f"the cluster has no such node for the {end}", "seen": name, "hint": f"its nodes: {known}"}
         elif not is_ready(nodes[name]):
             hint = f"kubectl describe node {name} says why"
-            problems.append({"what": f"the node of the {end} is not Ready", "where": name, "hint": hint})
+            yield {"what": f"the node of the {end} is not Ready", "where": name, "hint": hint}
     kinds = {name: nodes[name]["status"]["nodeInfo"]["architecture"] for name in ends.values() if name in nodes}
     if len(set(kinds.values())) > 1:
         seen = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
         hint = "name two nodes of one architecture: one image, and one kind of processor, at both ends"
-        problems.append({"what": "the two nodes are of different architectures", "seen": seen, "hint": hint})
-    return problems
+        yield {"what": "the two nodes are of different architectures", "seen": seen, "hint": hint}
 
 
 def check(wanted: Dict[str, Any]) -> Dict[str, object]:
@@ -108,17 +103,16 @@ def check(wanted: Dict[str, Any]) -> Dict[str, object]:
     kubectl = Kubectl(wanted["kubectl"], wanted["kubeconfig"], wanted["context"])
     where = f"{wanted['kubeconfig']} ({wanted['context'] or 'current context'})"
     try:
-        problems = missing_rights(kubectl)
+        problems = list(missing_rights(kubectl))
         if not problems:
             nodes = {node["metadata"]["name"]: node for node in kubectl.items("nodes")}
-            problems = node_problems(nodes, wanted["ends"])
+            problems = list(node_problems(nodes, wanted["ends"]))
     except Refused as refusal:
         hint = "does kubectl work with this kubeconfig?"
         raise Refused("the cluster cannot be asked", where=where, seen=str(refusal), hint=hint) from refusal
     for problem in problems:
         problem.setdefault("where", where)
-    if problems:
-        raise Refused.together(problems)
+    refuse(problems)
     return {"changed": False, "problems": []}
 
 

@@ -32,7 +32,7 @@ def commands(interface: str) -> Dict[str, Tuple[str, ...]]:
     }
 
 
-def parse_json(text: Optional[str]) -> List[Dict[str, object]]:
+def parse_json(text: Optional[str]) -> List[Dict[str, Any]]:
     """The objects of a JSON array as iproute2 and bpftool print it; none where there was no output."""
     # iproute2 prints an empty object for what it filtered out.
     return [item for item in json.loads(text or "[]") if item]
@@ -44,11 +44,11 @@ def link(outputs: Outputs) -> Optional[Dict[str, object]]:
     if not found:
         return None
     item = found[0]
-    flags = _strings(item.get("flags"))
-    addresses = [entry for record in parse_json(outputs.output("address")) for entry in _dicts(record.get("addr_info"))]
+    flags = item.get("flags", [])
+    addresses = [entry for record in parse_json(outputs.output("address")) for entry in record.get("addr_info", [])]
     return {
         "interface": item.get("ifname"),
-        "kind": _dict(item.get("linkinfo")).get("info_kind"),
+        "kind": item.get("linkinfo", {}).get("info_kind"),
         "up": "UP" in flags,
         "carrier": "LOWER_UP" in flags,
         "mtu": item.get("mtu"),
@@ -201,11 +201,11 @@ def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
     """`bpftool net show` as sorted "device kind program"; None where not readable."""
     if text is None:
         return None
-    groups = [(group, items) for record in parse_json(text) for group, items in record.items()]
     return sorted(
         f"{item.get('devname')} {item.get('kind', group)} {item.get('name', item.get('mode', ''))}".strip()
-        for group, items in groups
-        for item in _dicts(items)
+        for record in parse_json(text)
+        for group, items in record.items()
+        for item in items
     )
 
 
@@ -219,27 +219,13 @@ def parse_rules(text: Optional[str]) -> Optional[Dict[str, int]]:
     if text is None:
         return None
     rules: Dict[str, int] = {}
-    for item in _dicts(json.loads(text or "{}").get("nftables")):
+    for item in json.loads(text or "{}").get("nftables", []):
         if "table" in item:
-            table = _dict(item["table"])
-            rules.setdefault(f"{table['family']} {table['name']}", 0)
+            rules.setdefault("{family} {name}".format(**item["table"]), 0)
         elif "rule" in item:
-            rule = _dict(item["rule"])
-            rules[f"{rule['family']} {rule['table']}"] += 1
+            rules["{family} {table}".format(**item["rule"])] += 1
     return rules
 
 
 def _snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def _dict(value: object) -> Dict[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: object) -> List[Dict[str, object]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _strings(value: object) -> List[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []

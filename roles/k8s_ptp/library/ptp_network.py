@@ -32,7 +32,7 @@ import shutil
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.files import read_text, write_setting
+from ansible.module_utils.labctl_node.files import read_text, remove_file, write_setting, write_text
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run, run_json
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -83,8 +83,7 @@ def present(wanted: Dict[str, Any], check_mode: bool) -> bool:
     run(["ip", "route", "add", *route_of(wanted)])
     os.makedirs(DIRECTORY, exist_ok=True)
     draft = f"{DIRECTORY}/.{NAME}"  # without an ending that the runtime looks for
-    with open(draft, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    write_text(draft, text)
     os.replace(draft, PATH)
     return True
 
@@ -120,8 +119,7 @@ def absent(check_mode: bool) -> bool:
             hint="Delete them first.",
         )
     for path in (PATH, *results()):
-        if os.path.exists(path):
-            os.remove(path)
+        remove_file(path)
     if os.path.isdir(ADDRESSES):
         shutil.rmtree(ADDRESSES)
     for route in routes():

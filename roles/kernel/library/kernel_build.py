@@ -39,7 +39,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_facts import MODELS, parse_config
-from ansible.module_utils.labctl_node.files import last_lines, locked, sha256_of
+from ansible.module_utils.labctl_node.files import last_lines, locked, read_text, sha256_of, write_text
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -126,12 +126,10 @@ def build(params: dict[str, Any], wanted: list[str], folder: str) -> None:
     work, log = f"{folder}.building", f"{folder}.log"
     shutil.rmtree(work, ignore_errors=True)  # of a build that was killed
     unpack(params, work)
-    with open(f"{work}/fragment", "w", encoding="utf-8") as file:
-        file.write("\n".join(wanted) + "\n")
+    write_text(f"{work}/fragment", "\n".join(wanted) + "\n")
     arch = run(["dpkg", "--print-architecture"]).strip()
     inside(params, work, CONFIGURE, log, BASE=params["base"], LINE=params["line"], DEB_ARCH=arch)
-    with open(f"{work}/linux/.config", encoding="utf-8") as file:
-        missing = lost(wanted, parse_config(file.read()))
+    missing = lost(wanted, parse_config(read_text(f"{work}/linux/.config") or ""))
     if missing:
         what = "The kernel's configuration does not keep what was asked of it: an option needs another one, or is gone."
         raise Refused(what, where="kernel_source_fragment", seen="; ".join(missing))

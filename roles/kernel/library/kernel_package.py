@@ -33,6 +33,7 @@ from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_grub import set_default
+from ansible.module_utils.labctl_node.files import write_text
 from ansible.module_utils.labctl_node.machine import os_release
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
@@ -70,11 +71,6 @@ def pinned(suite: str) -> str:
     return f"# Written by labctl (role kernel).\nPackage: *\nPin: release n={suite}*\nPin-Priority: {PRIORITY}\n"
 
 
-def write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def offered(line: str) -> str | None:
     names = run(["apt-cache", "pkgnames", f"linux-image-{line}"]).split()
     return newest_of(line, architecture(), names)
@@ -89,8 +85,8 @@ def from_archive(params: dict[str, Any]) -> str:
         raise Refused(what, where="kernel_archive", hint="Set kernel_archive to the archive of that release.")
     # The support of an old release has ended, and with it the renewal of its index; its signature is checked as ever.
     options = f"signed-by={params['keyring']} check-valid-until=no"
-    write(records.SOURCE, f"# Written by labctl (role kernel).\ndeb [{options}] {archive} {suite} main\n")
-    write(records.PREFERENCES, pinned(suite))
+    write_text(records.SOURCE, f"# Written by labctl (role kernel).\ndeb [{options}] {archive} {suite} main\n")
+    write_text(records.PREFERENCES, pinned(suite))
     only_this = ["-o", f"Dir::Etc::sourcelist={records.SOURCE}", "-o", "Dir::Etc::sourceparts=-"]
     lean = ["-o", "APT::Get::List-Cleanup=false", "-o", "Acquire::Languages=none"]
     try:

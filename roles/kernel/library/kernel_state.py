@@ -33,6 +33,7 @@ lacking: {type: list, description: What is not as wanted.}
 """
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils import kernel_facts as facts
@@ -40,7 +41,7 @@ from ansible.module_utils import kernel_record as records
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.machine import boot_id, os_release
-from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.refused import Problem, finish, refuse
 from ansible.module_utils.labctl_node.run import run
 
 MANAGED_DISTRIBUTIONS = ("debian",)
@@ -94,93 +95,85 @@ def is_kept(params: dict[str, Any], release: str, record: records.Record | None)
     return choice is not None and held and left == records.grub_defaults(choice, params["cmdline"])
 
 
-def obstacles(params: dict[str, Any], action: str, target: str | None) -> Problems:
+def obstacles(params: dict[str, Any], action: str, target: str | None) -> Iterator[Problem]:
     """Why the role cannot bring the node there; everything at once."""
-    system = os_release()
-    found: Problems = []
     if os.path.exists("/run/systemd/container"):
         what = "The node shares its kernel with the machine it runs on, so no kernel can be installed there."
-        return [{"what": what, "where": "kernel_line", "hint": "Use a vm or metal lab, or leave kernel_line empty."}]
+        yield {"what": what, "where": "kernel_line", "hint": "Use a vm or metal lab, or leave kernel_line empty."}
+        return
     if read_text(facts.GRUB_CFG) is None:
         what = "The node does not boot through GRUB, the only boot loader that the role knows."
-        found.append(
-            {"what": what, "where": facts.GRUB_CFG, "hint": "Install the kernel by hand: kernel_managed: false"}
-        )
+        yield {"what": what, "where": facts.GRUB_CFG, "hint": "Install the kernel by hand: kernel_managed: false"}
     if action == "install":
-        found += install_obstacles(params, system)
+        yield from install_obstacles(params)
     if params["line"] == facts.DISTRIBUTION and target is None:
         what = "No kernel of the distribution is installed any more."
-        found.append({"what": what, "where": "/boot", "hint": "On the node: apt-get install linux-image-amd64"})
-    return found
+        yield {"what": what, "where": "/boot", "hint": "On the node: apt-get install linux-image-amd64"}
 
 
-def install_obstacles(params: dict[str, Any], system: dict[str, str]) -> Problems:
+def install_obstacles(params: dict[str, Any]) -> Iterator[Problem]:
     """Why nothing can be installed."""
-    found: Problems = []
+    system = os_release()
     if system.get("ID") not in MANAGED_DISTRIBUTIONS:
         seen = system.get("PRETTY_NAME", "no /etc/os-release")
         what = "The role installs kernels on Debian only."
-        found.append({"what": what, "seen": seen, "hint": "Install it by hand: kernel_managed: false verifies it."})
+        yield {"what": what, "seen": seen, "hint": "Install it by hand: kernel_managed: false verifies it."}
     if params["line"] not in params["lines"] and params["line"] != facts.DISTRIBUTION:
         known = ", ".join(params["lines"])
         what = f"No Debian release is known to carry the kernel line {params['line']}."
-        found.append({"what": what, "where": "kernel_line", "seen": f"known: {known}", "hint": "Choose one of them."})
+        yield {"what": what, "where": "kernel_line", "seen": f"known: {known}", "hint": "Choose one of them."}
     if params["method"] == "source" and facts.secure_boot():
         what = "Secure Boot is on: the firmware will not start a kernel that nobody signed."
         hint = "Switch it off in the firmware, or use kernel_method: package, whose kernels Debian signs."
-        found.append({"what": what, "where": "kernel_method: source", "hint": hint})
+        yield {"what": what, "where": "kernel_method: source", "hint": hint}
     for directory, name in (("/boot", "kernel_room_boot_mib"), ("/lib/modules", "kernel_room_modules_mib")):
         wanted = params[name.replace("kernel_", "")]
         free = facts.free_mib(directory)
         if free < wanted:
             what = f"There is too little room for a kernel in {directory}."
             hint = f"Remove old kernels (apt-get autoremove --purge), or lower {name} if you know better."
-            found.append({"what": what, "where": directory, "seen": f"{free} MiB free, {wanted} wanted", "hint": hint})
-    return found
+            yield {"what": what, "where": directory, "seen": f"{free} MiB free, {wanted} wanted", "hint": hint}
 
 
-def may_not(params: dict[str, Any], lacking: list[str], action: str, target: str | None) -> Problems:
+def may_not(params: dict[str, Any], lacking: list[str], action: str, target: str | None) -> Iterator[Problem]:
     """Why the role may not do it."""
     seen = "; ".join(lacking)
     if not params["managed"]:
         what = "The node does not run the kernel that the lab wants, and labctl is not to change it."
-        return [{"what": what, "where": "kernel_managed: false", "seen": seen, "hint": "Boot the wanted one."}]
-    if not params["allow_reboot"]:
+        yield {"what": what, "where": "kernel_managed: false", "seen": seen, "hint": "Boot the wanted one."}
+    elif not params["allow_reboot"]:
         deed = (
             f"install a kernel of the line {params['line']} and reboot"
             if action == "install"
             else f"reboot into {target}"
         )
         what = f"The node does not run the kernel that the lab wants. labctl would {deed}, and may not reboot."
-        return [{"what": what, "where": "kernel_line", "seen": seen, "hint": "labctl provision --allow-reboot"}]
-    return []
+        yield {"what": what, "where": "kernel_line", "seen": seen, "hint": "labctl provision --allow-reboot"}
 
 
-def came_back(params: dict[str, Any], release: str, boot: str, lacking: list[str]) -> Problems:
+def came_back(params: dict[str, Any], release: str, boot: str, lacking: list[str]) -> Iterator[Problem]:
     """What is wrong after a reboot."""
-    if boot == params["booted_from"]:
-        return [{"what": "The node did not reboot.", "seen": f"still boot {boot}", "hint": "Look at its console."}]
-    if not lacking:
-        return []
-    what = f"The node came back, but on {release}: the wanted kernel was tried once, and did not stay up."
     hint = "It is left on the kernel that works. Its console says why the other did not come up; then provision again."
-    return [{"what": what, "seen": "; ".join(lacking), "hint": hint}]
+    if boot == params["booted_from"]:
+        yield {"what": "The node did not reboot.", "seen": f"still boot {boot}", "hint": "Look at its console."}
+    elif lacking:
+        what = f"The node came back, but on {release}: the wanted kernel was tried once, and did not stay up."
+        yield {"what": what, "seen": "; ".join(lacking), "hint": hint}
 
 
 def state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     release, cmdline, record, boot = os.uname().release, facts.cmdline(), records.load(), boot_id()
     lacking = differences(params, release, cmdline, record.releases if record else ())
-    action, target, problems = "none", release, []
+    action, target = "none", release
     if params["booted_from"]:
-        problems = came_back(params, release, boot, lacking)
+        refuse(came_back(params, release, boot, lacking))
     elif lacking:
         found = candidate(params, record)
         action = "boot" if found else "install"
-        problems = may_not(params, lacking, action, found) if not check_mode or not params["managed"] else []
+        problems = list(may_not(params, lacking, action, found)) if not check_mode or not params["managed"] else []
         problems += obstacles(params, action, found) if params["managed"] else []
+        refuse(problems)
         target = found or ""
-    if problems:
-        raise Refused.together(problems)
     if not lacking and params["managed"] and not is_kept(params, release, record):
         action = "keep"
     version = read_text("/proc/version") or ""

@@ -6,7 +6,7 @@ import os
 
 from ansible.module_utils import kernel_facts as facts
 from ansible.module_utils import kernel_record as records
-from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.files import read_text, write_text
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import run
 
@@ -31,8 +31,7 @@ def set_default(release: str, cmdline: list[str], update: bool = True) -> bool:
     if read_text(records.GRUB) == wanted:
         return False
     os.makedirs(os.path.dirname(records.GRUB), exist_ok=True)
-    with open(records.GRUB, "w", encoding="utf-8") as file:
-        file.write(f"{wanted}\n")
+    write_text(records.GRUB, f"{wanted}\n")
     if update:
         run(["update-grub"])
         # An entry that had only a title has an id now.

@@ -18,7 +18,6 @@ RETURN = r"""
 done: {type: list, description: What was removed.}
 """
 
-import contextlib
 import functools
 import glob
 import json
@@ -28,19 +27,11 @@ import time
 from typing import Any, Optional
 
 from ansible.module_utils import datapath_cgroups as cgroups
+from ansible.module_utils import kubernetes_traces as traces
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kubernetes_traces import (
-    BEFORE,
-    CNI_DIRECTORIES,
-    NETWORK_BEFORE,
-    Traces,
-    read,
-    restore_settings,
-    rules,
-    socket_programs,
-)
-from ansible.module_utils.labctl_node.files import read_json
-from ansible.module_utils.labctl_node.processes import end_all
+from ansible.module_utils.kubernetes_traces import Traces
+from ansible.module_utils.labctl_node.files import read_json, read_text
+from ansible.module_utils.labctl_node.processes import end_all, of_processes, stat
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -67,37 +58,19 @@ END_S = 15
 LINK_END_S = 0.5
 
 
-def parents() -> dict[int, tuple[int, str]]:
-    """Parent and name of every process."""
-    found = {}
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            with open(path, encoding="utf-8") as file:
-                before, _, after = file.read().rpartition(")")
-            pid, _, name = before.partition(" (")
-            found[int(pid)] = (int(after.split()[1]), name)
-    return found
-
-
 def container_processes() -> list[int]:
     """The shims of containerd and everything that runs below them."""
-    tree = parents()
-    found = {pid for pid, (_, name) in tree.items() if name.startswith(SHIM)}
-    while more := {pid for pid, (parent, _) in tree.items() if parent in found} - found:
+    tree = of_processes(stat)
+    found = {pid for pid, (name, _) in tree.items() if name.startswith(SHIM)}
+    while more := {pid for pid, (_, (_, parent, *_)) in tree.items() if int(parent) in found} - found:
         found |= more
     return sorted(found)
 
 
 def plugin_processes() -> list[int]:
     """What still runs of CNI plugins that were removed."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/exe"):
-        # Ended meanwhile; the kernel's own have none; those of others than the node's are not to be looked at.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            program = os.readlink(path)
-            if program.startswith(PLUGINS) and program.endswith(REMOVED):
-                found.append(int(path.split("/")[2]))
-    return found
+    programs = of_processes(lambda directory: os.readlink(f"{directory}/exe"))
+    return [pid for pid, path in programs.items() if path.startswith(PLUGINS) and path.endswith(REMOVED)]
 
 
 def stop_units() -> list[str]:
@@ -124,7 +97,7 @@ def unmount(before: Traces, spared: tuple[str, ...] = ()) -> list[str]:
     """
     done: list[str] = []
     for _ in range(100):
-        left = [entry for entry in read()["mounts"] if not entry.startswith(spared)]
+        left = [entry for entry in traces.read()["mounts"] if not entry.startswith(spared)]
         for entry in before["mounts"]:
             if entry in left:
                 left.remove(entry)
@@ -156,7 +129,7 @@ def remove_files(before: Traces) -> list[str]:
             shutil.rmtree(path)
             done.append(path)
     done += remove_pins_and_files(before)
-    for top in CNI_DIRECTORIES:
+    for top in traces.CNI_DIRECTORIES:
         if os.path.isdir(top) and not any(entry.startswith(top) for entry in before["CNI files"]):
             shutil.rmtree(top)
     return done
@@ -170,7 +143,7 @@ def remove_pins_and_files(before: Traces) -> list[str]:
     """
     done = []
     for _ in range(2):
-        after = read()
+        after = traces.read()
         for kind in ("CNI files", "BPF pins", "network namespaces"):
             new = extra(before, after, kind)
             for path in new:
@@ -180,18 +153,18 @@ def remove_pins_and_files(before: Traces) -> list[str]:
     return done
 
 
-def remove_network(before: Traces) -> list[str]:
+def remove_hooks_and_rules(before: Traces) -> list[str]:
     """Programs of sockets, hooks, links, rules, routes, XFRM and netfilter tables that are new."""
     done = remove_socket_programs(before)
-    for name in extra(before, read(), "hooks"):
+    for name in extra(before, traces.read(), "hooks"):
         run(["tc", "qdisc", "delete", "dev", name, "clsact"])
         done.append(f"hook {name}")
-    for name in extra(before, read(), "links"):
+    for name in extra(before, traces.read(), "links"):
         if os.path.exists(f"/sys/class/net/{name}"):  # the other end of a pair goes with the first
             run(["ip", "link", "delete", name])
             done.append(f"link {name}")
     done += remove_rules(before)
-    after = read()
+    after = traces.read()
     for entry in extra(before, after, "routes"):
         route = json.loads(entry)
         where = ["table", route["table"]] if "table" in route else []
@@ -204,7 +177,7 @@ def remove_network(before: Traces) -> list[str]:
     if extra(before, after, "IPVS"):
         run(["ipvsadm", "--clear"])
         done.append("IPVS")
-    return done + remove_netfilter(before, after) + restore_settings(before)
+    return done + remove_netfilter(before, after) + traces.restore_settings(before)
 
 
 def remove_socket_programs(before: Traces) -> list[str]:
@@ -217,7 +190,7 @@ def remove_socket_programs(before: Traces) -> list[str]:
         return []
 
     def new() -> list[dict[str, Any]]:
-        return [program for program in socket_programs() if cgroups.words(program) not in known]
+        return [program for program in cgroups.attached() if cgroups.words(program) not in known]
 
     wait_until(lambda: not new(), LINK_END_S)
     done = new()
@@ -231,7 +204,7 @@ def remove_rules(before: Traces) -> list[str]:
 
     In this order: a CNI may move the rule for the table `local` to another priority, and a node without one is cut off.
     """
-    done, after = [], {"rules": sorted(rules())}
+    done, after = [], {"rules": sorted(traces.rules())}
     for action, entries in (("add", extra(after, before, "rules")), ("delete", extra(before, after, "rules"))):
         for entry in entries:
             family, _, text = entry.partition(" ")
@@ -299,40 +272,40 @@ def remove_control_groups() -> list[str]:
 
 
 def is_empty(group: str) -> bool:
-    with open(os.path.join(group, "cgroup.procs"), encoding="utf-8") as file:
-        return not file.read()
+    return not read_text(os.path.join(group, "cgroup.procs"))
 
 
-def network_gone(check_mode: bool) -> dict[str, object]:
-    before: Optional[Traces] = read_json(NETWORK_BEFORE)
-    if before is None:
-        return {"changed": False, "done": []}
-    if check_mode:
-        return {"changed": True, "done": ["the network"]}
-    started = time.monotonic()
-    done = unmount(before, PODS) + remove_pins_and_files(before) + remove_network(before)
-    return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
-
-
-def gone(check_mode: bool) -> dict[str, object]:
-    before: Optional[Traces] = read_json(BEFORE)
-    if before is None:
-        return {"changed": False, "done": []}
-    if check_mode:
-        return {"changed": True, "done": ["the cluster"]}
-    started = time.monotonic()
+def remove_cluster(before: Traces) -> list[str]:
     # The mounts that make control groups and settings what they are on a shared kernel are undone by their units.
     done = stop_units()
     done += ["containers"] if end_all(container_processes, "Containers do not end.", END_S) else []
-    done += remove_control_groups() + unmount(before) + remove_files(before) + remove_network(before)
+    return done + remove_control_groups() + unmount(before) + remove_files(before) + remove_hooks_and_rules(before)
+
+
+def remove_network(before: Traces) -> list[str]:
+    return unmount(before, PODS) + remove_pins_and_files(before) + remove_hooks_and_rules(before)
+
+
+# What is removed, with the record of how it was before, and how.
+WHAT = {"cluster": (traces.BEFORE, remove_cluster), "network": (traces.NETWORK_BEFORE, remove_network)}
+
+
+def gone(what: str, check_mode: bool) -> dict[str, object]:
+    record, action = WHAT[what]
+    before: Optional[Traces] = read_json(record)
+    if before is None:
+        return {"changed": False, "done": []}
+    if check_mode:
+        return {"changed": True, "done": [f"the {what}"]}
+    started = time.monotonic()
+    done = action(before)
     return {"changed": True, "done": done, "seconds": round(time.monotonic() - started, 1)}
 
 
 def main() -> None:
     what = {"what": {"type": "str", "choices": ["cluster", "network"], "default": "cluster"}}
     module = AnsibleModule(argument_spec=what, supports_check_mode=True)
-    action = gone if module.params["what"] == "cluster" else network_gone
-    finish(module, lambda: action(module.check_mode))
+    finish(module, lambda: gone(module.params["what"], module.check_mode))
 
 
 if __name__ == "__main__":

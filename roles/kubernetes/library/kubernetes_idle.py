@@ -23,6 +23,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node.processes import of_processes, stat
 
 PROGRAMS = (
     "containerd",
@@ -40,17 +41,10 @@ USER, SYSTEM = 11, 12  # utime and stime, after the name in /proc/PID/stat
 def ticks() -> dict[tuple[int, str], int]:
     """Return the CPU ticks that each process of the cluster has used, by its number and program."""
     found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-                before, _, after = stream.read().rpartition(")")
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        name = before.partition("(")[2]
+    for pid, (name, fields) in of_processes(stat).items():
         program = next((one for one in sorted(PROGRAMS, key=len, reverse=True) if name.startswith(one[:SHOWN])), None)
         if program is not None:
-            fields = after.split()
-            found[int(pid), program] = int(fields[USER]) + int(fields[SYSTEM])
+            found[pid, program] = int(fields[USER]) + int(fields[SYSTEM])
     return found
 
 

@@ -21,11 +21,12 @@ RETURN = r"""
 nodes: {type: dict, description: What the cluster says of every node.}
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node.kubectl import CONTROL_PLANE, Kubectl
-from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.refused import Problem, finish, refuse
 from ansible.module_utils.labctl_node.run import CommandFailed
 from ansible.module_utils.labctl_node.wait import wait_until
 
@@ -50,40 +51,36 @@ def look() -> dict[str, Any]:
     return {node["metadata"]["name"]: described(node) for node in nodes}
 
 
-def problems(params: dict[str, Any], seen: dict[str, Any]) -> Problems:
+def problems(params: dict[str, Any], seen: dict[str, Any]) -> Iterator[Problem]:
     """What is not yet as it should be."""
-    found: Problems = []
     for name, address in params["nodes"].items():
         node = seen.get(name, {})
         wanted = {"address": address, "version": params["version"], **({"ready": True} if params["ready"] else {})}
         if any(node.get(key) != value for key, value in wanted.items()) or not node.get("pod_cidr"):
-            found.append(
-                {
-                    "what": f"The node {name} is not in the cluster as it should be.",
-                    "where": "kubectl get nodes",
-                    "seen": f"{node or 'not registered'}, wanted {wanted} and a pod_cidr",
-                    "hint": f"See `journalctl -u kubelet` on {name}.",
-                }
-            )
-    return found
+            yield {
+                "what": f"The node {name} is not in the cluster as it should be.",
+                "where": "kubectl get nodes",
+                "seen": f"{node or 'not registered'}, wanted {wanted} and a pod_cidr",
+                "hint": f"See `journalctl -u kubelet` on {name}.",
+            }
 
 
 def registered(params: dict[str, Any]) -> dict[str, Any]:
     """Wait until every node is as it should be, and return the task's result."""
-    left: Problems = []
+    left: list[Problem] = []
     seen: dict[str, Any] = {}
 
     def fits() -> bool:
         nonlocal left, seen
         try:
             seen = look()
-            left = problems(params, seen)
+            left = list(problems(params, seen))
         except CommandFailed as failure:
             left = [{"what": "The API server does not answer.", "where": CONTROL_PLANE[1], "seen": failure.output}]
         return not left
 
-    if not wait_until(fits, params["timeout_s"], 0.5):
-        raise Refused.together(left)
+    wait_until(fits, params["timeout_s"], 0.5)
+    refuse(left)
     return {"changed": False, "nodes": seen}
 
 

@@ -28,17 +28,18 @@ cgroup: {type: int, description: Version of the control groups that kubelets use
 container: {type: bool, description: Whether the node is itself a container and shares its kernel.}
 """
 
-import glob
 import os
 import platform
 import re
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, RECORD
 from ansible.module_utils.labctl_node.files import read_json, read_text
-from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.processes import of_processes
+from ansible.module_utils.labctl_node.refused import Problem, finish, refuse
 from ansible.module_utils.labctl_node.run import run
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -50,21 +51,18 @@ NEEDED = ("bpftool", "conntrack", "iptables", "mount", "nft", "nsenter")
 PARSER = ("apparmor_parser",)
 
 
-def kernel_problems(release: str, low: str, below: str | None) -> Problems:
+def kernel_problems(release: str, low: str, below: str | None) -> Iterator[Problem]:
     """Whether the running kernel is older or newer than the edition accepts."""
     seen = tuple(map(int, re.findall(r"\d+", release)[:2]))
     fits = seen >= tuple(map(int, low.split("."))) and (below is None or seen < tuple(map(int, below.split("."))))
-    if fits:
-        return []
-    accepted = f"{low} or newer" + (f", older than {below}" if below else "")
-    return [
-        {
+    if not fits:
+        accepted = f"{low} or newer" + (f", older than {below}" if below else "")
+        yield {
             "what": "The kernel does not fit this edition.",
             "where": "uname -r",
             "seen": f"{release}, accepted: {accepted}",
             "hint": "Choose another edition with --edition, or install a kernel that fits.",
         }
-    ]
 
 
 def cgroup_version() -> int:
@@ -79,103 +77,96 @@ def apparmor() -> bool:
 
 def running() -> list[str]:
     """Programs of a cluster that run on this host."""
-    names = set()
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        try:
-            with open(path, encoding="utf-8") as file:
-                names.add(file.read().strip())
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended meanwhile
-    return sorted(names & set(RUNNING))
+    names = of_processes(lambda directory: read_text(f"{directory}/comm"))
+    return sorted(set(RUNNING).intersection(names.values()))
 
 
-def foreign_cluster() -> Problems:
+def foreign_cluster() -> Iterator[Problem]:
     found = [path for path in MARKS if os.path.exists(path)] + [f"process {name}" for name in running()]
-    if not found:
-        return []
-    return [
-        {
+    if found:
+        yield {
             "what": "This host already runs a cluster that labctl did not make; it stays untouched.",
             "where": "this host",
             "seen": ", ".join(found),
             "hint": "Use another host, or take the cluster away with the tool that made it.",
         }
-    ]
 
 
-def own_cluster(params: dict[str, Any]) -> tuple[str, Problems]:
-    """Whether the node is a member of a cluster of ours, and where that is another than the one asked for."""
+def membership() -> str:
+    """Whether the node is a member of a cluster of ours, or of one that did not come to its end."""
+    return "yes" if os.path.exists(RECORD) else "broken" if os.path.exists(BEFORE) else "no"
+
+
+def other_cluster(params: dict[str, Any]) -> Iterator[Problem]:
+    """Where the cluster of ours is another than the one asked for."""
     record = read_json(RECORD)
-    if record is None:
-        return ("broken", []) if os.path.exists(BEFORE) else ("no", foreign_cluster())
     wanted = {name: params[name] for name in ("edition", "version", "address")}
     seen = {name: record[name] for name in wanted}
-    if seen == wanted:
-        return "yes", []
-    return "yes", [
-        {
+    if seen != wanted:
+        yield {
             "what": "The node is a member of another cluster of labctl's.",
             "where": RECORD,
             "seen": f"{seen}, asked for {wanted}",
             "hint": "Take that one away first: `labctl reset`.",
         }
-    ]
 
 
-def container_problems() -> Problems:
+def container_problems() -> Iterator[Problem]:
     """What a node that is itself a container was not given."""
-    if os.path.ismount("/var/lib/containerd") and os.path.exists("/dev/kmsg"):
-        return []
-    return [
-        {
+    if not os.path.ismount("/var/lib/containerd") or not os.path.exists("/dev/kmsg"):
+        yield {
             "what": "The node is a container that cannot carry Kubernetes.",
             "where": "local_lab_kubernetes in the lab's group_vars/all.yml",
             "seen": "/var/lib/containerd is no file system of its own, or /dev/kmsg is not there",
             "hint": "Set it to true, then `labctl lab destroy` and `labctl lab create`.",
         }
-    ]
+
+
+def machine_problems(params: dict[str, Any], cgroup: int) -> Iterator[Problem]:
+    """What of the machine does not fit the edition, the bundle or the inventory."""
+    machine = ARCHITECTURES.get(platform.machine(), platform.machine())
+    yield from kernel_problems(os.uname().release, params["kernel_low"], params["kernel_below"])
+    if cgroup not in params["cgroups"]:
+        yield {
+            "what": f"Kubernetes {params['version']} does not fit the control groups of this node.",
+            "where": "/sys/fs/cgroup",
+            "seen": f"version {cgroup}, accepted: {', '.join(map(str, params['cgroups']))}",
+            "hint": "Boot with systemd.unified_cgroup_hierarchy=1, choose another edition, or, where you know that "
+            "it works, add the version to kubernetes_cgroups in the inventory.",
+        }
+    if machine != params["architecture"]:
+        yield {
+            "what": "The bundle is for another architecture.",
+            "where": "uname -m",
+            "seen": f"{machine}, the bundle is for {params['architecture']}",
+            "hint": f"Make one for it: labctl bundle create --architecture {machine}.",
+        }
+    if params["address"] not in run(["ip", "-brief", "-4", "address"]).replace("/", " ").split():
+        yield {
+            "what": "The address of the node in the cluster is not on any of its interfaces.",
+            "where": "cable_address in the inventory",
+            "seen": params["address"],
+            "hint": "Correct the inventory, or set the address on the node.",
+        }
+
+
+def obstacles(params: dict[str, Any], member: str, cgroup: int, container: bool) -> Iterator[Problem]:
+    """Everything that is in the way of the wanted cluster."""
+    if member == "yes":
+        yield from other_cluster(params)
+    elif member == "no":
+        yield from foreign_cluster()
+    yield from machine_problems(params, cgroup)
+    for name in NEEDED if container or not apparmor() else NEEDED + PARSER:
+        if shutil.which(name) is None:
+            yield {"what": f"The command {name} is not on the node.", "hint": "Install it."}
+    if container:
+        yield from container_problems()
 
 
 def check(params: dict[str, Any]) -> dict[str, Any]:
-    member, problems = own_cluster(params)
-    container, cgroup = os.path.exists("/run/systemd/container"), cgroup_version()
-    machine = ARCHITECTURES.get(platform.machine(), platform.machine())
-    problems += kernel_problems(os.uname().release, params["kernel_low"], params["kernel_below"])
-    if cgroup not in params["cgroups"]:
-        problems.append(
-            {
-                "what": f"Kubernetes {params['version']} does not fit the control groups of this node.",
-                "where": "/sys/fs/cgroup",
-                "seen": f"version {cgroup}, accepted: {', '.join(map(str, params['cgroups']))}",
-                "hint": "Boot with systemd.unified_cgroup_hierarchy=1, choose another edition, or, where you know that "
-                "it works, add the version to kubernetes_cgroups in the inventory.",
-            }
-        )
-    if machine != params["architecture"]:
-        problems.append(
-            {
-                "what": "The bundle is for another architecture.",
-                "where": "uname -m",
-                "seen": f"{machine}, the bundle is for {params['architecture']}",
-                "hint": f"Make one for it: labctl bundle create --architecture {machine}.",
-            }
-        )
-    if params["address"] not in run(["ip", "-brief", "-4", "address"]).replace("/", " ").split():
-        problems.append(
-            {
-                "what": "The address of the node in the cluster is not on any of its interfaces.",
-                "where": "cable_address in the inventory",
-                "seen": params["address"],
-                "hint": "Correct the inventory, or set the address on the node.",
-            }
-        )
-    needed = NEEDED if container or not apparmor() else NEEDED + PARSER
-    lacking = [name for name in needed if shutil.which(name) is None]
-    problems += [{"what": f"The command {name} is not on the node.", "hint": "Install it."} for name in lacking]
-    if container:
-        problems += container_problems()
-    if problems:
-        raise Refused.together(problems)
+    member, cgroup, container = membership(), cgroup_version(), os.path.exists("/run/systemd/container")
+    refuse(obstacles(params, member, cgroup, container))
     return {"changed": False, "member": member, "cgroup": cgroup, "container": container}
 
 

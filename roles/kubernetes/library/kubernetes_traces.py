@@ -37,7 +37,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kubernetes_traces import BEFORE, DIRECTORIES, DIRECTORY, NETWORK_BEFORE, differences, read
 from ansible.module_utils.labctl_node.files import read_json, write_json
-from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.refused import finish, refuse
 
 RECORDS = {"cluster": BEFORE, "network": NETWORK_BEFORE}
 
@@ -57,9 +57,7 @@ def compare(path: str, check_mode: bool) -> dict[str, Any]:
     if before is None:
         return {"changed": False, "counts": {}}
     after = read()
-    problems = list(differences(before, after))
-    if problems:
-        raise Refused.together(problems)
+    refuse(differences(before, after))
     if not check_mode and path == BEFORE:
         shutil.rmtree(DIRECTORY)
     elif not check_mode:

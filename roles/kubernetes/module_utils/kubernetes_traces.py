@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Dict, List
 
 from ansible.module_utils import datapath_cgroups as cgroups
-from ansible.module_utils.labctl_node.files import read_json
+from ansible.module_utils.labctl_node.files import read_json, read_text, write_setting
 from ansible.module_utils.labctl_node.refused import Problem
 from ansible.module_utils.labctl_node.run import run, run_json
 
@@ -62,17 +62,14 @@ def netfilter() -> Iterator[str]:
         if kind != "metainfo":
             yield f"{kind} {json.dumps(plain(content), sort_keys=True)}"
     for family in ("ip", "ip6"):
-        path = f"/proc/net/{family}_tables_names"
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                yield from (f"legacy {family} table {name}" for name in file.read().split())
+        names = (read_text(f"/proc/net/{family}_tables_names") or "").split()
+        yield from (f"legacy {family} table {name}" for name in names)
 
 
 def ipvs() -> Iterator[str]:
     """Services and servers of IPVS."""
-    if os.path.exists("/proc/net/ip_vs"):
-        with open("/proc/net/ip_vs", encoding="utf-8") as file:
-            yield from (" ".join(line.split()[:3]) for line in file.read().splitlines()[3:])
+    for line in (read_text("/proc/net/ip_vs") or "").splitlines()[3:]:
+        yield " ".join(line.split()[:3])
 
 
 def hooks() -> Iterator[str]:
@@ -80,13 +77,6 @@ def hooks() -> Iterator[str]:
     for entry in run_json(["tc", "-json", "qdisc", "show"]):
         if entry["kind"] == "clsact":
             yield str(entry["dev"])
-
-
-def socket_programs() -> list[dict[str, Any]]:
-    """Programs on control groups, as `datapath_cgroups` tells them."""
-    with open("/proc/mounts", encoding="utf-8") as file:
-        top = cgroups.hierarchy(file.read())
-    return cgroups.socket_programs(run(cgroups.tree(top))) if top else []
 
 
 def _ip(*argv: str) -> list[dict[str, Any]]:
@@ -120,20 +110,19 @@ def xfrm() -> Iterator[str]:
 
 def mounts() -> Iterator[str]:
     """Mount points with their file systems."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            point = left.split()[4]
-            if not point.startswith(VOLATILE_MOUNTS):
-                yield f"{point} {right.split()[0]}"
+    for line in (read_text("/proc/self/mountinfo") or "").splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4]
+        if not point.startswith(VOLATILE_MOUNTS):
+            yield f"{point} {right.split()[0]}"
 
 
 def settings() -> Iterator[str]:
     """Settings of the network namespace, as KEY VALUE."""
     for key in SETTINGS:
-        if os.path.exists(f"/proc/sys/{key}"):
-            with open(f"/proc/sys/{key}", encoding="utf-8") as file:
-                yield f"{key} {file.read().strip()}"
+        value = read_text(f"/proc/sys/{key}")
+        if value is not None:
+            yield f"{key} {value}"
 
 
 def restore_settings(before: Traces) -> list[str]:
@@ -141,8 +130,7 @@ def restore_settings(before: Traces) -> list[str]:
     differing = sorted(set(before["settings"]) - set(settings()))
     for entry in differing:
         key, _, value = entry.partition(" ")
-        with open(f"/proc/sys/{key}", "w", encoding="utf-8") as file:
-            file.write(value)
+        write_setting(f"/proc/sys/{key}", value)
     return [f"setting {entry}" for entry in differing]
 
 
@@ -161,7 +149,7 @@ def read(directories: list[str] | None = None) -> Traces:
         "CNI files": files_below(*CNI_DIRECTORIES, *own),
         "BPF pins": (path for path in files_below(BPF_FS) if path != BPF_FS),
         "hooks": hooks(),
-        "socket programs": map(cgroups.words, socket_programs()),
+        "socket programs": map(cgroups.words, cgroups.attached()),
         "links": (link["ifname"] for link in _ip("link", "show")),
         "network namespaces": (path for path in files_below(NETNS) if path != NETNS),
         "XFRM": xfrm(),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ansible.module_utils.lab_host_record import Files
-from ansible.module_utils.labctl_node.refused import Problems
+from ansible.module_utils.labctl_node.files import read_text, remove_file, write_text
+from ansible.module_utils.labctl_node.refused import Problem
 from ansible.module_utils.labctl_node.run import run
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
@@ -17,8 +18,7 @@ HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 def make_key(path: str, comment: str) -> None:
     """A key pair without a passphrase; a half-made one of a crash is made anew."""
     for part in (path, f"{path}.pub"):
-        if os.path.exists(part):
-            os.unlink(part)
+        remove_file(part)
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
 
 
@@ -32,11 +32,9 @@ def make_keys(lab: str, files: Files, hosts: Mapping[str, str], owner: int) -> N
         path = os.path.join(files.seed(node), HOST_KEY)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         make_key(path, f"labctl {lab} {node}")
-        with open(f"{path}.pub", encoding="utf-8") as file:
-            kind, key = file.read().split()[:2]
+        kind, key = str(read_text(f"{path}.pub")).split()[:2]
         known.append(f"{host} {kind} {key}\n")
-    with open(files.known_hosts, "w", encoding="utf-8") as file:
-        file.writelines(known)
+    write_text(files.known_hosts, "".join(known))
 
 
 def greets(address: str, port: int, patience_s: float = 2) -> bool:
@@ -74,26 +72,23 @@ def ask(files: Files, address: str, port: int, script: str) -> subprocess.Popen[
 
 def answers(
     node: str, address: str, asked: subprocess.Popen[str], wanted: Mapping[str, str], timeout_s: float
-) -> Problems:
+) -> Iterator[Problem]:
     """What a node answered otherwise than wanted: its script prints NAME=VALUE lines."""
     where = f"root@{address}"
     stdout, stderr = asked.communicate(timeout=timeout_s)
     if asked.returncode != 0:
-        return [
-            {
-                "what": f"SSH to {node} does not work.",
-                "where": where,
-                "seen": stderr.strip() or f"exit code {asked.returncode}",
-                "hint": "Destroy the lab and create it again.",
-            }
-        ]
-    seen = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
-    return [
-        {
-            "what": f"{node} is not what a node should be: {name}.",
+        yield {
+            "what": f"SSH to {node} does not work.",
             "where": where,
-            "seen": f"{seen.get(name, 'nothing')}, wanted {value}",
+            "seen": stderr.strip() or f"exit code {asked.returncode}",
+            "hint": "Destroy the lab and create it again.",
         }
-        for name, value in wanted.items()
-        if seen.get(name) != value
-    ]
+        return
+    seen = dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
+    for name, value in wanted.items():
+        if seen.get(name) != value:
+            yield {
+                "what": f"{node} is not what a node should be: {name}.",
+                "where": where,
+                "seen": f"{seen.get(name, 'nothing')}, wanted {value}",
+            }

@@ -6,13 +6,15 @@ namespaces and processes did not survive.
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from ansible.module_utils.labctl_node.files import read_json
+from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.processes import Process
 from ansible.module_utils.labctl_node.refused import Refused
 
@@ -28,6 +30,30 @@ class Node:
     address: str
     port: int
     cable_address: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the record of any lab says of how it was created; each kind of lab adds the rest."""
+
+    inventory: str
+    boot_id: str
+    created: str
+    release: str
+
+
+ORIGIN = tuple(field.name for field in fields(Origin))
+
+
+def origin_now(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of Origin for a lab that is created now, by a module with these arguments."""
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"inventory": params["inventory"], "boot_id": boot_id(), "created": created, "release": params["release"]}
+
+
+def origin_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of Origin in a record."""
+    return {name: data[name] for name in ORIGIN}
 
 
 class Files:
@@ -70,12 +96,15 @@ class Files:
         return True
 
 
-def as_json(files: Files, kind: str, lab: str, nodes: Sequence[Node]) -> dict[str, object]:
-    """What records of all kinds say alike, in the shape of schema labctl.lab/2; the kind fills in the rest."""
-    return {
+def write_record(
+    files: Files, kind: str, lab: str, nodes: Sequence[Node], origin: Origin, own: Mapping[str, object]
+) -> None:
+    """Put the record on the disk, in the lab's directory, which exists. What only its kind has is in `own`."""
+    record = {
         "schema": SCHEMA,
         "name": lab,
         "kind": kind,
+        **{name: getattr(origin, name) for name in ORIGIN},
         "ssh": {"key": files.key, "known_hosts": files.known_hosts},
         "nodes": [
             {**asdict(node), "user": "root", "pidfile": files.pidfile(node.name), "log": files.log(node.name)}
@@ -83,11 +112,13 @@ def as_json(files: Files, kind: str, lab: str, nodes: Sequence[Node]) -> dict[st
         ],
         "local": None,
         "vm": None,
+        kind: own,
     }
+    write_json(files.record, record)
 
 
 def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T], by_hand: str) -> T | None:
-    """What `make` makes of a lab's record; None when there is none.
+    """What `make` makes of a lab's record; None when there is none of this boot.
 
     Raises Refused for a lab of another kind, and for a record that cannot be understood, with `by_hand` as what to do.
     """
@@ -102,7 +133,7 @@ def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T],
                 seen=str(data["inventory"]),
                 hint="Destroy that one first, or give this one another lab_name.",
             )
-        return make(data)
+        return make(data) if data["boot_id"] == boot_id() else None
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(
             "The record of a lab cannot be read, so what it owns is not known.",
@@ -112,13 +143,14 @@ def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T],
         ) from error
 
 
-def other_labs(state_dir: str, lab: str, kind: str) -> list[str]:
-    """The names of all other labs of a kind that have a record, of whatever boot."""
+def other_records(state_dir: str, lab: str, kind: str, read: Callable[[str, str], T | None]) -> list[T]:
+    """What `read` finds of all other labs of a kind that exist in this boot."""
     try:
         names = sorted(os.listdir(os.path.join(state_dir, "labs")))
     except FileNotFoundError:
         return []
-    return [name for name in names if name != lab and _kind(Files(state_dir, name)) in (kind, None)]
+    alike = [name for name in names if name != lab and _kind(Files(state_dir, name)) in (kind, None)]
+    return [record for record in (read(state_dir, name) for name in alike) if record is not None]
 
 
 def _kind(files: Files) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from ansible.module_utils.lab_host_apt import acquire_file
 from ansible.module_utils.lab_host_record import Files
+from ansible.module_utils.labctl_node.files import read_text, write_text
 
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -18,19 +19,16 @@ def write_seed(files: Files, node: str, own: Mapping[str, str]) -> str:
     `own` comes on top of what every node gets: its name, who may log in, and the host's own way to the archive.
     """
     seed = files.seed(node)
-    with open(f"{files.key}.pub", encoding="utf-8") as file:
-        public = file.read()
     contents = {
         "etc/hostname": f"{node}\n",
         "etc/apt/apt.conf.d/80labctl-host": acquire_file(),
-        "root/.ssh/authorized_keys": public,
+        "root/.ssh/authorized_keys": f"{read_text(f'{files.key}.pub')}\n",
         **own,
     }
     for path, text in contents.items():
         target = os.path.join(seed, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "w", encoding="utf-8") as file:
-            file.write(text)
+        write_text(target, text)
     for private in ("root", "root/.ssh"):
         os.chmod(os.path.join(seed, private), 0o700)
     if os.path.exists(CERTIFICATES):  # an archive behind a certificate of the site's own

@@ -40,31 +40,28 @@ name: {type: str, description: Name of the lab.}
 done: {type: list, description: What was created or removed.}
 """
 
-import datetime
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import make_keys
+from ansible.module_utils.lab_host_record import origin_now
 from ansible.module_utils.labctl_node.files import locked
-from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused, finish
-from ansible.module_utils.local_lab_boot import described
+from ansible.module_utils.local_lab_boot import Options
 from ansible.module_utils.local_lab_host_state import record as record_host_state
 from ansible.module_utils.local_lab_network import build, remove
 from ansible.module_utils.local_lab_nodes import bring_up, take_down
 from ansible.module_utils.local_lab_plan import plan
-from ansible.module_utils.local_lab_record import LocalFiles, Record, others, read, required, write
+from ansible.module_utils.local_lab_record import LocalFiles, Record, others, read, write
 from ansible.module_utils.local_lab_verify import verify
 
 
-def record(params: dict[str, Any]) -> bool:
-    """Write the record, keys and host settings of a lab that has none of this boot. Returns whether it did."""
-    lab = plan(params["name"], params["index"], params["nodes"])
-    state_dir = params["state_dir"]
-    files = LocalFiles(state_dir, lab.name)
+def record(params: dict[str, Any], files: LocalFiles) -> tuple[Record, bool]:
+    """The lab's record, written with keys and host settings unless there is one of this boot. Says whether it was."""
+    lab, state_dir = plan(params["name"], params["index"], params["nodes"]), params["state_dir"]
     old = read(state_dir, lab.name)
-    if old is not None and old.boot_id == boot_id() and old.plan == lab:
+    if old is not None and old.plan == lab:
         if old.tree != params["tree"]:
             raise Refused(
                 f"The lab {lab.name} exists with another node tree than the one asked for.",
@@ -72,52 +69,38 @@ def record(params: dict[str, Any]) -> bool:
                 seen=f"{old.tree}, asked for {params['tree']}",
                 hint="Destroy the lab and create it again: `labctl lab destroy`, `labctl lab create`.",
             )
-        return False
+        return old, False
     clash = next((other for other in others(state_dir, lab.name) if other.plan.index == lab.index), None)
     if clash is not None:  # created since the preflight looked
         raise Refused(f"The index {lab.index} belongs to another lab.", seen=f"lab {clash.plan.name}")
     files.begin()  # what is there is of an earlier boot, or of a crash before anything was created
     make_keys(lab.name, files, {node.name: node.address for node in lab.nodes}, params["owner"])
-    new = Record(
-        plan=lab,
-        inventory=params["inventory"],
-        boot_id=boot_id(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        tree=params["tree"],
-        release=params["release"],
-        uplink=params["uplink"] or None,
-    )
+    new = Record(plan=lab, tree=params["tree"], uplink=params["uplink"] or None, **origin_now(params))
     record_host_state(files.host_state, params["host_state_ignore"])
     write(state_dir, new)
-    return True
+    return new, True
 
 
-def present(params: dict[str, Any]) -> list[str]:
+def present(params: dict[str, Any], files: LocalFiles) -> list[str]:
     """Make what is missing of the lab."""
-    state_dir, name = params["state_dir"], params["name"]
-    files = LocalFiles(state_dir, name)
-    done = ["record"] if record(params) else []
-    recorded = required(state_dir, name)
+    recorded, new = record(params, files)
+    done = ["record"] if new else []
     done += build(recorded, files)
-    done += bring_up(recorded, files, described(params), params["timeout_s"])
+    done += bring_up(recorded, files, Options.of(params), params["timeout_s"])
     verify(recorded, files)
     return done
 
 
-def down(params: dict[str, Any]) -> list[str]:
+def down(params: dict[str, Any], files: LocalFiles) -> list[str]:
     """Remove everything but the files of the lab. Without a record of this boot there is nothing that were its own."""
-    state_dir, name = params["state_dir"], params["name"]
-    recorded = read(state_dir, name)
-    if recorded is None or recorded.boot_id != boot_id():
-        return []
-    files = LocalFiles(state_dir, name)
-    return take_down(recorded, files) + remove(recorded, files)
+    recorded = read(files.state_dir, params["name"])
+    return [] if recorded is None else take_down(recorded, files) + remove(recorded, files)
 
 
-def absent(params: dict[str, Any]) -> list[str]:
+def absent(params: dict[str, Any], files: LocalFiles) -> list[str]:
     """Remove everything."""
-    done = down(params)
-    return [*done, "files"] if LocalFiles(params["state_dir"], params["name"]).remove() else done
+    done = down(params, files)
+    return [*done, "files"] if files.remove() else done
 
 
 def main() -> None:
@@ -147,10 +130,12 @@ def main() -> None:
     )
     action = {"present": present, "down": down, "absent": absent}[module.params["state"]]
 
+    files = LocalFiles(module.params["state_dir"], module.params["name"])
+
     def act() -> dict[str, Any]:
         # One at a time on a machine: labs share the uplink, and whether an index is free.
-        with locked(module.params["state_dir"]):
-            done = action(module.params)
+        with locked(files.state_dir):
+            done = action(module.params, files)
         return {"changed": bool(done), "name": module.params["name"], "done": done}
 
     finish(module, act)

@@ -30,12 +30,12 @@ import ipaddress
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
-from ansible.module_utils.labctl_node.machine import boot_id
-from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused, finish
+from ansible.module_utils.labctl_node.refused import Problem, finish, refuse
 from ansible.module_utils.labctl_node.run import run_json
 from ansible.module_utils.local_lab_boot import members
 from ansible.module_utils.local_lab_nodes import inotify_problems
@@ -53,11 +53,11 @@ PROBES = {
 }
 
 
-def host_problems() -> Problems:
+def host_problems() -> Iterator[Problem]:
     """What this host cannot do."""
-    problems = machine_problems("local")
+    yield from machine_problems("local")
     if os.geteuid() != 0:
-        return problems
+        return
     for what, script in PROBES.items():
         done = subprocess.run(
             ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script],
@@ -66,24 +66,19 @@ def host_problems() -> Problems:
             check=False,
         )
         if done.returncode != 0:
-            problems.append(
-                {
-                    "what": f"This host refuses {what}.",
-                    "seen": done.stderr.strip(),
-                    "hint": "In a container, give it CAP_SYS_ADMIN and CAP_NET_ADMIN (privileged); "
-                    "on a host, its kernel must have them.",
-                }
-            )
+            yield {
+                "what": f"This host refuses {what}.",
+                "seen": done.stderr.strip(),
+                "hint": "In a container, give it CAP_SYS_ADMIN and CAP_NET_ADMIN (privileged); "
+                "on a host, its kernel must have them.",
+            }
             break
     if not any(map(os.path.exists, ("/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/systemd"))):
-        problems.append(
-            {
-                "what": "There is no control group hierarchy that systemd-nspawn could use.",
-                "where": "/sys/fs/cgroup",
-                "hint": "Mount cgroup2 there: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`.",
-            }
-        )
-    return problems
+        yield {
+            "what": "There is no control group hierarchy that systemd-nspawn could use.",
+            "where": "/sys/fs/cgroup",
+            "hint": "Mount cgroup2 there: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`.",
+        }
 
 
 def foreign(what: str, name: str, remove: str) -> Problem:
@@ -94,41 +89,35 @@ def foreign(what: str, name: str, remove: str) -> Problem:
     }
 
 
-def taken_names(lab: Plan) -> Problems:
+def taken_names(lab: Plan) -> Iterator[Problem]:
     """What exists on the host under the lab's names, for a lab that has no record of this boot."""
-    problems: Problems = []
     for node in lab.nodes:
         if os.path.exists(os.path.join(NETNS_DIRECTORY, node.netns)):
-            problems.append(foreign("network namespace", node.netns, f"ip netns delete {node.netns}"))
+            yield foreign("network namespace", node.netns, f"ip netns delete {node.netns}")
         if os.path.exists(f"/sys/class/net/{node.host_interface}"):
-            name = node.host_interface
-            problems.append(foreign("network interface", name, f"ip link delete {name}"))
+            yield foreign("network interface", node.host_interface, f"ip link delete {node.host_interface}")
         if members(lab, node):
-            name = lab.control_group(node)
-            problems.append(foreign("control group with processes", name, f"kill {members(lab, node)[0]}"))
+            yield foreign("control group with processes", lab.control_group(node), f"kill {members(lab, node)[0]}")
     if shutil.which("nft"):
         for item in run_json(["nft", "--json", "list", "tables"])["nftables"]:
             table = item.get("table", {})
             if table.get("name") == lab.table:
                 name = f"{table['family']} {lab.table}"
-                problems.append(foreign("nftables table", name, f"nft delete table {name}"))
-    return problems
+                yield foreign("nftables table", name, f"nft delete table {name}")
 
 
-def taken_addresses(lab: Plan, state_dir: str) -> Problems:
-    """Other labs and routes of the host that use the lab's addresses."""
-    problems: Problems = [
-        {
+def taken_addresses(lab: Plan, state_dir: str) -> Iterator[Problem]:
+    """Other labs, else routes of the host, that use the lab's addresses."""
+    same = [other for other in others(state_dir, lab.name) if other.plan.index == lab.index]
+    for other in same:
+        yield {
             "what": f"The index {lab.index} belongs to another lab.",
             "where": "local_lab_index",
             "seen": f"lab {other.plan.name} (inventory {other.inventory})",
             "hint": "Choose another local_lab_index in this lab's group_vars/all.yml.",
         }
-        for other in others(state_dir, lab.name)
-        if other.plan.index == lab.index
-    ]
-    if problems or not shutil.which("ip"):
-        return problems
+    if same or not shutil.which("ip"):
+        return
     own = [ipaddress.ip_network(network) for network in lab.networks]
     for route in run_json(["ip", "-4", "-json", "route", "show", "table", "all"]):
         destination = "0.0.0.0/0" if route["dst"] == "default" else route["dst"]
@@ -136,59 +125,33 @@ def taken_addresses(lab: Plan, state_dir: str) -> Problems:
         device = route.get("dev", "")
         ours = device in {node.host_interface for node in lab.nodes}
         if network.prefixlen >= 8 and not ours and any(network.overlaps(one) for one in own):
-            problems.append(
-                {
-                    "what": "The host already has a route into this lab's addresses.",
-                    "where": f"this host, route {route['dst']} dev {device}",
-                    "seen": f"the lab would use {' and '.join(lab.networks)}",
-                    "hint": "Choose another local_lab_index in this lab's group_vars/all.yml.",
-                }
-            )
-    return problems
+            yield {
+                "what": "The host already has a route into this lab's addresses.",
+                "where": f"this host, route {route['dst']} dev {device}",
+                "seen": f"the lab would use {' and '.join(lab.networks)}",
+                "hint": "Choose another local_lab_index in this lab's group_vars/all.yml.",
+            }
 
 
-def inventory_problems(lab: Plan, addresses: list[str], binds: list[str]) -> Problems:
+def inventory_problems(lab: Plan, addresses: list[str], binds: list[str]) -> Iterator[Problem]:
     """Where the inventory contradicts the plan."""
     wanted = [node.address for node in lab.nodes]
-    problems: Problems = []
     if addresses != wanted:
-        problems.append(
-            {
-                "what": "The inventory's addresses do not follow from its index.",
-                "where": "ansible_host of the nodes",
-                "seen": ", ".join(addresses),
-                "hint": f"With local_lab_index {lab.index} they are {', '.join(wanted)}.",
-            }
-        )
+        yield {
+            "what": "The inventory's addresses do not follow from its index.",
+            "where": "ansible_host of the nodes",
+            "seen": ", ".join(addresses),
+            "hint": f"With local_lab_index {lab.index} they are {', '.join(wanted)}.",
+        }
     for bind in binds:
         source = bind.split(":", 1)[0]
         if source == "/tmp" or source.startswith("/tmp/") or not os.path.exists(source):  # noqa: S108
-            problems.append(
-                {
-                    "what": "A path to show in the nodes does not exist, or lies in /tmp, which nodes do not share.",
-                    "where": "local_lab_binds",
-                    "seen": bind,
-                    "hint": "Use an existing path elsewhere.",
-                }
-            )
-    return problems
-
-
-def own_problems(lab: Plan, state_dir: str) -> tuple[bool, Problems]:
-    """Whether the lab exists in this boot, and where that lab is another than the one asked for."""
-    record = read(state_dir, lab.name)
-    if record is None or record.boot_id != boot_id():
-        return False, []
-    if record.plan == lab:
-        return True, []
-    return True, [
-        {
-            "what": f"A lab named {lab.name} exists with another index or other nodes.",
-            "where": record.inventory,
-            "seen": f"index {record.plan.index}, nodes {', '.join(node.name for node in record.plan.nodes)}",
-            "hint": f"Destroy it first (`labctl lab destroy`), or choose another lab_name than {lab.name}.",
-        }
-    ]
+            yield {
+                "what": "A path to show in the nodes does not exist, or lies in /tmp, which nodes do not share.",
+                "where": "local_lab_binds",
+                "seen": bind,
+                "hint": "Use an existing path elsewhere.",
+            }
 
 
 def uplink() -> str | None:
@@ -198,21 +161,30 @@ def uplink() -> str | None:
     return next((route["dev"] for route in routes if "dev" in route), None)
 
 
+def obstacles(lab: Plan, params: dict[str, Any]) -> Iterator[Problem]:
+    """Everything that is in the way of the lab, which may exist already."""
+    record = read(params["state_dir"], lab.name)
+    if record is not None and record.plan != lab:
+        yield {
+            "what": f"A lab named {lab.name} exists with another index or other nodes.",
+            "where": record.inventory,
+            "seen": f"index {record.plan.index}, nodes {', '.join(node.name for node in record.plan.nodes)}",
+            "hint": f"Destroy it first (`labctl lab destroy`), or choose another lab_name than {lab.name}.",
+        }
+    yield from inventory_problems(lab, params["addresses"], params["binds"])
+    if record is not None:
+        return
+    yield from host_problems()
+    if os.geteuid() == 0:
+        yield from inotify_problems(len(lab.nodes))
+        yield from taken_names(lab)
+        yield from taken_addresses(lab, params["state_dir"])
+
+
 def check(params: dict[str, Any]) -> dict[str, Any]:
-    name, index, nodes = params["name"], params["index"], params["nodes"]
-    problems = wrong_arguments(name, index, nodes)
-    if problems:
-        raise Refused.together(problems)
-    lab = plan(name, index, nodes)
-    state_dir = params["state_dir"]
-    exists, problems = own_problems(lab, state_dir)
-    problems += inventory_problems(lab, params["addresses"], params["binds"])
-    if not exists:
-        problems += host_problems()
-        if os.geteuid() == 0:
-            problems += inotify_problems(len(lab.nodes)) + taken_names(lab) + taken_addresses(lab, state_dir)
-    if problems:
-        raise Refused.together(problems)
+    arguments = params["name"], params["index"], params["nodes"]
+    refuse(wrong_arguments(*arguments))
+    refuse(obstacles(plan(*arguments), params))
     return {"changed": False, "packages": lacking_packages(params["commands"]), "uplink": uplink()}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from ansible.module_utils.labctl_node.files import read_text, write_text
 from ansible.module_utils.local_lab_links import netns_path
 from ansible.module_utils.local_lab_plan import Node, Plan
 from ansible.module_utils.local_lab_record import LocalFiles, Record
@@ -34,11 +36,16 @@ KUBERNETES_OPTIONS = (
 class Options:
     """What may be different from lab to lab in how systemd-nspawn is called."""
 
-    capabilities: tuple[str, ...]
-    system_calls: tuple[str, ...]
-    binds: tuple[str, ...]
-    extra: tuple[str, ...]
+    capabilities: Sequence[str]
+    system_calls: Sequence[str]
+    binds: Sequence[str]
+    extra_options: Sequence[str]
     kubernetes: bool = False
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Options:
+        """The options among the arguments of a module."""
+        return cls(**{field.name: params[field.name] for field in fields(cls)})
 
 
 def systemd_runs_host() -> bool:
@@ -70,29 +77,23 @@ def make_control_group(group: str) -> None:
     for name in ("cpuset.cpus", "cpuset.mems"):
         path = os.path.join(group, name)
         if not unified() and os.path.exists(path):
-            with open(os.path.join(os.path.dirname(group), name), encoding="utf-8") as parent:
-                value = parent.read()
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(value)
+            write_text(path, str(read_text(os.path.join(os.path.dirname(group), name))))
 
 
 def resolv_conf() -> str:
     """The host's name servers that a node can reach: not a stub on the loopback, but what stands behind it."""
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                text = without_stubs(file.read())
-            if text is not None:
-                return text
+        text = without_stubs(read_text(path) or "")
+        if text is not None:
+            return text
     return "# The host has no name server that a node could reach.\n"
 
 
 def without_stubs(text: str) -> str | None:
     """A resolv.conf without the servers on the host's loopback, or None when no server is left."""
-    lines = text.splitlines(keepends=True)
     stubs = ("nameserver 127.", "nameserver ::1")
-    kept = [line for line in lines if not line.startswith(stubs)]
-    return "".join(kept) if any(line.startswith("nameserver ") for line in kept) else None
+    kept = [line for line in text.splitlines() if not line.startswith(stubs)]
+    return "\n".join(kept) + "\n" if any(line.startswith("nameserver ") for line in kept) else None
 
 
 def own_files(record: Record, node: Node) -> dict[str, str]:
@@ -127,7 +128,7 @@ def nspawn_command(lab: Plan, node: Node, options: Options) -> list[str]:
         f"--system-call-filter={' '.join((*options.system_calls, *(KUBERNETES_CALLS if options.kubernetes else ())))}",
         *(KUBERNETES_OPTIONS if options.kubernetes else ()),
         *(f"--bind={bind}" for bind in options.binds),
-        *options.extra,
+        *options.extra_options,
     ]
     # From version 256 on systemd refuses version 1 control groups unless told twice.
     legacy = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
@@ -169,14 +170,5 @@ def members(lab: Plan, node: Node) -> list[int]:
     found: set[int] = set()
     for group in control_groups(lab, node):
         for directory, _, _ in os.walk(group):
-            with open(os.path.join(directory, "cgroup.procs"), encoding="utf-8") as file:
-                found.update(map(int, file))
+            found.update(map(int, (read_text(os.path.join(directory, "cgroup.procs")) or "").split()))
     return sorted(found)
-
-
-def described(options: dict[str, Any]) -> Options:
-    """The options of a module call."""
-    capabilities, calls, binds, extra = (
-        tuple(options[key]) for key in ("capabilities", "system_calls", "binds", "extra_options")
-    )
-    return Options(capabilities, calls, binds, extra, options["kubernetes"])

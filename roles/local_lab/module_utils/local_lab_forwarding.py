@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import read_json, read_text, write_json, write_setting
+from ansible.module_utils.labctl_node.files import read_json, read_text, remove_file, write_json, write_setting
 from ansible.module_utils.labctl_node.machine import boot_id
 
 
@@ -56,11 +56,6 @@ def release_uplink(state_dir: str, lab: str) -> bool:
             del ledger["uplinks"][uplink]
     if ledger["uplinks"]:
         write_json(_ledger_path(state_dir), ledger)
-    elif os.path.exists(_ledger_path(state_dir)):
-        os.unlink(_ledger_path(state_dir))
+    else:
+        remove_file(_ledger_path(state_dir))
     return changed
-
-
-def used_uplinks(state_dir: str) -> list[str]:
-    """The uplinks whose forwarding is ours for now."""
-    return sorted(_ledger(state_dir)["uplinks"])

@@ -7,9 +7,9 @@ import os
 import re
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.files import read_json, read_text, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
-from ansible.module_utils.labctl_node.refused import Problems, Refused
+from ansible.module_utils.labctl_node.refused import Problem, refuse
 
 ROOT = "/proc/sys"
 SYS_SETTINGS = (
@@ -69,10 +69,8 @@ def read(path: str) -> str | None:
 
 
 def read_modules() -> list[str]:
-    if not os.path.exists("/proc/modules"):  # a kernel without loadable modules
-        return []
-    with open("/proc/modules", encoding="utf-8") as file:
-        return sorted(line.split()[0] for line in file)
+    """The modules that are loaded; none of a kernel without loadable modules."""
+    return sorted(line.split()[0] for line in (read_text("/proc/modules") or "").splitlines())
 
 
 def record(path: str, ignore: list[str]) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def compare(path: str, ignore: list[str]) -> dict[str, Any]:
     if before is None or before["boot_id"] != boot_id():  # settings do not outlive a boot
         return {"changed": False, "keys": 0, "modules": []}
     after = read_settings(ignore)
-    differences: Problems = [
+    differences: list[Problem] = [
         {
             "what": f"A host-global setting is not what it was before the lab: {key}.",
             "where": f"{ROOT}/{key}" if not key.startswith("/") else key,
@@ -100,7 +98,6 @@ def compare(path: str, ignore: list[str]) -> dict[str, Any]:
         for key, value in before["settings"].items()
         if after.get(key) != value and key not in ignore
     ]
-    if differences:
-        raise Refused.together(differences)
+    refuse(differences)
     modules = sorted(set(read_modules()) - set(before["modules"]))
     return {"changed": False, "keys": len(before["settings"]), "modules": modules}

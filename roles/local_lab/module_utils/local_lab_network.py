@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ansible.module_utils import local_lab_links as links
 from ansible.module_utils.labctl_node.processes import kill, processes_in_namespace
 from ansible.module_utils.local_lab_forwarding import release_uplink, set_forwarding, use_uplink
-from ansible.module_utils.local_lab_links import (
-    create_cable,
-    create_management_link,
-    create_namespace,
-    delete_link,
-    delete_namespace,
-    has_cable,
-    has_management_link,
-    has_table,
-    load_table,
-    netns_path,
-    remove_table,
-)
 from ansible.module_utils.local_lab_record import LocalFiles, Record
 
 
@@ -28,27 +16,27 @@ def build(record: Record, files: LocalFiles) -> list[str]:
     made: list[str] = []
     for node in lab.nodes:
         running = files.process(node.name)
-        if os.path.exists(netns_path(node)) and not (running and running.alive):
+        if os.path.exists(links.netns_path(node)) and not (running and running.alive):
             # What the dead node had set up in its namespace would greet its successor.
-            kill(processes_in_namespace(netns_path(node)))
-            delete_link(node.host_interface)
-            delete_namespace(node)
-        if not os.path.exists(netns_path(node)):
-            create_namespace(node)
+            kill(processes_in_namespace(links.netns_path(node)))
+            links.delete_link(node.host_interface)
+            links.delete_namespace(node)
+        if not os.path.exists(links.netns_path(node)):
+            links.create_namespace(node)
             made.append(f"namespace {node.netns}")
-        if not has_management_link(lab, node):
-            delete_link(node.host_interface)
-            create_management_link(lab, node)
+        if not links.has_management_link(lab, node):
+            links.delete_link(node.host_interface)
+            links.create_management_link(lab, node)
             made.append(f"link {node.host_interface}")
         if set_forwarding(node.host_interface, "1"):
             made.append(f"forwarding of {node.host_interface}")
-    if not has_cable(lab):
-        create_cable(lab)
+    if not links.has_cable(lab):
+        links.create_cable(lab)
         made.append("cable")
     if record.uplink and use_uplink(files.state_dir, record.uplink, lab.name):
         made.append(f"forwarding of {record.uplink}")
-    if not has_table(lab):
-        load_table(lab, record.uplink)
+    if not links.has_table(lab):
+        links.load_table(lab, record.uplink)
         made.append(f"table {lab.table}")
     return made
 
@@ -57,15 +45,15 @@ def remove(record: Record, files: LocalFiles) -> list[str]:
     """Remove what the record names, and say what there was; what is gone already is no error."""
     removed = []
     lab = record.plan
-    if has_table(lab):
-        remove_table(lab)
+    if links.has_table(lab):
+        links.remove_table(lab)
         removed.append(f"table {lab.table}")
     for node in lab.nodes:
-        if delete_link(node.host_interface):
+        if links.delete_link(node.host_interface):
             removed.append(f"link {node.host_interface}")
-        if os.path.exists(netns_path(node)):
-            kill(processes_in_namespace(netns_path(node)))
-            delete_namespace(node)
+        if os.path.exists(links.netns_path(node)):
+            kill(processes_in_namespace(links.netns_path(node)))
+            links.delete_namespace(node)
             removed.append(f"namespace {node.netns}")
     if release_uplink(files.state_dir, lab.name):
         removed.append(f"forwarding of {record.uplink}")

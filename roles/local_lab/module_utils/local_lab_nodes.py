@@ -8,25 +8,17 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from ansible.module_utils import local_lab_boot as boot
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import last_lines, write_json
+from ansible.module_utils.labctl_node.files import last_lines, read_text, remove_file, write_json, write_text
 from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_in_namespace
-from ansible.module_utils.labctl_node.refused import Problem, Problems, Refused
+from ansible.module_utils.labctl_node.refused import Problem, Refused, refuse
 from ansible.module_utils.labctl_node.run import CommandFailed, run
 from ansible.module_utils.labctl_node.wait import wait_until
-from ansible.module_utils.local_lab_boot import (
-    Options,
-    control_groups,
-    make_control_group,
-    members,
-    own_files,
-    remove_control_groups,
-    start_script,
-    systemd_runs_host,
-)
 from ansible.module_utils.local_lab_links import netns_path
 from ansible.module_utils.local_lab_plan import Node
 from ansible.module_utils.local_lab_record import LocalFiles, Record
@@ -37,7 +29,7 @@ INOTIFY_PER_NODE = 10
 NEW_MOUNTS = ["unshare", "--mount", "--propagation", "slave"]
 
 
-def inotify_problems(nodes: int) -> Problems:
+def inotify_problems(nodes: int) -> Iterator[Problem]:
     """Whether the kernel grants as many inotify instances as some nodes will take, tried out."""
     libc = ctypes.CDLL(None)
     wanted = nodes * INOTIFY_PER_NODE
@@ -50,18 +42,15 @@ def inotify_problems(nodes: int) -> Problems:
     for handle in handles:
         os.close(handle)
     if len(handles) == wanted:
-        return []
+        return
     setting = "fs.inotify.max_user_instances"
-    with open(f"/proc/sys/{setting.replace('.', '/')}", encoding="utf-8") as file:
-        limit = int(file.read())
-    return [
-        {
-            "what": "Too few inotify instances are left for the nodes: their systemd would hang.",
-            "where": f"this host, {setting} = {limit}",
-            "seen": f"{len(handles)} free, {wanted} wanted",
-            "hint": f"End other containers or labs, or raise the limit: `sysctl {setting}={2 * limit}`.",
-        }
-    ]
+    limit = int(str(read_text(f"/proc/sys/{setting.replace('.', '/')}")))
+    yield {
+        "what": "Too few inotify instances are left for the nodes: their systemd would hang.",
+        "where": f"this host, {setting} = {limit}",
+        "seen": f"{len(handles)} free, {wanted} wanted",
+        "hint": f"End other containers or labs, or raise the limit: `sysctl {setting}={2 * limit}`.",
+    }
 
 
 @dataclass(frozen=True)
@@ -73,21 +62,20 @@ class Starting:
     ready: socket.socket
 
 
-def start(record: Record, files: LocalFiles, node: Node, options: Options) -> Starting:
-    write_seed(files, node.name, own_files(record, node))
+def start(record: Record, files: LocalFiles, node: Node, options: boot.Options) -> Starting:
+    write_seed(files, node.name, boot.own_files(record, node))
     script = files.start_script(node.name)
-    with open(script, "w", encoding="utf-8") as file:
-        file.write(start_script(record, files, node, options))
+    write_text(script, boot.start_script(record, files, node, options))
     unit = record.plan.control_group(node)
     ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     # In the abstract namespace: a path would have to fit into 107 bytes, whatever the state directory is called.
     ready.bind(f"\0{unit}")
     environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": f"@{unit}"}
     argv = [*NEW_MOUNTS, "sh", script]
-    groups = control_groups(record.plan, node, options.kubernetes)
+    groups = boot.control_groups(record.plan, node, options.kubernetes)
     supervisor = (
         start_unit(unit, argv, environment, files.log(node.name))
-        if systemd_runs_host()
+        if boot.systemd_runs_host()
         else start_process(groups, argv, environment, files.log(node.name))
     )
     write_json(files.pidfile(node.name), asdict(supervisor))
@@ -97,7 +85,7 @@ def start(record: Record, files: LocalFiles, node: Node, options: Options) -> St
 def start_process(groups: list[str], argv: list[str], environment: dict[str, str], log: str) -> Process:
     """Start the supervisor in a session and in control groups of its own."""
     for group in groups:
-        make_control_group(group)
+        boot.make_control_group(group)
     with open(log, "wb") as output:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
@@ -147,11 +135,11 @@ def await_ready(nodes: list[Starting], files: LocalFiles, timeout_s: int) -> Non
         events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         if not events:
             late = f"it does not come up within {timeout_s} s"
-            raise Refused.together(not_ready(name, files, late) for name in sorted(waiting))
+            refuse(not_ready(name, files, late) for name in sorted(waiting))
         for handle, _ in events:
             one = by_handle[handle]
             if handle != one.ready.fileno():
-                raise Refused.together([not_ready(one.node.name, files, "it ended while booting")])
+                refuse([not_ready(one.node.name, files, "it ended while booting")])
             if b"READY=1" in one.ready.recv(4096).split(b"\n"):
                 waiting.discard(one.node.name)
 
@@ -169,8 +157,7 @@ def inside(supervisor: Process | None) -> str:
     """What a node that hangs says itself: the jobs its systemd waits for, and the end of its journal."""
     if supervisor is None or not supervisor.alive:
         return ""
-    with open(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children", encoding="utf-8") as file:
-        children = file.read().split()
+    children = (read_text(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children") or "").split()
     said = [f"processes: {' '.join(children) or 'none'}"]
     for question in (["systemctl", "list-jobs", "--no-pager"], ["journalctl", "--no-pager", "--lines=8"]):
         for child in children[:1]:
@@ -185,25 +172,24 @@ def inside(supervisor: Process | None) -> str:
 def end(record: Record, files: LocalFiles, node: Node) -> bool:
     """End every process of a node: its unit or control groups, its supervisor, whatever is in its namespace."""
     unit = record.plan.control_group(node)
-    if systemd_runs_host():
+    if boot.systemd_runs_host():
         loaded = run(["systemctl", "show", "--property=LoadState", "--value", f"{unit}.service"]).strip()
         if loaded == "loaded":
             run(["systemctl", "stop", f"{unit}.service"])
     supervisor = files.process(node.name)
-    found = set(processes_in_namespace(netns_path(node))) | set(members(record.plan, node))
+    found = set(processes_in_namespace(netns_path(node))) | set(boot.members(record.plan, node))
     if supervisor is not None and supervisor.alive:
         found.add(supervisor.pid)
     ended = kill(found)
-    gone = wait_until(lambda: not members(record.plan, node), timeout_s=5)
+    gone = wait_until(lambda: not boot.members(record.plan, node), timeout_s=5)
     if not gone:
-        raise Refused(f"Control groups of {node.name} do not empty.", seen=str(members(record.plan, node)))
-    groups = remove_control_groups(record.plan, node)
-    if os.path.exists(files.pidfile(node.name)):
-        os.unlink(files.pidfile(node.name))
+        raise Refused(f"Control groups of {node.name} do not empty.", seen=str(boot.members(record.plan, node)))
+    groups = boot.remove_control_groups(record.plan, node)
+    remove_file(files.pidfile(node.name))
     return ended > 0 or groups
 
 
-def bring_up(record: Record, files: LocalFiles, options: Options, timeout_s: int) -> list[str]:
+def bring_up(record: Record, files: LocalFiles, options: boot.Options, timeout_s: int) -> list[str]:
     """Start the nodes that do not run or do not answer, both at once, and wait for them. Says which these were."""
     dead = []
     for node in record.plan.nodes:
@@ -211,9 +197,7 @@ def bring_up(record: Record, files: LocalFiles, options: Options, timeout_s: int
         if supervisor is None or not supervisor.alive or not greets(node.address, 22):
             end(record, files, node)
             dead.append(node)
-    problems = inotify_problems(len(dead))
-    if problems:
-        raise Refused.together(problems)
+    refuse(inotify_problems(len(dead)))
     await_ready([start(record, files, node, options) for node in dead], files, timeout_s)
     return [node.name for node in dead]
 

@@ -6,11 +6,11 @@ One integer per lab, so that labs side by side cannot overlap: management 198.18
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible.module_utils.lab_host_checks import wrong_names
-from ansible.module_utils.labctl_node.refused import Problems
+from ansible.module_utils.labctl_node.refused import Problem
 
 LAST_INDEX = 254
 
@@ -67,16 +67,13 @@ def plan(name: str, index: int, node_names: Sequence[str]) -> Plan:
     return Plan(name, index, f"198.18.{index}.1", nodes)
 
 
-def wrong_arguments(name: str, index: int, node_names: Sequence[str]) -> Problems:
-    """What is wrong with the values a plan is made of, as problems; empty when nothing is."""
-    problems = wrong_names(name, node_names)
+def wrong_arguments(name: str, index: int, node_names: Sequence[str]) -> Iterator[Problem]:
+    """What is wrong with the values a plan is made of."""
+    yield from wrong_names(name, node_names)
     if not 0 <= index <= LAST_INDEX:
-        problems.append(
-            {
-                "what": "The lab's index is outside of its range.",
-                "where": "local_lab_index",
-                "seen": str(index),
-                "hint": f"Choose a number from 0 to {LAST_INDEX} that no other lab on this machine has.",
-            }
-        )
-    return problems
+        yield {
+            "what": "The lab's index is outside of its range.",
+            "where": "local_lab_index",
+            "seen": str(index),
+            "hint": f"Choose a number from 0 to {LAST_INDEX} that no other lab on this machine has.",
+        }

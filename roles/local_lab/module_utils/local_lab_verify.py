@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 
 from ansible.module_utils.lab_host_keys import answers, ask
 from ansible.module_utils.lab_host_record import Files
-from ansible.module_utils.labctl_node.refused import Problems, Refused
+from ansible.module_utils.labctl_node.refused import Problem, refuse
 from ansible.module_utils.local_lab_links import CABLE, offloads_on
 from ansible.module_utils.local_lab_plan import Node
 from ansible.module_utils.local_lab_record import Record
@@ -37,21 +38,16 @@ def wanted(node: Node) -> dict[str, str]:
     }
 
 
-def problems(node: Node, asked: subprocess.Popen[str]) -> Problems:
+def problems(node: Node, asked: subprocess.Popen[str]) -> Iterator[Problem]:
     """What a node answered otherwise than it should."""
-    wrong = answers(node.name, node.address, asked, wanted(node), timeout_s=20)
-    if asked.returncode != 0:
-        return wrong
-    on = offloads_on(node)
+    yield from answers(node.name, node.address, asked, wanted(node), timeout_s=20)
+    on = offloads_on(node) if asked.returncode == 0 else []
     if on:
-        wrong.append({"what": f"Offloads of the cable are on at {node.name}.", "seen": ", ".join(on)})
-    return wrong
+        yield {"what": f"Offloads of the cable are on at {node.name}.", "seen": ", ".join(on)}
 
 
 def verify(record: Record, files: Files) -> None:
     """Log in to every node with strict host key checking and read back its name, its offloads, and that it can write
     the settings of its own network but no others of the kernel it shares. Raises Refused with all that is otherwise."""
     asked = [(node, ask(files, node.address, 22, QUESTIONS)) for node in record.plan.nodes]
-    found = [problem for node, process in asked for problem in problems(node, process)]
-    if found:
-        raise Refused.together(found)
+    refuse(problem for node, process in asked for problem in problems(node, process))

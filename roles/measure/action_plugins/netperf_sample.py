@@ -21,11 +21,11 @@ from ansible.plugins.action import ActionBase
 # Ansible loads a role's plugin as a lone file: what this one consists of is not on Python's path.
 sys.path.append(str(Path(__file__).parents[1] / "plugin_utils"))
 
-from labctl_measure import bundle, raw_files
+from labctl_measure import raw_files
 from labctl_measure.channel import Channel, ChannelDied, Refused
 from labctl_measure.ends import End, Ends, SetupGone
 from labctl_measure.session import Session
-from labctl_measure.transport import Transport
+from labctl_measure.transport import Transport, pack
 
 # These live as long as the loop's worker: the open session, the nodes' boots as the first session found them, and why
 # no further sample begins.
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):
         """A new session with both nodes, on which nothing was restarted since the first one."""
         client, server = self._task.args["client"], self._task.args["server"]
         ends = Ends(End.of(client, server, hostvars), End.of(server, client, hostvars))
-        agent = bundle.pack(Path(self._find_needle("files", "labctl_agent")))
+        agent = pack(Path(self._find_needle("files", "labctl_agent")))
         transport = Transport(self._task, self._play_context)
         channels: list[Channel] = []
         try:

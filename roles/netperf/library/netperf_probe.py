@@ -30,6 +30,7 @@ import os
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import CommandFailed, attempt, run
 from ansible.module_utils.labctl_node.sockets import listens
@@ -94,14 +95,10 @@ def abilities() -> dict[str, bool]:
 
 def missing_source() -> tuple[str, dict[str, str] | None]:
     """Return the component that holds netperf, and the file for apt that the node lacks to reach it."""
-    with open("/etc/os-release", encoding="utf-8") as stream:
-        release = release_of(stream.read())
+    release = release_of(read_text("/etc/os-release") or "")
     component = component_of(release)
-    texts = []
-    for path in sorted(["/etc/apt/sources.list", *glob.glob("/etc/apt/sources.list.d/*")]):
-        if os.path.exists(path) and path.endswith((".list", ".sources")):
-            with open(path, encoding="utf-8") as stream:
-                texts.append(stream.read())
+    paths = sorted(["/etc/apt/sources.list", *glob.glob("/etc/apt/sources.list.d/*")])
+    texts = [read_text(path) or "" for path in paths if path.endswith((".list", ".sources"))]
     if any(lists_component(text, release, component) for text in texts):
         return component, None
     source = source_for(texts, release, component)

@@ -27,7 +27,7 @@ pid: {description: The process that listens., type: int, returned: when started}
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.processes import end_all, pids
+from ansible.module_utils.labctl_node.processes import end_all, processes_that
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.sockets import listens
 from ansible.module_utils.labctl_node.units import last_words, look, remove_unit, start_unit, stop_unit, unit_exists
@@ -48,10 +48,9 @@ def runs_as_wanted(pid: int, argv: list[str], netns: str) -> bool:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
             same_arguments = stream.read().split(b"\0")[:-1] == [part.encode() for part in argv]
-        seen, wanted = os.stat(f"/proc/{pid}/ns/net"), os.stat(namespace)
+        return same_arguments and os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.stat(namespace))
     except FileNotFoundError:
         return False
-    return same_arguments and (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
 def wait_until_listening(unit: str, address: str, port: int, timeout: float) -> int:
@@ -89,16 +88,13 @@ def stop(unit: str) -> None:
 
 def tests_running() -> list[int]:
     """Return the processes of our netserver: it forks one for each test, with its own arguments."""
-    found = []
     start = "\0".join(command("", 0)[:-3]).encode() + b"\0"
-    for pid in pids():
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as stream:
-                if stream.read(len(start)) == start:
-                    found.append(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-    return found
+
+    def is_ours(directory: str) -> bool:
+        with open(f"{directory}/cmdline", "rb") as stream:
+            return stream.read(len(start)) == start
+
+    return processes_that(is_ours)
 
 
 def end_tests() -> None:

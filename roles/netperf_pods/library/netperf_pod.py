@@ -32,7 +32,8 @@ import re
 from typing import Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.processes import pids
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.processes import processes_that
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run_json
 from ansible.module_utils.labctl_node.sockets import listens
@@ -44,18 +45,13 @@ NAMED = "/run/netns"
 
 def first_process(uid: str) -> int:
     """Return the first process of the pod's netserver container, 0 when there is none."""
-    mark = f"{MARK}={uid}".encode()
-    for entry in pids():
-        try:
-            with open(f"/proc/{entry}/environ", "rb") as stream:
-                marked = mark in stream.read().split(b"\0")
-            with open(f"/proc/{entry}/status", encoding="utf-8", errors="replace") as stream:
-                numbers = re.search(r"^NSpid:.*\t(\d+)$", stream.read(), re.MULTILINE)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        if marked and numbers and numbers.group(1) == "1":
-            return entry
-    return 0
+
+    def is_first(directory: str) -> bool:
+        with open(f"{directory}/environ", "rb") as stream:
+            marked = f"{MARK}={uid}".encode() in stream.read().split(b"\0")
+        return marked and re.search(r"(?m)^NSpid:.*\t1$", read_text(f"{directory}/status") or "") is not None
+
+    return next(iter(processes_that(is_first)), 0)
 
 
 def listening(uid: str, address: str, port: int, timeout: float) -> int:

@@ -51,7 +51,7 @@ from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node.kubectl import TIMEOUT_S, Kubectl
-from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.labctl_node.run import CommandFailed
 from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.netperf_pods_manifest import END, agent, is_ready, namespace, pod, selector, trouble
@@ -85,9 +85,7 @@ def ready(kubectl: Kubectl, space: str, deadline: float) -> List[Dict[str, Any]]
     """Return the pods once all are Ready. Raise Refused with what keeps them from it."""
     while True:
         seen = kubectl.items("pods", "--namespace", space)
-        broken: Problems = [{"what": words} for words in map(trouble, seen) if words]
-        if broken:
-            raise Refused.together(broken)
+        refuse({"what": words} for words in map(trouble, seen) if words)
         if all(map(is_ready, seen)):
             return seen
         if time.monotonic() > deadline:
@@ -175,8 +173,7 @@ def find(kubectl: Kubectl, owner: str) -> Dict[str, Any]:
     found = {one["metadata"]["name"]: one for one in kubectl.items("pods", "--namespace", spaces[0])}
     broken = [words for words in map(trouble, found.values()) if words]
     broken += [f"pod netperf-{end} is gone: somebody deleted it" for end in ENDS if f"netperf-{end}" not in found]
-    if broken:
-        raise Refused.together({"what": words} for words in broken)
+    refuse({"what": words} for words in broken)
     return told(spaces[0], found)
 
 

@@ -25,7 +25,7 @@ sha256: {description: Sum of the object., type: str, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_programs import load, sum_file, sum_of
-from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.files import read_text, write_text
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
 
@@ -35,8 +35,7 @@ def act(module: AnsibleModule) -> dict[str, object]:
     seen, refusal = sum_of(path), None
     changed = read_text(sum_file(path)) != seen
     if changed and not module.check_mode:
-        with open(sum_file(path), "w", encoding="utf-8") as stream:
-            stream.write(f"{seen}\n")
+        write_text(sum_file(path), f"{seen}\n")
     try:
         load(path)
     except Refused as problem:

@@ -35,19 +35,18 @@ done: {type: list, description: What was created or removed.}
 seconds: {type: float, description: How long the guests took to answer.}
 """
 
-import datetime
 import os
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import make_keys
+from ansible.module_utils.lab_host_record import origin_now
 from ansible.module_utils.labctl_node.files import locked
-from ansible.module_utils.labctl_node.machine import boot_id
-from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.vm_lab_guests import bring_up, guests_on_disk, take_down
 from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
-from ansible.module_utils.vm_lab_record import GuestFiles, Record, others, read, write
+from ansible.module_utils.vm_lab_record import OWN, GuestFiles, Record, others, read, write
 
 
 def planned(params: dict[str, Any]) -> Plan:
@@ -69,35 +68,26 @@ def record(params: dict[str, Any], files: GuestFiles) -> tuple[Record, bool]:
     files.begin()
     os.makedirs(files.guest(""))
     make_keys(lab.name, files, {g.name: f"[{HOST}]:{g.port}" for g in lab.guests}, params["owner"])
-    new = Record(
-        plan=lab,
-        boot_id=boot_id(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **{word: params[word] for word in ("inventory", "release", "image", "accelerator", "cpu", "owner")},
-    )
+    new = Record(plan=lab, **{name: params[name] for name in OWN}, **origin_now(params))
     write(state_dir, new)
     return new, True
 
 
 def refuse_another(old: Record, lab: Plan, image: str, files: GuestFiles) -> None:
-    """Raise Failed where the lab that exists is another than the one asked for: its disks would not fit."""
+    """Refuse where the lab that exists is another than the one asked for: its disks would not fit."""
     wanted = {"guests": str(lab), "image": image}
     seen = {"guests": str(old.plan), "image": old.image}
-    different = [name for name in wanted if wanted[name] != seen[name]]
-    if different:
-        raise Refused.together(
-            (
-                {
-                    "what": f"The lab {lab.name} exists with other {name} than asked for."
-                    if name == "guests"
-                    else f"The lab {lab.name} exists with another {name} than the one asked for.",
-                    "where": files.record,
-                    "seen": f"{seen[name]}, asked for {wanted[name]}",
-                    "hint": "Destroy the lab and create it again: `labctl lab destroy`, `labctl lab create`.",
-                }
-                for name in different
-            )
-        )
+    how = {"guests": "other guests than asked for", "image": "another image than the one asked for"}
+    refuse(
+        {
+            "what": f"The lab {lab.name} exists with {how[name]}.",
+            "where": files.record,
+            "seen": f"{seen[name]}, asked for {wanted[name]}",
+            "hint": "Destroy the lab and create it again: `labctl lab destroy`, `labctl lab create`.",
+        }
+        for name in wanted
+        if wanted[name] != seen[name]
+    )
 
 
 def present(params: dict[str, Any], files: GuestFiles) -> dict[str, Any]:

@@ -31,47 +31,42 @@ import platform
 import re
 import shutil
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_checks import lacking_packages, machine_problems
-from ansible.module_utils.labctl_node.refused import Problems, Refused, finish
+from ansible.module_utils.labctl_node.files import read_text
+from ansible.module_utils.labctl_node.refused import Problem, finish, refuse
 from ansible.module_utils.vm_lab_plan import HOST, wrong_arguments
 from ansible.module_utils.vm_lab_qemu import QEMU, too_old, version
 from ansible.module_utils.vm_lab_record import others, read
 
 
-def host_problems(params: dict[str, Any]) -> Problems:
+def host_problems(params: dict[str, Any]) -> Iterator[Problem]:
     """What this host cannot do."""
-    problems = machine_problems("vm")
+    yield from machine_problems("vm")
     if platform.machine() != "x86_64":
-        problems.append(
-            {
-                "what": "The vm lab is for x86-64 machines: its image boots through a PC's firmware.",
-                "seen": platform.machine(),
-                "hint": "Use the local or metal lab.",
-            }
-        )
-    with open("/proc/meminfo", encoding="utf-8") as file:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", file.read())
+        yield {
+            "what": "The vm lab is for x86-64 machines: its image boots through a PC's firmware.",
+            "seen": platform.machine(),
+            "hint": "Use the local or metal lab.",
+        }
+    found = re.search(r"MemAvailable:\s+(\d+) kB", read_text("/proc/meminfo") or "")
     available = int(found[1]) >> 10 if found else None
     wanted = params["memory_mib"] * len(params["nodes"])
     if available is not None and available < wanted:
-        problems.append(
-            {
-                "what": "This machine has too little free memory for the guests.",
-                "where": "vm_lab_memory_mib",
-                "seen": f"{available} MiB free, {wanted} wanted",
-                "hint": "End what uses it, or make the guests smaller.",
-            }
-        )
-    return problems
+        yield {
+            "what": "This machine has too little free memory for the guests.",
+            "where": "vm_lab_memory_mib",
+            "seen": f"{available} MiB free, {wanted} wanted",
+            "hint": "End what uses it, or make the guests smaller.",
+        }
 
 
-def taken_ports(params: dict[str, Any]) -> Problems:
+def taken_ports(params: dict[str, Any]) -> Iterator[Problem]:
     """Ports that another lab, or anything else, uses."""
     owners = {g.port: o for o in others(params["state_dir"], params["name"]) for g in o.plan.guests}
-    problems: Problems = []
     for port in params["ports"]:
         if port in owners:
             seen = f"lab {owners[port].plan.name} (inventory {owners[port].inventory})"
@@ -79,15 +74,12 @@ def taken_ports(params: dict[str, Any]) -> Problems:
             seen = "something listens there"
         else:
             continue
-        problems.append(
-            {
-                "what": f"Port {port} of {HOST} is taken.",
-                "where": "ansible_port of the nodes",
-                "seen": seen,
-                "hint": "Choose another vm_lab_port in this lab's group_vars/all.yml.",
-            }
-        )
-    return problems
+        yield {
+            "what": f"Port {port} of {HOST} is taken.",
+            "where": "ansible_port of the nodes",
+            "seen": seen,
+            "hint": "Choose another vm_lab_port in this lab's group_vars/all.yml.",
+        }
 
 
 def listened_to(port: int) -> bool:
@@ -101,17 +93,19 @@ def listened_to(port: int) -> bool:
     return False
 
 
+def obstacles(params: dict[str, Any]) -> Iterator[Problem]:
+    """Everything that is in the way of the lab, which may exist already."""
+    if read(params["state_dir"], params["name"]) is None:
+        yield from host_problems(params)
+        yield from taken_ports(params)
+    if shutil.which(QEMU):
+        yield from too_old(version())
+
+
 def check(params: dict[str, Any]) -> dict[str, Any]:
     arguments = ("name", "nodes", "addresses", "ports", "cable_addresses")
-    problems = wrong_arguments(*(params[word] for word in arguments))
-    if problems:
-        raise Refused.together(problems)
-    if read(params["state_dir"], params["name"]) is None:
-        problems += host_problems(params) + taken_ports(params)
-    if shutil.which(QEMU):
-        problems += too_old(version())
-    if problems:
-        raise Refused.together(problems)
+    refuse(wrong_arguments(*(params[word] for word in arguments)))
+    refuse(obstacles(params))
     return {"changed": False, "packages": lacking_packages(params["commands"])}
 
 

@@ -16,7 +16,7 @@ author: labctl
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import answers, ask
-from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.vm_lab_plan import CABLE, CABLE_MAX_MTU, CABLE_PREFIX, HOST, Guest
 from ansible.module_utils.vm_lab_record import GuestFiles, Record, read
 
@@ -52,13 +52,11 @@ def verify(state_dir: str, name: str) -> dict[str, object]:
     if record is None:
         raise Refused(f"The lab {name} has no record of this boot.", where=state_dir)
     asked = [(guest, ask(files, HOST, guest.port, QUESTIONS)) for guest in record.plan.guests]
-    found = [
+    refuse(
         problem
         for guest, process in asked
         for problem in answers(guest.name, f"{HOST}:{guest.port}", process, wanted(record, guest), ANSWER_S)
-    ]
-    if found:
-        raise Refused.together(found)
+    )
     return {"changed": False}
 
 

@@ -12,8 +12,8 @@ from dataclasses import asdict
 
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import write_json
-from ansible.module_utils.labctl_node.processes import Process, kill, pids, process
+from ansible.module_utils.labctl_node.files import remove_file, write_json, write_text
+from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_that
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -83,8 +83,7 @@ def make_disks(record: Record, files: GuestFiles, guest: Guest) -> None:
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", record.image, files.disk(guest.name)])
     own = own_files(record.plan, guest, kernel_words(record))
     seed, image = write_seed(files, guest.name, own), files.seed_image(guest.name)
-    if os.path.exists(image):
-        os.unlink(image)
+    remove_file(image)
     os.close(os.open(image, os.O_CREAT | os.O_EXCL, 0o600))  # it holds the guest's host key
     plain = "^has_journal,^orphan_file,^metadata_csum_seed"  # GRUB reads it too
     run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "labctl-seed", "-O", plain, "-d", seed, image, SEED_SIZE])
@@ -119,12 +118,10 @@ def start_script(what: str, directory: str, argv: list[str], emulated: bool) -> 
 def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
     """Start the guest as the lab's owner, in its directory and in a session of its own."""
     make_disks(record, files, guest)
-    if os.path.exists(files.log(guest.name)):
-        os.unlink(files.log(guest.name))  # of the start before: QEMU appends to it, so that reboots stay in it
+    remove_file(files.log(guest.name))  # of the start before: QEMU appends to it, so that reboots stay in it
     argv, directory = command(record, guest), files.guest(guest.name)
-    with open(files.start_script(guest.name), "w", encoding="utf-8") as script:
-        what = f"Starts {guest.name} of the lab {record.plan.name}; written by labctl."
-        script.write(start_script(what, directory, argv, record.accelerator == "tcg"))
+    what = f"Starts {guest.name} of the lab {record.plan.name}; written by labctl."
+    write_text(files.start_script(guest.name), start_script(what, directory, argv, record.accelerator == "tcg"))
     with open(files.qemu_log(guest.name), "w", encoding="utf-8") as log:
         child = subprocess.Popen(
             ["sh", files.start_script(guest.name)],
@@ -148,22 +145,18 @@ def of_guest(files: GuestFiles, guest: str) -> list[int]:
     directory, also one that a crash between the start and the pidfile left."""
     known = files.process(guest)
     found = {known.pid} if known is not None and known.alive else set()
-    for pid in pids():
-        try:
-            where = os.readlink(f"/proc/{pid}/cwd")
-            what = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended while we looked, or is a kernel thread
-        if where == files.guest(guest) and what == QEMU:
-            found.add(pid)
-    return sorted(found)
+
+    def is_qemu(directory: str) -> bool:
+        program = os.path.basename(os.readlink(f"{directory}/exe"))
+        return os.readlink(f"{directory}/cwd") == files.guest(guest) and program == QEMU
+
+    return sorted(found.union(processes_that(is_qemu)))
 
 
 def end(files: GuestFiles, guest: str) -> bool:
     """End the QEMU of a guest. Returns whether one ran."""
     ended = kill(of_guest(files, guest))
-    if os.path.exists(files.pidfile(guest)):
-        os.unlink(files.pidfile(guest))
+    remove_file(files.pidfile(guest))
     return ended > 0
 
 

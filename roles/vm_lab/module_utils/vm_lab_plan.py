@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible.module_utils.lab_host_checks import wrong_names
-from ansible.module_utils.labctl_node.refused import Problems
+from ansible.module_utils.labctl_node.refused import Problem
 
 HOST = "127.0.0.1"
 MANAGEMENT = "mgmt0"
@@ -59,36 +59,29 @@ def plan(
 
 def wrong_arguments(
     name: str, nodes: Sequence[str], addresses: Sequence[str], ports: Sequence[int], cable_addresses: Sequence[str]
-) -> Problems:
-    """What is wrong with the values of the inventory, as problems; empty when nothing is."""
-    problems = wrong_names(name, nodes)
+) -> Iterator[Problem]:
+    """What is wrong with the values of the inventory."""
+    yield from wrong_names(name, nodes)
     if set(addresses) != {HOST}:
-        problems.append(
-            {
-                "what": f"The guests are reached through {HOST} only.",
-                "where": "ansible_host of the nodes",
-                "seen": ", ".join(addresses) or "none",
-                "hint": f"Set ansible_host to {HOST} for both.",
-            }
-        )
+        yield {
+            "what": f"The guests are reached through {HOST} only.",
+            "where": "ansible_host of the nodes",
+            "seen": ", ".join(addresses) or "none",
+            "hint": f"Set ansible_host to {HOST} for both.",
+        }
     if len(set(ports)) != len(nodes) or not all(1024 <= port <= 65535 for port in ports):
-        problems.append(
-            {
-                "what": "Every guest needs a port of its own on the host, from 1024 to 65535.",
-                "where": "ansible_port of the nodes",
-                "seen": ", ".join(map(str, ports)) or "none",
-                "hint": "vm_lab_port in this lab's group_vars/all.yml decides both.",
-            }
-        )
+        yield {
+            "what": "Every guest needs a port of its own on the host, from 1024 to 65535.",
+            "where": "ansible_port of the nodes",
+            "seen": ", ".join(map(str, ports)) or "none",
+            "hint": "vm_lab_port in this lab's group_vars/all.yml decides both.",
+        }
     if not _on_one_cable(cable_addresses):
-        problems.append(
-            {
-                "what": f"The guests need two IPv4 addresses of one /{CABLE_PREFIX} network on their cable.",
-                "where": "cable_address of the nodes",
-                "seen": ", ".join(cable_addresses) or "none",
-            }
-        )
-    return problems
+        yield {
+            "what": f"The guests need two IPv4 addresses of one /{CABLE_PREFIX} network on their cable.",
+            "where": "cable_address of the nodes",
+            "seen": ", ".join(cable_addresses) or "none",
+        }
 
 
 def _on_one_cable(addresses: Sequence[str]) -> bool:

@@ -7,9 +7,10 @@ import re
 import select
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ansible.module_utils.labctl_node.refused import Problems, Refused
+from ansible.module_utils.labctl_node.refused import Problem, Refused
 from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.vm_lab_plan import CABLE_MAX_MTU, HOST, Guest
 from ansible.module_utils.vm_lab_record import Record
@@ -36,18 +37,15 @@ def version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def too_old(seen: tuple[int, int]) -> Problems:
-    """Whether a version lacks what the lab needs, as problems."""
-    if seen >= OLDEST:
-        return []
-    return [
-        {
+def too_old(seen: tuple[int, int]) -> Iterator[Problem]:
+    """What a version lacks that the lab needs."""
+    if seen < OLDEST:
+        yield {
             "what": "QEMU is too old: it lacks the network backend `dgram`, which is the lab's cable.",
             "where": QEMU,
             "seen": "version {}.{}, wanted {}.{} or newer".format(*seen, *OLDEST),
             "hint": "Debian 12, Debian 13 and Ubuntu 24.04 have a newer one.",
         }
-    ]
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def test_a_reboot_that_ends_on_the_old_kernel_is_told() -> None:
     assert same["what"] == "The node did not reboot."
     (back,) = state.came_back(params, OLD, "b", ["6.1 runs"])
     assert back["what"].startswith(f"The node came back, but on {OLD}")
-    assert state.came_back(params, NEW, "b", []) == []
+    assert list(state.came_back(params, NEW, "b", [])) == []
 
 
 def test_the_file_for_grub_keeps_what_the_user_has() -> None:

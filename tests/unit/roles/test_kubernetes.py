@@ -39,7 +39,7 @@ def preflight() -> ModuleType:
 def test_kernels_are_compared_as_numbers(
     preflight: ModuleType, release: str, low: str, below: str | None, fits: bool
 ) -> None:
-    problems = preflight.kernel_problems(release, low, below)
+    problems = list(preflight.kernel_problems(release, low, below))
     assert (problems == []) is fits
     if problems:
         assert release in problems[0]["seen"]

@@ -14,6 +14,7 @@ from ansible.module_utils import local_lab_host_state as host_state
 from ansible.module_utils import local_lab_plan as plans
 from ansible.module_utils import local_lab_record as records
 from ansible.module_utils.labctl_node import processes
+from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
@@ -59,7 +60,7 @@ def test_wrong_arguments_are_named(arguments: tuple[str, int, list[str]], where:
 
 
 def test_all_wrong_arguments_are_named_at_once() -> None:
-    assert len(plans.wrong_arguments("", 300, [])) == 3
+    assert len(list(plans.wrong_arguments("", 300, []))) == 3
 
 
 def test_a_host_of_the_release_lends_all_of_its_suites() -> None:
@@ -102,10 +103,15 @@ def test_a_broken_record_stops_whoever_reads_it(tmp_path: Path) -> None:
     assert "ip link, ip netns" in problem["hint"]
 
 
+def recorded() -> records.Record:
+    """A lab of this boot."""
+    lab = plans.plan("lab", 7, ["node1", "node2"])
+    origin = {"inventory": "/inventory", "boot_id": boot_id(), "created": "2026-01-01", "release": "bookworm"}
+    return records.Record(plan=lab, tree="/tree", uplink=None, **origin)
+
+
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    record = records.Record(
-        plans.plan("lab", 7, ["node1", "node2"]), "/inventory", "boot", "2026-01-01", "/tree", "bookworm", None
-    )
+    record = recorded()
     Path(records.LocalFiles(str(tmp_path), "lab").directory).mkdir(parents=True)
     records.write(str(tmp_path), record)
     assert records.read(str(tmp_path), "lab") == record
@@ -166,9 +172,7 @@ class TestHostState:
 
 
 def test_the_script_of_a_node_shows_how_it_is_started(tmp_path: Path) -> None:
-    record = records.Record(
-        plans.plan("lab", 7, ["node1", "node2"]), "/inventory", "boot", "2026-01-01", "/tree", "bookworm", None
-    )
+    record = recorded()
     options = boot.Options(("CAP_BPF",), ("bpf",), ("/srv/data:/data",), ("--quiet",))
     node = record.plan.nodes[0]
     script = boot.start_script(record, records.LocalFiles(str(tmp_path), "lab"), node, options)

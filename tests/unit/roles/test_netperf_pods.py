@@ -143,7 +143,7 @@ def node(ready: str = "True", architecture: str = "amd64") -> dict[str, Any]:
     ],
 )
 def test_nodes_that_cannot_be_measured_are_told(found: dict[str, Any], whats: list[str]) -> None:
-    problems = nodes.node_problems(found, {"client": "a", "server": "b"})
+    problems = list(nodes.node_problems(found, {"client": "a", "server": "b"}))
     assert [problem["what"] for problem in problems] == whats
     assert all(problem["hint"] for problem in problems)
 

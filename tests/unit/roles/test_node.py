@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.labctl_node import files, kubectl, machine, processes, run
 from ansible.module_utils.labctl_node.proof import Assertion, broken
-from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.labctl_node.wait import wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
@@ -44,7 +44,8 @@ def test_a_module_ends_with_its_result() -> None:
 
 def test_a_module_fails_with_each_problem_and_with_words_for_people() -> None:
     def act() -> dict[str, object]:
-        raise Refused.together([{"what": "No room.", "where": "/boot", "seen": "3 MB\nof 4"}, {"what": "No key."}])
+        refuse([{"what": "No room.", "where": "/boot", "seen": "3 MB\nof 4"}, {"what": "No key."}])
+        return {}
 
     assert ended(act) == {
         "failed": True,

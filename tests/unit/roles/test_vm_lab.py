@@ -34,7 +34,15 @@ PORTS = [22010, 22011]
 CABLE = ["198.18.0.139", "198.18.0.140"]
 PLAN = plans.plan("lab", 2, 1536, NODES, PORTS, CABLE)
 RECORD = records.Record(
-    PLAN, "/inventory", boot_id(), "2026-01-01T00:00:00+00:00", "bookworm", "/image.raw", "tcg", "max", 1000
+    inventory="/inventory",
+    boot_id=boot_id(),
+    created="2026-01-01T00:00:00+00:00",
+    release="bookworm",
+    plan=PLAN,
+    image="/image.raw",
+    accelerator="tcg",
+    cpu="max",
+    owner=1000,
 )
 
 
@@ -66,7 +74,7 @@ def test_wrong_arguments_are_named(arguments: tuple[Any, ...], where: str) -> No
 
 
 def test_the_shipped_arguments_are_right() -> None:
-    assert plans.wrong_arguments("vm", NODES, HOSTS, PORTS, CABLE) == []
+    assert list(plans.wrong_arguments("vm", NODES, HOSTS, PORTS, CABLE)) == []
 
 
 def write(state_dir: Path, record: object) -> None:
@@ -113,7 +121,7 @@ def test_the_image_knows_the_cards_of_the_guests() -> None:
 
 @pytest.mark.parametrize(("version", "old"), [((5, 2), True), ((7, 1), True), ((7, 2), False), ((10, 0), False)])
 def test_a_qemu_without_the_cable_is_refused(version: tuple[int, int], old: bool) -> None:
-    problems = qemu.too_old(version)
+    problems = list(qemu.too_old(version))
     assert bool(problems) is old
     assert all(f"version {version[0]}.{version[1]}, wanted 7.2" in problem["seen"] for problem in problems)
 

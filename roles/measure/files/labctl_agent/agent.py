@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from labctl_agent import hygiene, places, procfs, servers
 from labctl_agent.facts import facts, interface_towards, kernel_counters
@@ -16,10 +16,11 @@ from labctl_agent.instrument import Scene, Watched
 from labctl_agent.instruments import Instruments
 from labctl_agent.namespaces import call_within
 from labctl_agent.processes import Clients
-from labctl_agent.protocol import Operation
 from labctl_agent.seat import Seat
 
 SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
+
+Operation = Callable[..., Dict[str, Any]]
 
 
 class Agent:

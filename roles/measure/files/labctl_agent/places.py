@@ -1,15 +1,65 @@
-"""Where processes run: on the node itself, in a named network namespace of it, or in a pod."""
+"""Where processes run: on the node itself, in a named network namespace of it, or in a pod with its control groups."""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import Iterator, List, NamedTuple
 
-from labctl_agent import cgroups, namespaces, procfs
+from labctl_agent import namespaces, procfs
 
 POD_MARK = "LABCTL_POD_UID"  # the variable by which the container of a pod's server is marked (role netperf_pods)
 # A process that enters a pod takes all of these, the mount namespace last: /proc is another's from then on.
 POD_NAMESPACES = ("cgroup", "ipc", "uts", "net", "mnt")
+
+
+class Mount(NamedTuple):
+    """A mounted hierarchy: the group that its mount point shows, and its options, the controllers among them."""
+
+    kind: str
+    root: str
+    point: str
+    options: List[str]
+
+    def holds(self, controllers: str) -> bool:
+        """Whether it is the hierarchy of these controllers (none: that of cgroup v2)."""
+        return self.kind == "cgroup2" if not controllers else set(controllers.split(",")) <= set(self.options)
+
+
+def mounts() -> Iterator[Mount]:
+    """The hierarchies that process 1 of the node sees."""
+    for line in (procfs.read("/proc/1/mountinfo") or "").splitlines():
+        left, _, right = line.partition(" - ")
+        root, point = left.split()[3:5]
+        kind, _, words = right.split()
+        if kind in ("cgroup", "cgroup2"):
+            yield Mount(kind, root, point, words.split(","))
+
+
+def cgroups_to_join(pid: int) -> List[str]:
+    """The files into which this process writes 0 to join the control groups of process `pid` in which it is not yet.
+
+    Those that process 1 of the node sees: the helper may be in a pod itself, which sees its own control groups only.
+    """
+    if not namespaces.same("/proc/1/ns/cgroup", "/proc/self/ns/cgroup"):
+        namespaces.enter("/proc/1/ns/cgroup")
+    own = (procfs.read("/proc/self/cgroup") or "").splitlines()
+    known = list(mounts())
+    files = []
+    for line in (procfs.read("/proc/%d/cgroup" % pid) or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        mount = next((mount for mount in known if mount.holds(controllers)), None)
+        if mount and line not in own:
+            group = "%s/%s" % (mount.point, os.path.relpath(path, mount.root))
+            files.append(os.path.normpath("/proc/1/root/%s/cgroup.procs" % group))
+    return files
+
+
+def join_cgroups(pid: int) -> None:
+    """Move this process into the control groups of process `pid`."""
+    for file in cgroups_to_join(pid):
+        with open(file, "w", encoding="ascii") as procs:
+            procs.write("0")
 
 
 class Node:
@@ -99,7 +149,7 @@ class Pod(Node):
         """
         spaces = {name: "/proc/%d/ns/%s" % (self._first, name) for name in POD_NAMESPACES}
         if not namespaces.same(spaces["mnt"], "/proc/self/ns/mnt"):
-            cgroups.join(self._first)
+            join_cgroups(self._first)
         foreign = {name: path for name, path in spaces.items() if not namespaces.same(path, "/proc/self/ns/" + name)}
         opened = {name: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for name, path in foreign.items()}
         for name, fd in opened.items():

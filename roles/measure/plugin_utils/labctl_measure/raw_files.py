@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labctl_measure import job
+from labctl import tools
 
 
 def texts(sample: Mapping[str, Any], started: str, status: str, ends: Mapping[str, dict[str, Any]]) -> dict[str, str]:
     """Return name and text of each raw file of one sample; what processes printed moves into files of its own."""
     files = {}
     for process in ends.get("client", {}).get("processes", ()):
-        process["stdout_file"] = job.stdout_file(sample, process["index"])
+        process["stdout_file"] = tools.of(sample).stdout_file(process["index"])
         files[process["stdout_file"]] = process.pop("stdout")
     for end in ("client", "server"):
         if end in ends:

@@ -1,15 +1,31 @@
-"""Both agents, ready for samples."""
+"""Both agents, ready for samples, and what they are told to run: command lines and the server of the sample's tool."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from labctl_measure import job
+from labctl import tools
 from labctl_measure.channel import ANSWER_S, Channel
 from labctl_measure.ends import Ends
 
 CLOCK_PROBES = 5
+
+
+def server_of(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a planned sample's server is where it is no pod's own."""
+    found = tools.of(sample).server
+    return {"name": found.name, "port": found.port, "unit": found.unit}
+
+
+def clients_of(sample: Mapping[str, Any], client_address: str, server_address: str, threads: int) -> dict[str, Any]:
+    """Return the command lines of a planned sample's client processes, and the CPU of each if it is to have one."""
+    tool, count = tools.of(sample), sample["processes"]
+    return {
+        "argvs": [tool.argv(sample, client_address, server_address, process=index) for index in range(count)],
+        "cpus": [index % threads if sample["pin"] == "cores" else None for index in range(count)],
+    }
 
 
 class Session:
@@ -53,9 +69,9 @@ class Session:
     def measure(self, sample: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Take one sample: both ends clean up, the server's begins to look, the client's runs the processes."""
         addresses = (self.ends.client.address, self.ends.server.address)
-        clients = job.clients(sample, *addresses, threads=self.facts["client"]["threads"])
+        clients = clients_of(sample, *addresses, threads=self.facts["client"]["threads"])
         offset, uncertainty = self.clock_offset()
-        self.server.send("begin", sample=sample, addresses=addresses, server=job.server(sample))
+        self.server.send("begin", sample=sample, addresses=addresses, server=server_of(sample))
         self.client.send("begin", sample=sample, addresses=addresses)
         server, client = self.server.receive(), self.client.receive()
         client |= self.client.ask("run", timeout_s=sample["time_limit_s"] + ANSWER_S, **clients)

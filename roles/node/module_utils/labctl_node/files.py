@@ -29,6 +29,21 @@ def last_lines(path: str, count: int = 12) -> str:
         return "".join(file.readlines()[-count:]).strip()
 
 
+def write_text(path: str, text: str) -> None:
+    """Write a text file."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def remove_file(path: str) -> bool:
+    """Remove a file; returns whether there was one."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def sha256_of(path: str) -> str:
     """Return the sum of a file's bytes."""
     seen = hashlib.sha256()
@@ -41,8 +56,7 @@ def sha256_of(path: str) -> str:
 def write_setting(path: str, value: str) -> None:
     """Write one value to a file of /proc/sys or /sys and read it back."""
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(value)
+        write_text(path, value)
     except OSError as refusal:
         raise Refused(f"A setting of the kernel cannot be set to {value}.", where=path, seen=str(refusal)) from refusal
     seen = read_text(path)

@@ -8,10 +8,12 @@ import select
 import signal
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional
+from typing import Callable, Dict, Iterable, List, Optional, Tuple, TypeVar
 
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.wait import wait_until
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,17 @@ class Process:
         return process(self.pid) == self
 
 
+def stat(directory: str) -> Tuple[str, List[str]]:
+    """The name of a process, by its directory in /proc, and the fields of its stat from the state on."""
+    with open(f"{directory}/stat", encoding="utf-8", errors="replace") as file:
+        before, _, after = file.read().rpartition(")")
+    return before.partition("(")[2], after.split()
+
+
 def process(pid: int) -> Optional[Process]:
     """The process of a pid, or None when there is none or only its remains (a zombie)."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            fields = stat.read().rpartition(")")[2].split()
+        _, fields = stat(f"/proc/{pid}")
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else Process(pid, int(fields[19]))
@@ -42,21 +50,30 @@ def pids() -> List[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+def of_processes(look: Callable[[str], T]) -> Dict[int, T]:
+    """What `look` makes of the directory in /proc of each process, by its number.
+
+    Left out is a process that ends meanwhile, or that is closed even to us.
+    """
+    found = {}
+    for pid in pids():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            found[pid] = look(f"/proc/{pid}")
+    return found
+
+
+def processes_that(fit: Callable[[str], bool]) -> List[int]:
+    """The numbers of the processes whose directory in /proc fits."""
+    return [pid for pid, fits in of_processes(fit).items() if fits]
+
+
 def processes_in_namespace(path: str) -> List[int]:
     """The processes whose network namespace is the one mounted at `path`; none when nothing is."""
     try:
         wanted = os.stat(path)
     except FileNotFoundError:
         return []
-    found = []
-    for pid in pids():
-        try:
-            seen = os.stat(f"/proc/{pid}/ns/net")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended while we looked, or is closed even to root, which nothing in a node is
-        if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
-            found.append(pid)
-    return found
+    return processes_that(lambda directory: os.path.samestat(os.stat(f"{directory}/ns/net"), wanted))
 
 
 def kill(numbers: Iterable[int], timeout_s: float = 10.0) -> int:

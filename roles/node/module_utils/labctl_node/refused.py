@@ -24,7 +24,7 @@ Problems = List[Problem]
 
 
 class Refused(Exception):
-    """Something cannot, or must not, be done. Raise `Refused.together` for several problems at once."""
+    """Something cannot, or must not, be done. `refuse` raises it for several problems at once."""
 
     def __init__(self, what: str, *, where: str = "", seen: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -37,16 +37,17 @@ class Refused(Exception):
             problem["hint"] = hint
         self.problems: Problems = [problem]
 
-    @classmethod
-    def together(cls, problems: Iterable[Problem]) -> Refused:
-        """All problems of a stage, of which there is at least one."""
-        found = list(problems)
-        refused = cls(**found[0])
-        refused.problems = found
-        return refused
-
     def __str__(self) -> str:
         return "\n".join(map(_text, self.problems))
+
+
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise Refused with all problems of a stage at once, if there are any."""
+    found = list(problems)
+    if found:
+        refused = Refused(**found[0])
+        refused.problems = found
+        raise refused
 
 
 def _text(problem: Problem) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Tuple
 
+from ansible.module_utils.labctl_node.files import write_text
 from ansible.module_utils.labctl_node.run import run
 
 UNITS = "/run/systemd/system"
@@ -25,8 +26,7 @@ def look(unit: str) -> Tuple[int, bool]:
 def start_unit(unit: str, text: str) -> None:
     """Write the unit and start it."""
     _, known = look(unit)
-    with open(f"{UNITS}/{unit}", "w", encoding="utf-8") as stream:
-        stream.write(text)
+    write_text(f"{UNITS}/{unit}", text)
     if known:
         run(["systemctl", "daemon-reload"])
     run(["systemctl", "start", unit])

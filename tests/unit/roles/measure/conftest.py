@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from labctl_agent import procfs
-from labctl_measure import bundle
 from labctl_measure.channel import Channel
+from labctl_measure.transport import ARGUMENTS, pack
 
 AGENT = Path(__file__).parents[4] / "roles/measure/files/labctl_agent"
 ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -42,7 +42,7 @@ def running(*argv: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def agent(*before: str) -> Iterator[Channel]:
     """Start the agent as it travels, below a command if one is given, and end it."""
-    channel = Channel("here", [*before, sys.executable, *bundle.ARGUMENTS], bundle.pack(AGENT))
+    channel = Channel("here", [*before, sys.executable, *ARGUMENTS], pack(AGENT))
     try:
         yield channel
     finally:

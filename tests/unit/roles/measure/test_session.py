@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,10 +10,21 @@ from contextlib import ExitStack
 import pytest
 from labctl_measure.channel import Refused
 from labctl_measure.ends import End, Ends
-from labctl_measure.session import Session
+from labctl_measure.session import Session, clients_of, server_of
 
 from tests.unit.roles.measure.conftest import agent
 
+SAMPLE = {
+    "processes": 3,
+    "duration_s": 1.0,
+    "warmup_s": 0.5,
+    "interval_s": 0.2,
+    "pin": "none",
+    "test": "TCP_RR",
+    "options": ["-r", "1,1"],
+    "selectors": ["THROUGHPUT", "THROUGHPUT_UNITS", "ELAPSED_TIME"],
+    "data_port": 20000,
+}
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net")  # where an agent has a seat of its own
 
 
@@ -52,3 +64,18 @@ def test_a_closed_session_leaves_no_process(session: Session) -> None:
     session.close()
     for channel in (session.client, session.server):
         assert subprocess.run(["kill", "-0", str(channel.process.pid)], capture_output=True, check=False).returncode
+
+
+def test_every_process_has_a_command_of_its_own() -> None:
+    told = json.loads(json.dumps(clients_of(SAMPLE, "10.0.0.1", "10.0.0.2", threads=2)))
+    assert [argv[0] for argv in told["argvs"]] == ["netperf"] * 3
+    assert [argv[argv.index("-P", argv.index("--")) + 1] for argv in told["argvs"]] == [",20000", ",20001", ",20002"]
+    assert told["cpus"] == [None] * 3
+
+
+def test_pinned_processes_go_round_the_threads() -> None:
+    assert clients_of({**SAMPLE, "pin": "cores"}, "10.0.0.1", "10.0.0.2", threads=2)["cpus"] == [0, 1, 0]
+
+
+def test_the_server_is_the_unit_of_its_role() -> None:
+    assert server_of(SAMPLE) == {"name": "netserver", "port": 12865, "unit": "labctl-netserver.service"}

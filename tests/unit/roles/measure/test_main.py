@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from labctl_agent.protocol import PREFIX, serve
+from labctl_agent.__main__ import PREFIX, serve
 from labctl_measure import channel
 
 
