@@ -120,12 +120,8 @@ class Netperf:
             send_size=output.value(send_size, int),
             recv_size=output.value(recv_size, int),
             mss=output.value(Selector.TRANSPORT_MSS, int),
-            client=Socket(
-                output.value(Selector.LOCAL_CONG_CONTROL, str), output.value(Selector.LOCAL_TRANSPORT_RETRANS, int)
-            ),
-            server=Socket(
-                output.value(Selector.REMOTE_CONG_CONTROL, str), output.value(Selector.REMOTE_TRANSPORT_RETRANS, int)
-            ),
+            client=_socket(output, "LOCAL"),
+            server=_socket(output, "REMOTE"),
             settings=tuple(self._settings(output)),
         )
 
