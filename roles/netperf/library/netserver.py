@@ -82,7 +82,8 @@ def unit_text(argv: list[str], netns: str) -> str:
 def stop(unit: str) -> None:
     """Stop the unit and remove its file."""
     stop_unit(unit)
-    end_tests()
+    # Tests outlive the unit on a node whose systemd cannot kill a cgroup.
+    end_all(tests_running, "Processes of netserver do not end.", STOP_TIMEOUT_S)
     remove_unit(unit)
 
 
@@ -95,11 +96,6 @@ def tests_running() -> list[int]:
             return stream.read(len(start)) == start
 
     return processes_that(is_ours)
-
-
-def end_tests() -> None:
-    """End tests that outlive the unit, as they do on a node whose systemd cannot kill a cgroup."""
-    end_all(tests_running, "Processes of netserver do not end.", STOP_TIMEOUT_S)
 
 
 def act(module: AnsibleModule) -> dict[str, object]:

@@ -49,13 +49,10 @@ from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
 from ansible.module_utils.vm_lab_record import OWN, GuestFiles, Record, others, read, write
 
 
-def planned(params: dict[str, Any]) -> Plan:
-    return plan(*(params[word] for word in ("name", "vcpus", "memory_mib", "nodes", "ports", "cable_addresses")))
-
-
 def record(params: dict[str, Any], files: GuestFiles) -> tuple[Record, bool]:
     """The lab's record, written with the keys unless there is one of this boot. Says whether it was."""
-    lab, state_dir = planned(params), params["state_dir"]
+    words = ("name", "vcpus", "memory_mib", "nodes", "ports", "cable_addresses")
+    lab, state_dir = plan(*(params[word] for word in words)), params["state_dir"]
     old = read(state_dir, lab.name)
     if old is not None:
         refuse_another(old, lab, params["image"], files)
