@@ -24,7 +24,7 @@ author: labctl
 
 RETURN = r"""
 wanted: {type: list, description: The files that the node lacks.}
-done: {type: list, description: Names of the files that were installed, or paths that were removed.}
+done: {type: list, description: "Names of the files that were installed, or paths that were removed."}
 """
 
 import contextlib

@@ -45,7 +45,7 @@ author: labctl
 
 RETURN = r"""
 probe: {description: What the client saw of the test traffic; the server's tap alone., type: dict, returned: always}
-evidence: {description: What this node shows, in the words of the role's README., type: dict, returned: always}
+evidence: {description: "What this node shows, in the words of the role's README.", type: dict, returned: always}
 """
 
 from typing import Any

@@ -20,7 +20,7 @@ author: labctl
 
 RETURN = r"""
 fingerprint: {description: The document., type: dict, returned: always}
-ansible_facts: {description: cable_address, the address of the node itself., type: dict, returned: always}
+ansible_facts: {description: "cable_address, the address of the node itself.", type: dict, returned: always}
 """
 
 import hashlib

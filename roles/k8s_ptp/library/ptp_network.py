@@ -14,7 +14,7 @@ description:
   - Removing is refused while a pod still holds an address.
 options:
   state: {type: str, choices: [present, absent], default: present, description: Whether it is there.}
-  pod_network: {type: str, description: Network of this node's pods, in CIDR form. Required when present.}
+  pod_network: {type: str, description: "Network of this node's pods, in CIDR form. Required when present."}
   peer_network: {type: str, description: Network of the other node's pods. Required when present.}
   peer_address: {type: str, description: Address through which they are reached. Required when present.}
   cable: {type: str, description: Interface towards the other node. Required when present.}

@@ -11,7 +11,7 @@ description:
     configuration did not survive what it depends on.
 options:
   tree: {type: path, required: true, description: Debian tree with compiler and sources.}
-  cache_dir: {type: path, required: true, description: Where packages are kept, below kernels/.}
+  cache_dir: {type: path, required: true, description: "Where packages are kept, below kernels/."}
   line: {type: str, required: true, description: Kernel line such as 5.10.}
   tarball: {type: path, default: "", description: Sources instead of the tree's package linux-source-LINE.}
   base: {type: str, required: true, description: distribution or guest.}

@@ -14,14 +14,14 @@ options:
   suite: {type: str, default: "", description: Debian release that carries the line.}
   archive: {type: str, default: "", description: URI of its archive; empty for the node's own.}
   keyring: {type: path, required: true, description: Keyring of the archive.}
-  deb: {type: path, default: "", description: A package to install instead, on the node.}
+  deb: {type: path, default: "", description: "A package to install instead, on the node."}
   preempt: {type: str, default: "", description: Preemption model that it must have.}
   cmdline: {type: list, elements: str, default: [], description: Words for the kernel command line.}
 author: labctl
 """
 
 RETURN = r"""
-release: {type: str, description: The release that is installed, as uname -r will say it.}
+release: {type: str, description: "The release that is installed, as uname -r will say it."}
 package: {type: str, description: Its package.}
 """
 

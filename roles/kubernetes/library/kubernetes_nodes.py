@@ -12,7 +12,7 @@ description:
 options:
   nodes: {type: dict, required: true, description: Address by name of node.}
   version: {type: str, required: true, description: Version of the kubelets.}
-  ready: {type: bool, default: false, description: Whether the nodes have to be Ready, too.}
+  ready: {type: bool, default: false, description: "Whether the nodes have to be Ready, too."}
   timeout_s: {type: int, default: 120, description: How long to wait.}
 author: labctl
 """

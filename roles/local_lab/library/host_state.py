@@ -19,7 +19,7 @@ author: labctl
 
 RETURN = r"""
 keys: {type: int, description: Number of settings read.}
-modules: {type: list, description: Modules the kernel loaded since, by itself; reported, not a failure.}
+modules: {type: list, description: "Modules the kernel loaded since, by itself; reported, not a failure."}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -12,7 +12,7 @@ description:
     What runs in a pod is the very program that runs on the node. No registry is asked for anything.
   - The archive stays on the node. An image that is the same already is not imported again.
 options:
-  name: {type: str, required: true, description: Whole reference of the image, with its tag.}
+  name: {type: str, required: true, description: "Whole reference of the image, with its tag."}
   archive: {type: path, required: true, description: Where the archive (OCI image layout) is written.}
   namespace: {type: str, default: k8s.io, description: Namespace of containerd that kubelet looks in.}
 author: labctl

@@ -14,13 +14,13 @@ options:
   state: {type: str, choices: [present, absent], default: present, description: What the lab shall be.}
   state_dir: {type: path, required: true, description: Directory of the records.}
   name: {type: str, required: true, description: Name of the lab.}
-  nodes: {type: list, elements: str, description: Names of the guests, the client first.}
+  nodes: {type: list, elements: str, description: "Names of the guests, the client first."}
   ports: {type: list, elements: int, description: Ports of the loopback that lead to their SSH servers.}
   cable_addresses: {type: list, elements: str, description: Their addresses on the cable.}
   vcpus: {type: int, description: Processors of each guest.}
   memory_mib: {type: int, description: Memory of each guest.}
   inventory: {type: str, description: The inventory the lab is created from.}
-  owner: {type: int, description: User id that logs in to the guests, and runs QEMU.}
+  owner: {type: int, description: "User id that logs in to the guests, and runs QEMU."}
   release: {type: str, description: Code name of the guests' release.}
   image: {type: path, description: The image that both disks start from.}
   accelerator: {type: str, choices: [kvm, tcg], description: How guests run.}

@@ -17,8 +17,8 @@ author: labctl
 """
 
 RETURN = r"""
-image: {type: str, description: The image, raw and sparse.}
-kernel: {type: str, description: The kernel it boots, as a file of the host.}
+image: {type: str, description: "The image, raw and sparse."}
+kernel: {type: str, description: "The kernel it boots, as a file of the host."}
 seconds: {type: float, description: How long it took; 0.0 from the cache.}
 """
 
