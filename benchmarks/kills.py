@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests/, w
 
 from tabulate import tabulate
 
-from labctl.engine.inventory import load_inventory
+from labctl.engine.inventory import open_lab
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
 from labctl.labs.provision import provision
@@ -38,7 +38,7 @@ def main() -> None:
         inventory = give_up_soon(copy_inventory(Path(name) / lab, lab, arguments.index))
         record = labs.create(session, str(inventory))
         try:
-            loaded = load_inventory(session, inventory)
+            loaded = open_lab(session, str(inventory))
             provision(session, loaded, AnsibleOptions()).require()
             ordeal = Ordeal(ProvisionedLab(loaded, record, session), inventory, Path(name), say=say)
             started = time.monotonic()

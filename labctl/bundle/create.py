@@ -17,7 +17,7 @@ from labctl import __version__
 from labctl.bundle import index as bundle
 from labctl.bundle.index import Bundle, BundleFile
 from labctl.catalog.editions import Edition, Use
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import LabctlError, Problem, collected
 from labctl.core.files import write_json
 
 TIMEOUT_S = 60  # without a byte from the other side
@@ -110,10 +110,8 @@ def create(
     problems: list[Problem] = []
     files: list[BundleFile] = []
     for wish in wanted:
-        try:
+        with collected(problems):
             files.append(_kept(directory, wish, earlier) or _fetch(directory, wish, architecture, listener))
-        except LabctlError as error:
-            problems.extend(error.problems)
     if problems:
         raise LabctlError(*problems)
     made = Bundle(
@@ -123,7 +121,7 @@ def create(
         editions={edition.name: bundle.described(edition) for edition in editions},
         files=tuple(files),
     )
-    write_json(directory / bundle.INDEX, bundle.to_json(made))
+    write_json(directory / bundle.INDEX, made)
     for path in set(earlier) - {file.path for file in files}:
         (directory / path).unlink(missing_ok=True)
     return bundle.verify(directory)

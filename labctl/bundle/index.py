@@ -7,14 +7,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from labctl.catalog.editions import Edition, Use
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.records import decode, encode, suggestion
+from labctl.core.records import decode, suggestion
 
 INDEX = "index.json"
-SCHEMA = "labctl.bundle/1"
 # What every cluster is made of, by use. crictl is installed where a bundle has it.
 NEEDED: Mapping[Use, tuple[str, ...]] = {
     Use.PROGRAM: ("kubeadm", "kubelet", "kubectl", "runc"),
@@ -72,12 +71,6 @@ class Bundle:
 def described(edition: Edition) -> BundleEdition:
     """An edition of the catalog, as a bundle records it."""
     return BundleEdition(edition.kubernetes, edition.kernel.low, edition.kernel.below, edition.cgroups)
-
-
-def to_json(bundle: Bundle) -> dict[str, Any]:
-    """The content of index.json."""
-    encoded: dict[str, Any] = encode(bundle)
-    return encoded
 
 
 def read(directory: Path) -> Bundle:

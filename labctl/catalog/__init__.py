@@ -17,7 +17,7 @@ from typing import TypeVar
 from labctl import tools
 from labctl.catalog import editions as _editions
 from labctl.catalog.editions import Edition
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import LabctlError, Problem, collected
 from labctl.core.records import decode, load_yaml, suggestion
 from labctl.tools.reading import RateUnit
 from labctl.tools.tool import Tool
@@ -173,11 +173,9 @@ def load(directory: Path = CATALOG_DIR) -> Catalog:
     problems: list[Problem] = []
     variants = _variants(directory / "variants", problems)
     workloads = _workloads(directory / "workloads", problems)
-    try:
+    editions: Mapping[str, Edition] = {}
+    with collected(problems):
         editions = _editions.load_editions(directory / "editions", _by_role(variants))
-    except LabctlError as error:
-        problems.extend(error.problems)
-        editions = {}
     for name, variant in variants.items():
         where = f"variants/{variant.role}.yml:{name}"
         problems.extend(_variant_problems(where, variant, variants))
@@ -209,17 +207,16 @@ def _workloads(directory: Path, problems: list[Problem]) -> dict[str, Workload]:
     workloads: dict[str, Workload] = {}
     for path in sorted(directory.glob("*.yml")):
         where = f"workloads/{path.name}"
-        try:
+        found: dict[str, Workload] = {}
+        with collected(problems):
             entries = decode(Mapping[str, Mapping[str, object]], load_yaml(path), where)  # type: ignore[type-abstract]
-        except LabctlError as error:
-            problems.extend(error.problems)
-            continue
-        found = _named(Workload, entries, where, problems)
+            found = _named(Workload, entries, where, problems)
         for name, workload in found.items():
             if name in workloads:
                 hint = "give it another name"
                 problems.append(Problem("a workload by this name exists", f"{where}:{name}", hint=hint))
-            problems.extend(_workload_problems(workload, where, name))
+            with collected(problems):
+                _require_measurable(workload, where, name)
         workloads |= found
     return workloads
 
@@ -228,11 +225,9 @@ def _variants(directory: Path, problems: list[Problem]) -> dict[str, Variant]:
     """The variants of all roles; what is wrong is added to `problems`."""
     files: list[tuple[int, str, RoleVariants]] = []
     for path in directory.glob("*.yml"):
-        try:
+        with collected(problems):
             found = decode(RoleVariants, load_yaml(path), f"variants/{path.name}")
             files.append((found.order, path.stem, found))
-        except LabctlError as error:
-            problems.extend(error.problems)
     variants: dict[str, Variant] = {}
     for _, role, file in sorted(files, key=lambda one: one[:2]):
         where = f"variants/{role}.yml"
@@ -256,21 +251,15 @@ def _named(
             for key, value in {**implied, "name": name}.items()
             if key in entry
         )
-        try:
+        with collected(problems):
             records[name] = decode(cls, {**entry, **implied, "name": name}, where, name)
-        except LabctlError as error:
-            problems.extend(error.problems)
     return records
 
 
 def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Variant]) -> list[Problem]:
     """What the types of a variant cannot say."""
     problems = [
-        Problem(
-            "missing key",
-            f"{where}.encryptions.{encryption}",
-            hint="write true, or the reason against it",
-        )
+        Problem("missing key", f"{where}.encryptions.{encryption}", hint="write true, or the reason against it")
         for encryption in Encryption
         if encryption not in variant.encryptions
     ]
@@ -303,14 +292,10 @@ def _variant_problems(where: str, variant: Variant, variants: Mapping[str, Varia
     return problems
 
 
-def _workload_problems(workload: Workload, where: str, key: str) -> list[Problem]:
-    """What the types of a workload, which stands at `where`:`key`, cannot say."""
-    try:
-        kind = tools.kind(workload.tool, f"{where}:{key}.tool")
-        program = decode(kind, workload.settings, where, f"{key}.settings")
-    except LabctlError as error:
-        return list(error.problems)
-    if (program.unit is RateUnit.MEGABIT) == (workload.unit is Unit.GBIT):
-        return []
-    what = f"{workload.tool} does not measure {program.test} in this unit"
-    return [Problem(what, f"{where}:{key}.unit", workload.unit)]
+def _require_measurable(workload: Workload, where: str, key: str) -> None:
+    """Raise LabctlError where the tool of a workload, which stands at `where`:`key`, cannot do what it says."""
+    kind = tools.kind(workload.tool, f"{where}:{key}.tool")
+    program = decode(kind, workload.settings, where, f"{key}.settings")
+    if (program.unit is RateUnit.MEGABIT) != (workload.unit is Unit.GBIT):
+        what = f"{workload.tool} does not measure {program.test} in this unit"
+        raise LabctlError(Problem(what, f"{where}:{key}.unit", workload.unit))

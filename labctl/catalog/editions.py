@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import LabctlError, Problem, collected
 from labctl.core.records import decode, load_yaml, suggestion
 
 BASE = "kubernetes.yml"
@@ -107,13 +107,9 @@ def load_editions(
     problems: list[Problem] = []
     editions: dict[str, Edition] = {}
     for name, entry in entries.items():
-        try:
-            edition = decode(Edition, {**entry, "name": name}, FILES, name)
-        except LabctlError as error:
-            problems.extend(error.problems)
-            continue
-        problems.extend(_edition_problems(f"{FILES}:{name}", edition))
-        editions[name] = edition
+        with collected(problems):
+            editions[name] = decode(Edition, {**entry, "name": name}, FILES, name)
+            problems.extend(_edition_problems(f"{FILES}:{name}", editions[name]))
     if problems:
         raise LabctlError(*problems)
     return editions

@@ -33,13 +33,7 @@ def bundle_create(
     wanted = parse_names("--edition", edition, editions)
     variants = parse_names("--variant", variant, known.variants)
     live = console.Live()
-    made = creating.create(
-        Path(directory),
-        [editions[name] for name in wanted],
-        variants,
-        architecture,
-        lambda origin: live.line(f"{live.elapsed}  {origin}"),
-    )
+    made = creating.create(Path(directory), [editions[name] for name in wanted], variants, architecture, live.timed)
     live.clear()
     console.out(f"bundle {directory}: {_bundle_words(made)}")
 

@@ -53,7 +53,7 @@ def clock(seconds: float) -> str:
 
 
 class Live:
-    """Progress: lines that stay, and on a terminal one line that shows the step in hand."""
+    """Progress: lines that stay, and on a terminal one line that shows the step in hand. Its clock begins now."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -80,6 +80,10 @@ class Live:
         if self._terminal and self._step:
             sys.stderr.write(self._step[:110])
             sys.stderr.flush()
+
+    def timed(self, text: str) -> None:
+        """Add a line that stays, with the time since the beginning."""
+        self.line(f"{self.elapsed}  {text}")
 
     def clear(self) -> None:
         """Take the step's line away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,37 +10,30 @@ import typer
 from labctl.cli import console
 from labctl.cli.options import (
     BecomeOption,
-    ClientOption,
-    ContextOption,
-    DriftOption,
-    FailFastOption,
     FormatOption,
-    ImageOption,
-    KubeconfigOption,
     OtherLabOption,
-    ResumeOption,
-    ServerOption,
     ansible_options,
     named_lab,
     refuse_beside_resume,
     takes_matrix_options,
 )
+from labctl.plan.options import RawOptions
 
 if TYPE_CHECKING:
     from labctl.engine.session import AnsibleOptions
     from labctl.matrix.workflow import RunResult
-    from labctl.plan.options import RawOptions
+
+RESUME = "Finish this run: its id, the beginning of its id, a path, or latest."
+DRIFT = "With --resume: accept changes of lab or nodes, and record them."
+FAIL_FAST = "End at the first failed visit, or the first sample that does not count."
 
 
 @takes_matrix_options
 def plan(
     raw: RawOptions,
+    *,
     lab: OtherLabOption = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-    client: ClientOption = None,
-    server: ServerOption = None,
-    image: ImageOption = None,
+    cluster: Mapping[str, str | None],
     become: BecomeOption = False,
     style: FormatOption = "table",
 ) -> None:
@@ -54,7 +48,7 @@ def plan(
 
     parse_options(raw, catalog.load())
     with Session() as session:
-        named = named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
+        named = named_lab(lab, cluster)
         inventory = open_lab(session, named or "local")
         options = parse_options(raw, catalog.load(), inventory.kind)
         lab_known = known(session, inventory, ansible_options(become))
@@ -67,21 +61,18 @@ def plan(
 @takes_matrix_options
 def matrix(
     raw: RawOptions,
-    resume: ResumeOption = None,
-    accept_drift: DriftOption = False,
-    fail_fast: FailFastOption = False,
+    *,
+    resume: Annotated[str | None, typer.Option(help=RESUME)] = None,
+    accept_drift: Annotated[bool, typer.Option("--accept-drift", help=DRIFT)] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help=FAIL_FAST)] = False,
     lab: OtherLabOption = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-    client: ClientOption = None,
-    server: ServerOption = None,
-    image: ImageOption = None,
+    cluster: Mapping[str, str | None],
     become: BecomeOption = False,
     style: FormatOption = "table",
 ) -> None:
     """Deploy, prove and measure every setup, round by round, and print the summary."""
     refuse_beside_resume(raw, resume, accept_drift)
-    lab = named_lab(lab, kubeconfig=kubeconfig, context=context, client=client, server=server, image=image)
+    lab = named_lab(lab, cluster)
     if resume is None:
         result = _measure(raw, lab or "local", ansible_options(become), fail_fast)
     else:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labctl.cli import console
-from labctl.cli.options import (
-    BecomeOption,
-    BundleOption,
-    CheckOption,
-    DiffOption,
-    EditionOption,
-    FormatOption,
-    LabOption,
-    LimitOption,
-    RebootOption,
-    VerboseOption,
-    ansible_options,
-)
+from labctl.cli.options import BecomeOption, FormatOption, LabOption, LimitOption, VerboseOption, ansible_options
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from labctl.engine.events import Event
     from labctl.labs.provision import ClusterSource
+
+REBOOT = "Reboot nodes where the lab's kernel_line or kernel_cmdline needs it."
+BUNDLE = "Install the cluster from this bundle, and from nowhere else."
 
 
 def check(
@@ -48,8 +39,7 @@ def check(
     for problem in facts.keep(inventory, seen):
         console.note(f"warning: {problem}")
     findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
-    rows = [dict(zip(checks.COLUMNS, row, strict=True)) for row in checks.table_rows(findings)]
-    console.show(tables.listing(rows, keys=3, seam=checks.COLUMNS[-1]), style)
+    console.show(tables.listing(checks.records(findings), keys=3, seam=checks.COLUMNS[-1]), style)
     if checks.failed(findings):
         raise typer.Exit(1)
 
@@ -58,12 +48,12 @@ def provision(
     lab: LabOption = "local",
     become: BecomeOption = False,
     limit: LimitOption = None,
-    check: CheckOption = False,
-    diff: DiffOption = False,
+    check: Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")] = False,
     verbose: VerboseOption = 0,
-    allow_reboot: RebootOption = False,
-    edition: EditionOption = None,
-    bundle: BundleOption = None,
+    allow_reboot: Annotated[bool, typer.Option("--allow-reboot", help=REBOOT)] = False,
+    edition: Annotated[str | None, typer.Option(help="Edition of the cluster: 2021, current.")] = None,
+    bundle: Annotated[str | None, typer.Option(help=BUNDLE)] = None,
 ) -> None:
     """Install and set up what the variants need; a second time changes nothing.
 

@@ -10,46 +10,19 @@ import typer
 
 from labctl.catalog import dimensions
 from labctl.core.errors import Problem, UsageError
+from labctl.plan.options import RawOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from labctl.engine.session import AnsibleOptions
-    from labctl.plan.options import RawOptions
 
 LabOption = Annotated[str, typer.Option("--lab", "-i", help="Inventory directory of the lab, or its name.")]
 BecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the sudo password.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", "-l", help="Ansible's --limit.")]
-CheckOption = Annotated[bool, typer.Option("--check", help="Ansible's --check: change nothing.")]
-DiffOption = Annotated[bool, typer.Option("--diff", help="Ansible's --diff: show what changes in files.")]
-RebootOption = Annotated[
-    bool, typer.Option("--allow-reboot", help="Reboot nodes where the lab's kernel_line or kernel_cmdline needs it.")
-]
 VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Ansible's verbosity.")]
-ResumeOption = Annotated[
-    str | None, typer.Option(help="Finish this run: its id, the beginning of its id, a path, or latest.")
-]
-DriftOption = Annotated[
-    bool, typer.Option("--accept-drift", help="With --resume: accept changes of lab or nodes, and record them.")
-]
-FailFastOption = Annotated[
-    bool, typer.Option("--fail-fast", help="End at the first failed visit, or the first sample that does not count.")
-]
 OtherLabOption = Annotated[
     str | None, typer.Option("--lab", "-i", help="The lab, as elsewhere [default: local, or with --resume the run's].")
-]
-EditionOption = Annotated[str | None, typer.Option(help="Edition of the cluster: 2021, current.")]
-BundleOption = Annotated[str | None, typer.Option(help="Install the cluster from this bundle, and from nowhere else.")]
-KubeconfigOption = Annotated[
-    str | None, typer.Option(help="Measure an existing cluster: its kubeconfig. Needs neither SSH nor root.")
-]
-ContextOption = Annotated[
-    str | None, typer.Option(help="With --kubeconfig: a context of it [default: its current one].")
-]
-ClientOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the node that netperf runs on.")]
-ServerOption = Annotated[str | None, typer.Option(help="With --kubeconfig: the node that netserver runs on.")]
-ImageOption = Annotated[
-    str | None, typer.Option(help="With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md).")
 ]
 
 
@@ -89,26 +62,29 @@ MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
     "no_reference": (_flag("--no-reference", "Leave out reference setups that were not asked for."), False),
     "quick": (_flag("--quick", "Three variants, 2 s, three rounds: a look, not a result."), False),
 }
+# Those that say which lab, where it is an existing cluster.
+CLUSTER_OPTIONS: dict[str, tuple[object, None]] = {
+    "kubeconfig": (_text("Measure an existing cluster: its kubeconfig. Needs neither SSH nor root."), None),
+    "context": (_text("With --kubeconfig: a context of it [default: its current one]."), None),
+    "client": (_text("With --kubeconfig: the node that netperf runs on."), None),
+    "server": (_text("With --kubeconfig: the node that netserver runs on."), None),
+    "image": (_text("With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md)."), None),
+}
+GROUPS: Mapping[str, Mapping[str, tuple[object, object]]] = {"raw": MATRIX_OPTIONS, "cluster": CLUSTER_OPTIONS}
 
 
 def takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameter `raw` by the options of a matrix, each declared once above."""
-    hints = {name: command.__globals__.get(str(text), text) for name, text in command.__annotations__.items()}
-    signature = inspect.signature(command)
-    own = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items() if name != "raw"]
-    kind = inspect.Parameter.KEYWORD_ONLY
-    options = [
-        inspect.Parameter(name, kind, default=default, annotation=annotation)
-        for name, (annotation, default) in MATRIX_OPTIONS.items()
+    """Replace a command's parameters `raw` and `cluster` by the options that are declared once above."""
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for own in inspect.signature(command, eval_str=True).parameters.values()
+        for name, (annotation, default) in GROUPS.get(own.name, {own.name: (own.annotation, own.default)}).items()
     ]
-    parameters = [*options, *(parameter.replace(kind=kind) for parameter in own)]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        from labctl.plan.options import RawOptions
-
-        raw = RawOptions.of(**{name: given.pop(name) for name in MATRIX_OPTIONS})
-        command(raw=raw, **given)
+        raw, cluster = ({name: given.pop(name) for name in group} for group in GROUPS.values())
+        command(raw=RawOptions.of(**raw), cluster=cluster, **given)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -125,7 +101,7 @@ def ansible_options(
     return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
 
 
-def named_lab(lab: str | None, **cluster: str | None) -> str | None:
+def named_lab(lab: str | None, cluster: Mapping[str, str | None]) -> str | None:
     """The lab that the options name, an inventory or a cluster behind a kubeconfig; None where they name none."""
     if not any(cluster.values()):
         return lab

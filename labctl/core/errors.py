@@ -6,6 +6,8 @@ collects all of its problems before it raises, so that a user mends them in one 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -51,3 +53,12 @@ class UsageError(LabctlError):
     """The command line, a lab or a file given by the user does not make sense."""
 
     exit_code = 2
+
+
+@contextmanager
+def collected(problems: list[Problem]) -> Iterator[None]:
+    """What goes wrong inside is added to `problems`, and the stage goes on to find what else is."""
+    try:
+        yield
+    except LabctlError as error:
+        problems.extend(error.problems)

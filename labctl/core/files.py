@@ -4,63 +4,66 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.records import decode, encode, schema_of
+
+T = TypeVar("T")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, finds the old content or the new one, never a part."""
     make_directory(path.parent)
     partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-    except OSError as error:
-        with suppress(OSError):  # on a full disk its room is needed to say so
-            partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+    with _writing(path):
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except OSError:
+            with suppress(OSError):  # on a full disk its room is needed to say so
+                partial.unlink(missing_ok=True)
+            raise
 
 
 def make_directory(path: Path) -> None:
     """Make a directory, and those above it."""
-    try:
+    with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
 def touch(path: Path) -> None:
     """Make an empty file, unless it is there."""
-    try:
+    with _writing(path):
         path.touch()
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
 def remove(path: Path) -> None:
     """Remove a file, if it is there."""
-    try:
+    with _writing(path):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> LabctlError:
-    hint = "make room or correct the permissions; matrix --resume goes on with a run, and loses nothing of it"
-    return LabctlError(Problem("a file cannot be written", str(path), error.strerror, hint))
+        hint = "make room or correct the permissions; matrix --resume goes on with a run, and loses nothing of it"
+        raise LabctlError(Problem("a file cannot be written", str(path), error.strerror, hint)) from error
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON for people too: indented, one trailing newline."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Write a record, or plain data, as JSON for people too: indented, one trailing newline."""
+    write_text(path, json.dumps(encode(content), indent=1) + "\n")
 
 
 def read_json(path: Path) -> object:
@@ -79,6 +82,13 @@ def require_schema(data: object, schema: str, where: Path | str) -> None:
     if seen != schema:
         hint = "use the labctl that wrote it (attempts/1.json says which), or measure again with this one"
         raise LabctlError(Problem(f"the schema is not {schema}", f"{where}:schema", json.dumps(seen), hint))
+
+
+def read_record(cls: type[T], path: Path) -> T:
+    """The record of a schema in a JSON file. Raises LabctlError with everything that is wrong with the file."""
+    data = read_json(path)
+    require_schema(data, schema_of(cls), path)
+    return decode(cls, data, str(path))
 
 
 def write_yaml(path: Path, content: object, head: str) -> None:

@@ -1,8 +1,8 @@
-"""Where things are: the Ansible content, the labs, the runs, the caches.
+"""Where things are: the Ansible content, the labs, the runs, the records.
 
-Nothing here creates a directory, and nothing but the current directory and three environment variables is read:
-`LABCTL_CACHE_DIR` and `LABCTL_STATE_DIR` move what belongs to the machine and not to a user or a run, and
-`XDG_STATE_HOME` what belongs to a user.
+Nothing here creates a directory, and nothing but the current directory and two environment variables is read:
+`LABCTL_STATE_DIR` moves what belongs to the machine and not to a user or a run, and `XDG_STATE_HOME` what belongs to a
+user.
 """
 
 from __future__ import annotations
@@ -66,14 +66,9 @@ def runs_dir() -> Path:
     return Path.cwd() / "runs"
 
 
-def cache_dir() -> Path:
-    """Return the machine's cache of node trees and compiled programs; deleting it costs only time."""
-    return _from_environment("LABCTL_CACHE_DIR", "/var/cache/labctl")
-
-
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
-    return _from_environment("LABCTL_STATE_DIR", "/var/lib/labctl")
+    return Path(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl").expanduser().absolute()
 
 
 def user_state_dir() -> Path:
@@ -85,7 +80,3 @@ def user_state_dir() -> Path:
 def _lab_roots() -> tuple[Path, ...]:
     # The same directory twice where one stands in the checkout: the first hit wins, so it does not matter.
     return (Path.cwd() / "inventories", content_root() / "inventories")
-
-
-def _from_environment(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser().absolute()

@@ -13,6 +13,7 @@ import functools
 import types
 import typing
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,14 +27,6 @@ _NAMES = {
     bool: "true or false",
     types.NoneType: "null",
 }
-
-
-class _Mismatch(Exception):
-    """A value is not what its type wants; carries every problem found below it."""
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__(*problems)
-        self.problems = problems
 
 
 def load_yaml(path: Path) -> object:
@@ -68,10 +61,7 @@ def decode(cls: type[T], data: object, where: str, key: str = "") -> T:
     `where` names the document in messages ("workloads/netperf.yml") and `key` the place of `data` inside it.
     Raises LabctlError with every unknown key, missing key and wrong value.
     """
-    try:
-        return typing.cast(T, _value(cls, data, where, key))
-    except _Mismatch as mismatch:
-        raise LabctlError(*mismatch.problems) from None
+    return typing.cast(T, _value(cls, data, where, key))
 
 
 def encode(value: object) -> Any:
@@ -85,6 +75,12 @@ def encode(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     return value
+
+
+def schema_of(cls: type) -> str:
+    """The schema of a record that has one: the literal that is the type of its field `schema`."""
+    (schema,) = typing.get_args(_hints(cls)["schema"])
+    return str(schema)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -105,7 +101,7 @@ def _value(wanted: Any, data: object, where: str, key: str) -> object:
     if origin is typing.Literal:
         if data in typing.get_args(wanted):
             return data
-        raise _Mismatch(_wrong(where, key, data, _name(wanted)))
+        raise _wrong(where, key, data, _name(wanted))
     if dataclasses.is_dataclass(wanted):
         return _record(wanted, data, where, key)
     if origin is tuple:
@@ -122,7 +118,7 @@ def _scalar(wanted: Any, data: object, where: str, key: str) -> object:
         try:
             return wanted(data)
         except ValueError:
-            raise _Mismatch(_wrong(where, key, data, _name(wanted))) from None
+            raise _wrong(where, key, data, _name(wanted)) from None
     if isinstance(data, bool):  # an int to Python, never a number here
         if wanted is bool:
             return data
@@ -130,12 +126,12 @@ def _scalar(wanted: Any, data: object, where: str, key: str) -> object:
         return float(data)
     elif wanted in (int, str) and isinstance(data, wanted):
         return data
-    raise _Mismatch(_wrong(where, key, data, _name(wanted)))
+    raise _wrong(where, key, data, _name(wanted))
 
 
 def _record(wanted: Any, data: object, where: str, key: str) -> object:
     if not isinstance(data, Mapping):
-        raise _Mismatch(_wrong(where, key, data, "a mapping"))
+        raise _wrong(where, key, data, "a mapping")
     fields = {field.name: field for field in dataclasses.fields(wanted)}
     problems = [
         Problem("unknown key", _place(where, _below(key, name)), hint=suggestion(str(name), fields))
@@ -148,47 +144,47 @@ def _record(wanted: Any, data: object, where: str, key: str) -> object:
         if name in data:
             try:
                 values[name] = _value(hints[name], data[name], where, _below(key, name))
-            except _Mismatch as mismatch:
-                problems.extend(mismatch.problems)
+            except LabctlError as error:
+                problems.extend(error.problems)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             problems.append(Problem("missing key", _place(where, _below(key, name))))
     if problems:
-        raise _Mismatch(*problems)
+        raise LabctlError(*problems)
     return wanted(**values)
 
 
 def _mapping(args: tuple[Any, ...], data: object, where: str, key: str) -> dict[object, object]:
     if not isinstance(data, Mapping):
-        raise _Mismatch(_wrong(where, key, data, "a mapping"))
+        raise _wrong(where, key, data, "a mapping")
     result: dict[object, object] = {}
     problems: list[Problem] = []
     for name, item in data.items():
         place = _below(key, name)
         try:
             result[_value(args[0], name, where, place)] = _value(args[1], item, where, place)
-        except _Mismatch as mismatch:
-            problems.extend(mismatch.problems)
+        except LabctlError as error:
+            problems.extend(error.problems)
     if problems:
-        raise _Mismatch(*problems)
+        raise LabctlError(*problems)
     return result
 
 
 def _sequence(args: tuple[Any, ...], data: object, where: str, key: str) -> tuple[object, ...]:
     if not isinstance(data, (list, tuple)):
-        raise _Mismatch(_wrong(where, key, data, "a list"))
+        raise _wrong(where, key, data, "a list")
     endless = len(args) == 2 and args[1] is Ellipsis
     wanted = (args[0],) * len(data) if endless else args
     if len(wanted) != len(data):
-        raise _Mismatch(_wrong(where, key, data, f"a list of {len(wanted)}"))
+        raise _wrong(where, key, data, f"a list of {len(wanted)}")
     result: list[object] = []
     problems: list[Problem] = []
     for index, (one, item) in enumerate(zip(wanted, data, strict=True)):
         try:
             result.append(_value(one, item, where, f"{key}[{index}]"))
-        except _Mismatch as mismatch:
-            problems.extend(mismatch.problems)
+        except LabctlError as error:
+            problems.extend(error.problems)
     if problems:
-        raise _Mismatch(*problems)
+        raise LabctlError(*problems)
     return tuple(result)
 
 
@@ -199,11 +195,9 @@ def _union(args: tuple[Any, ...], data: object, where: str, key: str) -> object:
     if len(others) == 1:  # its own problems say more than "not one of"
         return _value(others[0], data, where, key)
     for arg in others:
-        try:
+        with suppress(LabctlError):  # the next alternative may fit; the last word is below
             return _value(arg, data, where, key)
-        except _Mismatch:
-            continue  # the next alternative may fit; the last word is below
-    raise _Mismatch(_wrong(where, key, data, " or ".join(_name(arg) for arg in others)))
+    raise _wrong(where, key, data, " or ".join(_name(arg) for arg in others))
 
 
 @functools.cache
@@ -222,8 +216,8 @@ def _name(wanted: Any) -> str:
     return "a list" if typing.get_origin(wanted) is tuple else "a mapping"
 
 
-def _wrong(where: str, key: str, data: object, wanted: str) -> Problem:
-    return Problem(f"the value is not {wanted}", _place(where, key), repr(data))
+def _wrong(where: str, key: str, data: object, wanted: str) -> LabctlError:
+    return LabctlError(Problem(f"the value is not {wanted}", _place(where, key), repr(data)))
 
 
 def _below(key: str, name: object) -> str:

@@ -1,10 +1,14 @@
-"""What a playbook reports while it runs, in labctl's own words."""
+"""What a playbook reports while it runs, in labctl's own words, and the outcome that it adds up to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from labctl.core.errors import Problem
+from labctl.engine.outcome import Failure, Outcome, hint_for, message_of, problems_of
 
 FINGERPRINTERS = ("fingerprint", "cluster_fingerprint")  # the modules that return a fingerprint
 PROVERS = ("datapath_proof", "cluster_proof")  # those that return a proof
@@ -34,3 +38,68 @@ class TaskResult:
 
 Event = TaskStart | TaskResult
 Listener = Callable[[Event], None]
+
+
+@dataclass
+class Watcher:
+    """Turns runner's events into ours, and remembers failures."""
+
+    listener: Listener
+    failures: list[Failure] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    unreachable: set[str] = field(default_factory=set)
+    stats: Mapping[str, Mapping[str, int]] | None = None
+    play: str = ""
+
+    def __call__(self, event: Mapping[str, Any]) -> bool:
+        """Take one event of runner; False, since runner need not keep it on disk."""
+        kind, data = event["event"], event.get("event_data", {})
+        if kind == "playbook_on_play_start":
+            self.play = data.get("name", "")
+        elif kind == "playbook_on_task_start":
+            self.listener(TaskStart(self.play, data.get("name", "")))
+        elif kind == "playbook_on_stats":
+            self.stats = data
+        elif kind.startswith(("runner_on_", "runner_item_on_")) and "res" in data:
+            self.result(kind, data)
+        return False
+
+    def result(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Take the result of a task on one node."""
+        res = data["res"] if isinstance(data["res"], Mapping) else {"msg": data["res"]}
+        if kind == "runner_on_unreachable":
+            self.unreachable.add(data.get("host", ""))
+        failed = kind.endswith(("failed", "unreachable")) and not data.get("ignore_errors")
+        if kind.startswith("runner_on_") and _is_loop(res) and (not failed or self.failures):
+            return  # its items were reported one by one
+        if failed:
+            message = message_of(res)
+            playbook = Path(data.get("playbook", "")).name
+            failure = Failure(playbook, data.get("task", ""), data.get("host", ""), message, hint_for(message))
+            self.failures.append(failure)
+            self.problems.extend(problems_of(res, data.get("host", "")) or (failure.problem(),))
+        action = str(data.get("task_action", "")).rpartition(".")[2]
+        ok, changed = not failed, bool(res.get("changed"))
+        item = res.get("item")
+        self.listener(TaskResult(action, data.get("task", ""), data.get("host", ""), ok, changed, res, item))
+
+    def outcome(self, status: str, name: str, output: str, seconds: float) -> Outcome:
+        """How playbook `name` ended, by runner's `status`; `output` is what ansible-playbook printed."""
+        changed = sum((self.stats or {}).get("changed", {}).values())
+        if status == "canceled":
+            return Outcome("interrupted", tuple(self.failures), changed, seconds)
+        if status == "successful":
+            return Outcome("ok", (), changed, seconds)
+        failures = tuple(self.failures)
+        if not failures:
+            # Nothing ran: the playbook or the inventory itself is at fault. Or it ran, and did not come to its end.
+            ended = f"Ansible ended during the play '{self.play}', killed perhaps. It said last:\n" if self.play else ""
+            words = ended + "\n".join(output.strip().splitlines()[-(3 if ended else 15) :])
+            failures = (Failure(name, "", "controller", words, hint_for(output)),)
+        return Outcome("failed", failures, changed, seconds, tuple(self.problems), tuple(sorted(self.unreachable)))
+
+
+def _is_loop(res: Mapping[str, Any]) -> bool:
+    """Whether a result is that of a whole loop, its items within."""
+    items = res.get("results") or ()
+    return bool(items) and all(isinstance(item, Mapping) and "ansible_loop_var" in item for item in items)

@@ -28,14 +28,15 @@ class Inventory:
     hosts: Mapping[str, Mapping[str, object]]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def ends(self) -> Mapping[str, Mapping[str, object]]:
+        """The host variables of both ends, by node."""
+        return {node: self.hosts.get(node, {}) for node in (self.client, self.server)}
 
-def open_lab(session: Session, lab: str) -> Inventory:
-    """The lab of this name or path. UsageError where there is none, or it lacks something."""
-    return load_inventory(session, paths.resolve_lab(lab))
 
-
-def load_inventory(session: Session, lab: Path) -> Inventory:
-    """Read a lab. UsageError names everything that it lacks."""
+def open_lab(session: Session, name: str) -> Inventory:
+    """The lab of this name or path. UsageError where there is none, or with everything that it lacks."""
+    lab = paths.resolve_lab(name)
     listed = session.inventory(lab)
     hostvars: Mapping[str, Mapping[str, Any]] = listed.get("_meta", {}).get("hostvars", {})
     ends, problems = _ends(listed, hostvars, str(lab))

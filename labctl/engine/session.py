@@ -13,22 +13,18 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.scratch import Scratch, sweep
 from labctl.engine.environment import environment
-from labctl.engine.events import Listener
+from labctl.engine.events import Listener, Watcher
 from labctl.engine.outcome import Outcome
-from labctl.engine.watcher import Watcher
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CANCEL_POLL_S = 0.5
 

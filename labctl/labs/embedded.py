@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from labctl.core import paths, records
-from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.errors import LabctlError, Problem, UsageError, collected
 from labctl.engine.events import Event, Listener, TaskResult
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions, Session
@@ -189,10 +189,8 @@ def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:
     found: list[Lab] = []
     problems: list[Problem] = []
     for name in names():
-        try:
+        with collected(problems):
             found.append(read(name))
-        except LabctlError as error:
-            problems.extend(error.problems)
     return tuple(found), tuple(problems)
 
 

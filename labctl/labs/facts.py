@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,15 +15,13 @@ from typing import Literal
 from labctl.catalog.lab import LabFacts, Origin, Source
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import read_json, require_schema, write_json
-from labctl.core.records import decode, encode
+from labctl.core.files import read_record, write_json
 from labctl.engine.inventory import Inventory
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded, lock
 from labctl.labs.look import Look, look
 from labctl.nodes import encryption
 
-SCHEMA = "labctl.look/1"
 PATIENCE_S = 5  # for a node to answer, where there is something to go by without it
 
 
@@ -95,7 +92,7 @@ def keep(lab: Inventory, seen: Look) -> tuple[Problem, ...]:
         return ()
     kept = KeptLook("labctl.look/1", _sha256(lab), of_look(lab, seen))
     try:
-        write_json(_path(lab), encode(kept))
+        write_json(_path(lab), kept)
     except LabctlError as error:
         what = "what was seen of the lab cannot be kept for plans made while it does not run"
         return tuple(Problem(what, problem.where, problem.seen) for problem in error.problems)
@@ -130,16 +127,11 @@ def earlier(lab: Inventory, why: str) -> Known:
 
 def _read(path: Path) -> KeptLook | None:
     """What is kept; None where nothing is. Raises LabctlError where it cannot be used."""
-    if not path.exists():
-        return None
-    data = read_json(path)
-    require_schema(data, SCHEMA, path)
-    return decode(KeptLook, data, str(path))
+    return read_record(KeptLook, path) if path.exists() else None
 
 
 def _path(lab: Inventory) -> Path:
-    ends: Mapping[str, Mapping[str, object]] = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
-    return paths.user_state_dir() / "looks" / f"{lock.key(lab.name, lab.kind, ends)}.json"
+    return paths.user_state_dir() / "looks" / f"{lock.key(lab)}.json"
 
 
 def _sha256(lab: Inventory) -> str:

@@ -17,7 +17,7 @@ import yaml
 
 from labctl.catalog import CLUSTER
 from labctl.core import paths
-from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.errors import LabctlError, Problem, UsageError, collected
 
 # Holds netperf, netserver and python3 (docs/cluster.md); this one is on the nodes of labctl's own clusters.
 IMAGE = "localhost/labctl/netperf:node"
@@ -48,14 +48,12 @@ def lab(options: ClusterOptions) -> Path:
     if options.kubeconfig is None:
         given = ", ".join(options.given)
         raise UsageError(Problem(f"{given} without --kubeconfig", hint="name the kubeconfig of the cluster"))
-    problems = list(_end_problems(options))
+    problems = _end_problems(options)
     kubeconfig = Path(options.kubeconfig).expanduser().absolute()
-    context = options.context
-    try:
+    context = ""
+    with collected(problems):
         context = _context(kubeconfig, options.context)
-    except UsageError as error:
-        problems.extend(error.problems)
-    if problems or context is None:
+    if problems:
         raise UsageError(*problems)
     return _write(kubeconfig, context, str(options.client), str(options.server), options.image)
 

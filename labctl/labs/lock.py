@@ -13,7 +13,7 @@ import os
 import platform
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from labctl.labs.embedded import KINDS
 
 SHARED = Path("/run/lock")
 ADDRESS = ("ansible_host", "ansible_port")
+OWN = "lab-{}"  # key of a lab that labctl made on this machine, by its name
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,11 @@ class LabLock:
         os.pwrite(self._fd, json.dumps(encode(self._owner)).encode(), 0)
 
 
-def key(name: str, kind: str, nodes: Mapping[str, Mapping[str, object]]) -> str:
-    """What a lab is locked by: its name where labctl made it on this machine, else the nodes it consists of.
-
-    `nodes` maps the names of its ends to their host variables.
-    """
-    if kind in KINDS:
-        return f"lab-{name}"
-    addresses = sorted([str(variables.get(word, node)) for word in ADDRESS] for node, variables in nodes.items())
+def key(lab: Inventory) -> str:
+    """What a lab is locked by: its name where labctl made it on this machine, else the nodes it consists of."""
+    if lab.kind in KINDS:
+        return OWN.format(lab.name)
+    addresses = sorted([str(variables.get(word, node)) for word in ADDRESS] for node, variables in lab.ends.items())
     return "nodes-" + hashlib.sha256(json.dumps(addresses).encode()).hexdigest()[:16]
 
 
@@ -153,8 +151,7 @@ def _owner(fd: int, path: Path) -> Owner | None:
 @contextmanager
 def locked(lab: Inventory, command: str) -> Iterator[LabLock]:
     """Hold a lab against every other labctl of this machine. LabctlError naming the owner when one has it."""
-    ends = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
-    with held(lab.name, key(lab.name, lab.kind, ends), command) as lock:
+    with held(lab.name, key(lab), command) as lock:
         yield lock
 
 
@@ -164,7 +161,7 @@ def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
     try:
         inventory = open_lab(session, lab)
     except UsageError:
-        with held(lab, key(lab, "local", {}), "lab destroy") as lock:
+        with held(lab, OWN.format(lab), "lab destroy") as lock:
             yield lock
     else:
         with locked(inventory, "lab destroy") as lock:

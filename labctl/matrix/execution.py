@@ -252,7 +252,7 @@ class Execution:
         cell = next(cell for cell in self._plan.cells if cell.id == folder.parent.name)
         workload = next(workload for workload in self._plan.workloads if workload.name == cell.workload)
         sample = samples.derive(folder, workload)
-        write_json(folder / "sample.json", samples.to_json(sample))
+        write_json(folder / "sample.json", sample)
         self.record.add_sample(sample)
         if self._work.fail_fast and sample.status is not samples.Status.VALID:
             self.stop.hold()

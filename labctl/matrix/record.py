@@ -12,7 +12,6 @@ from labctl.core.files import write_json
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan, Visit
 from labctl.plan.visit import samples_for
-from labctl.runs import status as statuses
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, Status, VisitRecord
 from labctl.samples import sample as samples
@@ -98,7 +97,7 @@ class Record:
     def save(self, state: RunState) -> None:
         """Write status.json; a folder that cannot be written breaks the attempt off."""
         try:
-            write_json(self._folder.status, statuses.to_json(self.status(state)))
+            write_json(self._folder.status, self.status(state))
         except LabctlError as error:
             self.break_off(error)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import read_json
+from labctl.core.errors import Problem, collected
+from labctl.core.files import read_json, read_record
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.runs import attempts
-from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change
 from labctl.runs.folder import RunFolder, set_aside
 from labctl.runs.read import read
+from labctl.runs.status import Status as RunStatus
 from labctl.runs.status import VisitRecord
 from labctl.samples.sample import Status
 
@@ -57,15 +57,11 @@ def reopen(path: Path) -> Earlier:
     problems: list[Problem] = []
     last: Attempt | None = None
     for file in folder.attempts():
-        try:
-            last = attempts.read(file)
-        except LabctlError as error:
-            problems.extend(error.problems)
+        with collected(problems):
+            last = read_record(Attempt, file)
     visits: tuple[VisitRecord, ...] = ()
-    try:
-        visits = statuses.from_json(read_json(folder.status), str(folder.status)).visits
-    except LabctlError as error:
-        problems.extend(error.problems)
+    with collected(problems):
+        visits = read_record(RunStatus, folder.status).visits
     numbers = [int(file.stem) for file in folder.attempts()]
     return Earlier(folder, plan, last, max(numbers, default=0), visits, tuple(problems))
 

@@ -33,7 +33,6 @@ from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
 from labctl.plan.plan import Plan
 from labctl.runs import attempts
-from labctl.runs import status as statuses
 from labctl.runs.attempts import Attempt, Change
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState
@@ -167,7 +166,7 @@ def _begin(folder: RunFolder, plan: Plan, record: Record, bench: Bench, seen: Lo
     begun = RunFolder(folder.path.with_name(f".{plan.id}.partial"))
     write_json(begun.plan, planning.to_json(plan))
     attempts.write(begun, attempts.observe(record.attempt, begun.plan.read_text(), bench.lab, seen.fingerprints))
-    write_json(begun.status, statuses.to_json(record.status(RunState.RUNNING)))
+    write_json(begun.status, record.status(RunState.RUNNING))
     begun.path.rename(folder.path)
 
 

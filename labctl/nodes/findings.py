@@ -172,12 +172,7 @@ COLUMNS = ("level", "node", "subject", "wanted", "seen", "what to do")
 ORDER = (Level.ERROR, Level.WARNING, Level.OK)
 
 
-def table_rows(found: Iterable[Finding], levels: Iterable[Level] = ORDER) -> tuple[tuple[str, ...], ...]:
-    """Rows for COLUMNS, the worst first, of the levels wanted."""
-    wanted = set(levels)
+def records(found: Iterable[Finding]) -> list[dict[str, str]]:
+    """What is shown of findings, the worst first."""
     ordered = sorted(found, key=lambda finding: ORDER.index(finding.level))
-    return tuple(
-        (each.level.value, each.node, each.subject, each.wanted, each.seen, each.action)
-        for each in ordered
-        if each.level in wanted
-    )
+    return [dict(zip(COLUMNS, vars(each).values(), strict=True)) for each in ordered]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from labctl.core.errors import LabctlError, Problem
@@ -36,11 +35,6 @@ class Fingerprint:
     """One node's fingerprint. The accessors take a path of keys, as in `text("kernel", "release")`."""
 
     data: Mapping[str, Any]
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 (hex) over the parts that must not change between the rounds of a run."""
-        return str(self.data["identity"])
 
     def get(self, *path: str) -> object | None:
         """The value at `path`, None where the node has none. KeyError for a path that no fingerprint has."""
@@ -80,11 +74,6 @@ class Fingerprint:
         value = _typed(self.get(*path), list, path)
         return None if value is None else tuple(value)
 
-    def sysctl(self, name: str) -> str | None:
-        """A sysctl as the kernel prints it, blanks collapsed; None where the node does not show it."""
-        scopes: Mapping[str, Mapping[str, str | None]] = self.data["sysctl"]
-        return next((values[name] for values in scopes.values() if name in values), None)
-
     @property
     def emulated(self) -> bool:
         """Whether the processor is a program: systemd-detect-virt says "qemu" for QEMU without KVM (TCG)."""
@@ -114,17 +103,6 @@ def parse(document: object, where: str) -> Fingerprint:
     return Fingerprint(document)
 
 
-def load(path: Path) -> Mapping[str, Fingerprint]:
-    """The fingerprints of one visit, by node, from its fingerprint.json. LabctlError where it is not readable."""
-    try:
-        nodes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabctlError(Problem("fingerprints cannot be read", str(path), str(error))) from error
-    if not isinstance(nodes, Mapping):
-        raise LabctlError(Problem("fingerprints by node are wanted", str(path), type(nodes).__name__))
-    return {node: parse(document, f"{path}: {node}") for node, document in nodes.items()}
-
-
 @dataclass(frozen=True)
 class Difference:
     """One value that differs. `path` is dotted from the section down; `first` and `second` as found, None for none."""
@@ -134,10 +112,11 @@ class Difference:
     second: object
 
     def __str__(self) -> str:
-        return f"{self.path}: {_shown(self.first)} / {_shown(self.second)}"
+        return f"{self.path}: {shown(self.first)} / {shown(self.second)}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as it is told of a difference."""
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

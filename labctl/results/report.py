@@ -6,8 +6,8 @@ from pathlib import Path
 
 from labctl.core.errors import LabctlError
 from labctl.core.files import read_json
+from labctl.core.records import encode
 from labctl.core.tables import Document
-from labctl.results import summary as summaries
 from labctl.results import tables
 from labctl.results.summary import Summary, summarise
 from labctl.runs import history
@@ -29,7 +29,7 @@ def summary_of(folder: Path, reference: str | None = None) -> Summary:
     results = read(folder)
     past = history.read(RunFolder(folder))
     summary = summarise(results.plan, results.samples, reference, results.damaged, past)
-    content = summaries.to_json(summary)
+    content = encode(summary)
     path = folder / "summary.json"
     if reference is None and not (path.is_file() and _content(path) == content):
         keep_derived(path, content)

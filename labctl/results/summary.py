@@ -9,11 +9,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from labctl.catalog import Unit
 from labctl.core.errors import Problem, UsageError
-from labctl.core.records import encode, suggestion
+from labctl.core.records import suggestion
 from labctl.plan.plan import Cell, Plan
 from labctl.results import stats
 from labctl.results.ratios import Comparison, compare
@@ -21,7 +21,8 @@ from labctl.results.sizes import Sizes, sizes_of
 from labctl.results.stats import Spread
 from labctl.runs.history import History
 from labctl.samples.cpu import CpuUse
-from labctl.samples.sample import CpuCost, Flag, Latency, LatencyRange, Range, Sample, Status
+from labctl.samples.quantities import LATENCIES, CpuCost, Latency, Range
+from labctl.samples.sample import Flag, Sample, Status
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Row:
     invalid: int
     failed: int
     rate: Spread | None
-    latency_us: Latency | LatencyRange | None
+    latency_us: Latency | None
     cpu_busy_pct: Busy
     cpu_cost: CpuCost | None
     comparison: Comparison | None
@@ -136,12 +137,6 @@ def summarise(
     )
 
 
-def to_json(summary: Summary) -> dict[str, Any]:
-    """The content of summary.json."""
-    encoded: dict[str, Any] = encode(summary)
-    return encoded
-
-
 def _unusable(samples: Iterable[Sample]) -> list[Unusable]:
     return [Unusable(one.id, one.status, one.reasons) for one in samples if one.status is not Status.VALID]
 
@@ -151,6 +146,7 @@ def _row(
 ) -> Row:
     valid = [sample for sample in samples if sample.status is Status.VALID]
     costs = [sample.cpu_cost for sample in valid if sample.cpu_cost is not None]
+    cpus = [sample.cpu for sample in valid]
     flags = {flag for sample in valid for flag in sample.flags}
     return Row(
         cell=cell.id,
@@ -166,64 +162,34 @@ def _row(
         failed=sum(sample.status is Status.FAILED for sample in samples) + len(lost),
         rate=stats.spread([sample.rate.value for sample in valid if sample.rate is not None]),
         latency_us=_latency(valid),
-        cpu_busy_pct=_busy(valid),
+        cpu_busy_pct=Busy(**{name: _busy(getattr(cpu, name) for cpu in cpus) for name in Busy.__annotations__}),
         cpu_cost=CpuCost(statistics.median(cost.value for cost in costs), costs[0].unit) if costs else None,
         comparison=comparison,
         flags=tuple(flag for flag in Flag if flag in flags),
     )
 
 
-def _latency(samples: Iterable[Sample]) -> Latency | LatencyRange | None:
+def _latency(samples: Iterable[Sample]) -> Latency | None:
     """The latency of a cell: of one process, or the range over several."""
     found = [sample.latency_us for sample in samples if sample.latency_us is not None]
-    single = [one for one in found if isinstance(one, Latency)]
-    several = [one for one in found if isinstance(one, LatencyRange)]
-    if several:
-        return LatencyRange(
-            min=_range(one.min for one in several),
-            mean=_range(one.mean for one in several),
-            p50=_range(one.p50 for one in several),
-            p90=_range(one.p90 for one in several),
-            p99=_range(one.p99 for one in several),
-            max=_range(one.max for one in several),
-            stddev=_range(one.stddev for one in several),
-        )
-    if not single:
-        return None
-    return Latency(
-        min=min(_known(one.min for one in single), default=None),
-        mean=_median(one.mean for one in single),
-        p50=_median(one.p50 for one in single),
-        p90=_median(one.p90 for one in single),
-        p99=_median(one.p99 for one in single),
-        max=max(_known(one.max for one in single), default=None),
-        stddev=_median(one.stddev for one in single),
-    )
+    over = {name: _merged(name, [getattr(one, name) for one in found]) for name in LATENCIES}
+    return Latency(**over) if found else None
 
 
-def _range(ranges: Iterable[Range | None]) -> Range | None:
-    """From the lowest to the highest: percentiles of processes or samples can be neither averaged nor merged."""
-    known = [one for one in ranges if one is not None]
-    return Range(min(one.low for one in known), max(one.high for one in known)) if known else None
+def _merged(name: str, values: Iterable[float | Range | None]) -> float | Range | None:
+    """A latency over the samples: from the lowest to the highest where processes have a range, else as `Row` says.
+
+    Percentiles of processes or samples can be neither averaged nor merged.
+    """
+    known = [value for value in values if value is not None]
+    ranges = [value for value in known if isinstance(value, Range)]
+    if ranges:
+        return Range(min(one.low for one in ranges), max(one.high for one in ranges))
+    single = [value for value in known if not isinstance(value, Range)]
+    choose = {"min": min, "max": max}.get(name, statistics.median)
+    return choose(single) if single else None
 
 
-def _busy(samples: Iterable[Sample]) -> Busy:
-    cpus = [sample.cpu for sample in samples]
-    return Busy(
-        machine=_busy_median(cpu.machine for cpu in cpus),
-        client=_busy_median(cpu.client for cpu in cpus),
-        server=_busy_median(cpu.server for cpu in cpus),
-    )
-
-
-def _busy_median(uses: Iterable[CpuUse | None]) -> float | None:
-    return _median(None if use is None else use.busy_pct for use in uses)
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    known = _known(values)
+def _busy(uses: Iterable[CpuUse | None]) -> float | None:
+    known = [use.busy_pct for use in uses if use is not None]
     return statistics.median(known) if known else None

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from labctl.catalog.dimensions.mtu import NORMAL_MTU
+from labctl.core.records import encode
 from labctl.core.tables import Document, Table, Value, counted, fixed, listing, number
 from labctl.plan.tables import marks
 from labctl.results.ratios import Comparison
 from labctl.results.stats import MIN_ROUNDS
-from labctl.results.summary import Row, Summary, to_json
+from labctl.results.summary import Row, Summary
 from labctl.runs.history import History
-from labctl.samples.sample import Flag, Latency, LatencyRange, Range, Sample, Status
+from labctl.samples.quantities import LATENCIES, Range
+from labctl.samples.sample import Flag, Sample, Status
 
-LATENCIES = ("min", "mean", "p50", "p90", "p99", "max", "stddev")
 FLAG_TEXTS = {
     Flag.INDICATIVE: "indicative: measured over less than 30 s",
     Flag.STEAL: "steal: something else had the CPUs for more than 1 % of the time",
@@ -26,7 +27,7 @@ FLAG_TEXTS = {
 def document(summary: Summary) -> Document:
     """The summary as tables; its records are the cells, its data all of summary.json."""
     cells = listing(_record(summary, row) for row in summary.rows)
-    return Document(tuple(_parts(summary)), cells.records, to_json(summary))
+    return Document(tuple(_parts(summary)), cells.records, encode(summary))
 
 
 def _parts(summary: Summary) -> list[Table | str]:
@@ -211,9 +212,9 @@ def _legend(summary: Summary) -> str:
             "ratio: this setup's rate over the reference's in the same round, geometric mean over the rounds. "
             + _interval_words(summary, comparisons)
         )
-    if any(isinstance(row.latency_us, Latency) for row in summary.rows):
+    if any(row.latency_us and row.processes == 1 for row in summary.rows):
         lines.append("Latency of one process: netperf's, over the whole test, median of the samples.")
-    if any(isinstance(row.latency_us, LatencyRange) for row in summary.rows):
+    if any(row.latency_us and row.processes > 1 for row in summary.rows):
         lines.append("Latency of several processes: lowest to highest of any process; they cannot be merged.")
     lines.append("CPU: core-seconds per work; busy in % of all threads, median of the samples.")
     if summary.shared_kernel:

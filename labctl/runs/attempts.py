@@ -7,25 +7,20 @@ on both sides of it were not taken under the same conditions.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from labctl import __version__
 from labctl.core.errors import Problem
-from labctl.core.files import read_json, require_schema, write_json
-from labctl.core.records import decode, encode
+from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
-from labctl.nodes.fingerprint import Fingerprint, differences
+from labctl.nodes.fingerprint import Fingerprint, differences, shown
 from labctl.nodes.fingerprint import parse as parse_fingerprint
 from labctl.runs.folder import RunFolder
-
-SCHEMA = "labctl.attempt/1"
 
 # What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
 STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl", "cluster")
@@ -47,12 +42,12 @@ class Change:
 
     def problem(self) -> Problem:
         """The change as a problem to show."""
-        seen = f"recorded {_shown(self.recorded)}, now {_shown(self.now)}"
+        seen = f"recorded {shown(self.recorded)}, now {shown(self.now)}"
         hint = "put it back, or go on with --accept-drift: the change is then recorded and reported"
         return Problem(f"the {self.what} is not what the run began with", self.where, seen, hint)
 
     def __str__(self) -> str:
-        return f"{self.what}, {self.where}: {_shown(self.recorded)} became {_shown(self.now)}"
+        return f"{self.what}, {self.where}: {shown(self.recorded)} became {shown(self.now)}"
 
 
 @dataclass(frozen=True)
@@ -100,10 +95,9 @@ def observe(number: int, plan_text: str, lab: Inventory, fingerprints: Mapping[s
 
 def lab_record(lab: Inventory) -> LabRecord:
     """What of a lab has to stay for a run."""
-    ends = {node: lab.hosts.get(node, {}) for node in (lab.client, lab.server)}
     variables = {
         node: {name: values[name] for name in sorted(values) if name.startswith(VARIABLES)}
-        for node, values in ends.items()
+        for node, values in lab.ends.items()
     }
     return LabRecord(lab.name, lab.client, lab.server, str(lab.path), variables)
 
@@ -149,15 +143,4 @@ def _fingerprint_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
 
 def write(folder: RunFolder, attempt: Attempt) -> None:
     """Store an attempt in the run folder."""
-    write_json(folder.attempt(attempt.number), encode(attempt))
-
-
-def read(path: Path) -> Attempt:
-    """An attempt from its file. Raises LabctlError naming what is wrong with it."""
-    data = read_json(path)
-    require_schema(data, SCHEMA, path)
-    return decode(Attempt, data, str(path))
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    write_json(folder.attempt(attempt.number), attempt)

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.core.files import read_json
+from labctl.core.files import read_json, read_record
 from labctl.core.records import suggestion
 from labctl.core.tables import Value
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.plan.tables import marks
-from labctl.runs import status as statuses
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, Status
 
@@ -69,7 +68,7 @@ def open_run(folder: Path) -> Run:
     plan = None
     try:
         plan = planning.from_json(read_json(files.plan), str(files.plan))
-        status = statuses.from_json(read_json(files.status), str(files.status))
+        status = read_record(Status, files.status)
     except LabctlError as error:
         return Run(folder, State.DAMAGED, plan, problems=error.problems)
     return Run(folder, _state(status), plan, status)

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import read_json
+from labctl.core.errors import LabctlError, Problem, collected
+from labctl.core.files import read_record
 from labctl.engine.outcome import Failure
-from labctl.runs import attempts
-from labctl.runs import status as statuses
+from labctl.runs.attempts import Attempt
 from labctl.runs.folder import RunFolder
-from labctl.runs.status import VisitRecord
-from labctl.samples import sample as samples
+from labctl.runs.status import Status, VisitRecord
+from labctl.samples.sample import Sample
 
 LONGEST = 400  # characters of a failure in a table; status.json has all of it
 
@@ -59,18 +58,14 @@ class History:
 def read(folder: RunFolder) -> History:
     """The history of a run. Never raises for what stands in its files: a damaged one is named."""
     problems: list[Problem] = []
-    made: list[attempts.Attempt] = []
+    made: list[Attempt] = []
     for path in folder.attempts():
-        try:
-            made.append(attempts.read(path))
-        except LabctlError as error:
-            problems.extend(error.problems)
+        with collected(problems):
+            made.append(read_record(Attempt, path))
     visits: tuple[VisitRecord, ...] = ()
     if folder.status.exists():
-        try:
-            visits = statuses.from_json(read_json(folder.status), str(folder.status)).visits
-        except LabctlError as error:
-            problems.extend(error.problems)
+        with collected(problems):
+            visits = read_record(Status, folder.status).visits
     return History(
         attempts=max((int(path.stem) for path in folder.attempts()), default=1),
         cut_rounds=cut_rounds(visits),
@@ -109,8 +104,7 @@ def _set_aside(root: Path) -> list[Path]:
 
 def _retaken(root: Path, folder: Path) -> Retaken:
     name = str(folder.relative_to(root))
-    path = folder / "sample.json"
     try:
-        return Retaken(name, samples.from_json(read_json(path), str(path)).reasons)
+        return Retaken(name, read_record(Sample, folder / "sample.json").reasons)
     except LabctlError as error:
         return Retaken(name, tuple(f"{problem.what} ({problem.where})" for problem in error.problems))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labctl.catalog import Workload
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import read_json, write_json
+from labctl.core.files import read_json, read_record, write_json
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.plan.visit import PlannedSample, all_samples
@@ -49,10 +49,10 @@ def _sample(folder: Path, planned: PlannedSample, workload: Workload) -> Sample:
     """The sample in a folder: as derived before, else derived now from its raw files."""
     path = folder / "sample.json"
     try:
-        sample = samples.from_json(read_json(path), str(path))
+        sample = read_record(Sample, path)
     except LabctlError:  # missing, damaged or of another version: it is only derived
         sample = samples.derive(folder, workload)
-        keep_derived(path, samples.to_json(sample))
+        keep_derived(path, sample)
     if sample.id != planned.id:
         raise LabctlError(Problem("the folder holds another sample", str(folder), sample.id))
     return sample

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
-from labctl.core.files import require_schema
-from labctl.core.records import decode, encode
 from labctl.engine.outcome import Ending, Failure
-
-SCHEMA = "labctl.status/1"
 
 
 class RunState(StrEnum):
@@ -52,15 +48,3 @@ class Status:
     samples_planned: int
     samples_taken: int
     visits: tuple[VisitRecord, ...]
-
-
-def to_json(status: Status) -> dict[str, Any]:
-    """The content of status.json."""
-    encoded: dict[str, Any] = encode(status)
-    return encoded
-
-
-def from_json(data: object, where: str) -> Status:
-    """The status in the content of status.json; `where` names the file. Raises LabctlError with every wrong key."""
-    require_schema(data, SCHEMA, where)
-    return decode(Status, data, where)

@@ -63,18 +63,6 @@ class CpuUse:
         return self.steal_pct > STEAL_LIMIT_PCT
 
 
-@dataclass(frozen=True)
-class Normalised:
-    """CPU use as the benchmark of 2021 printed it: what `target` (in the rate's unit) would take.
-
-    Linear in the rate, and so a guess where `extrapolated`: the target lies above the measured rate.
-    """
-
-    busy_pct: float
-    target: float
-    extrapolated: bool
-
-
 def use(ticks: Sequence[Tick], start: float, end: float, hz: int, threads: int, source: str) -> CpuUse:
     """CPU use from `start` to `end` (epoch seconds by the clock of `ticks`), `hz` jiffies a second.
 
@@ -107,11 +95,6 @@ def use(ticks: Sequence[Tick], start: float, end: float, hz: int, threads: int, 
         softirq_by_cpu=tuple(by_cpu),
         accounted_pct=100 * total / (threads * hz * (end - start)),
     )
-
-
-def normalise(busy_pct: float, rate: float, target: float) -> Normalised:
-    """`busy_pct` scaled from the measured `rate` to a `target` in the same unit (both above 0)."""
-    return Normalised(busy_pct * target / rate, target, extrapolated=target > rate)
 
 
 def _at(ticks: Sequence[Tick], t: float, window_s: float, source: str) -> dict[str, tuple[float, ...]]:

@@ -15,7 +15,6 @@ from labctl.samples import cpu
 from labctl.samples.cpu import CpuUse
 from labctl.samples.raw import End, RawSample
 from labctl.samples.window import Window
-from labctl.tools import reading
 from labctl.tools.reading import RateUnit, Reading
 
 CostUnit = Literal["core-s/GB", "core-s/1k"]
@@ -30,19 +29,6 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Latency:
-    """What the tool says of one process, in microseconds. Unlike rates it covers the whole test, warm-up included."""
-
-    min: float | None
-    mean: float | None
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    max: float | None
-    stddev: float | None
-
-
-@dataclass(frozen=True)
 class Range:
     """The lowest and the highest value of any process."""
 
@@ -51,16 +37,22 @@ class Range:
 
 
 @dataclass(frozen=True)
-class LatencyRange:
-    """The same of several processes: percentiles cannot be merged without histograms, so their range is given."""
+class Latency:
+    """What the tool says, in microseconds. Unlike rates it covers the whole test, warm-up included.
 
-    min: Range | None
-    mean: Range | None
-    p50: Range | None
-    p90: Range | None
-    p99: Range | None
-    max: Range | None
-    stddev: Range | None
+    Of several processes the range over them: percentiles cannot be merged without histograms.
+    """
+
+    min: float | Range | None
+    mean: float | Range | None
+    p50: float | Range | None
+    p90: float | Range | None
+    p99: float | Range | None
+    max: float | Range | None
+    stddev: float | Range | None
+
+
+LATENCIES = tuple(field.name for field in fields(Latency))
 
 
 @dataclass(frozen=True)
@@ -90,29 +82,19 @@ def in_workloads_unit(rate: float, unit: RateUnit) -> float:
     return rate / 1000 if unit is RateUnit.MEGABIT else rate
 
 
-def latency(readings: Sequence[Reading]) -> Latency | LatencyRange:
+def latency(readings: Sequence[Reading]) -> Latency:
     """Of one process its own latencies; of several the range over the processes, None where one has none."""
-    each = [_latency(one.latency) for one in readings]
-    if len(each) == 1:
-        return each[0]
-    return LatencyRange(**{field.name: _range([getattr(one, field.name) for one in each]) for field in fields(Latency)})
+    each = [one.latency for one in readings]
+    percentiles = {f"p{n}": _over([one.percentiles.get(n) for one in each]) for n in (50, 90, 99)}
+    others = {name: _over([getattr(one, name) for one in each]) for name in ("min", "mean", "max", "stddev")}
+    return Latency(**percentiles, **others)
 
 
-def _latency(seen: reading.Latency) -> Latency:
-    return Latency(
-        min=seen.min,
-        mean=seen.mean,
-        p50=seen.percentiles.get(50),
-        p90=seen.percentiles.get(90),
-        p99=seen.percentiles.get(99),
-        max=seen.max,
-        stddev=seen.stddev,
-    )
-
-
-def _range(values: Sequence[float | None]) -> Range | None:
+def _over(values: Sequence[float | None]) -> float | Range | None:
     known = [value for value in values if value is not None]
-    return Range(min(known), max(known)) if len(known) == len(values) else None
+    if len(known) < len(values):
+        return None
+    return Range(min(known), max(known)) if len(known) > 1 else known[0]
 
 
 def cpu_use(sample: RawSample, window: Window) -> Cpu:

@@ -24,10 +24,6 @@ Counters = Mapping[str, int | None]
 CableUse = Literal["own", "shared", "unknown"]
 
 
-class RawError(LabctlError):
-    """A raw file of a sample is missing, unreadable or not what it has to be."""
-
-
 @dataclass(frozen=True)
 class Item:
     """What was to be measured: the item of `measure_samples`. Times in seconds, the link's `mtu` in bytes."""
@@ -147,12 +143,12 @@ class RawSample:
     cable: CableUse = "own"
 
     def text(self, process: Process) -> str:
-        """What a process printed. Raises RawError."""
+        """What a process printed. Raises LabctlError."""
         return _read(self.folder / process.stdout_file)
 
 
 def read(folder: Path) -> RawSample:
-    """Read a sample's raw folder. Raises LabctlError naming file and key: RawError, or of a tool that is not known."""
+    """Read a sample's raw folder. Raises LabctlError naming file and key."""
     path = folder / "measurement.json"
     measurement = _known(_Measurement, _document(path), path.name)
     client_data, client = _end(folder / "client.json")
@@ -160,7 +156,7 @@ def read(folder: Path) -> RawSample:
     failed = measurement.status == "failed"
     for name, end in (("client.json", client), ("server.json", server)):
         if end is None and not failed:
-            raise RawError(Problem("a measured sample lacks a raw file", str(folder / name)))
+            raise LabctlError(Problem("a measured sample lacks a raw file", str(folder / name)))
     processes = _many(Process, client_data.get("processes") if client else [], "client.json:processes")
     return RawSample(
         folder=folder,
@@ -192,26 +188,26 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
 
 def _counters(data: object, where: str) -> dict[str, int | None]:
     if not isinstance(data, dict):
-        raise RawError(Problem("the value is not a mapping", where, repr(data)))
+        raise LabctlError(Problem("the value is not a mapping", where, repr(data)))
     for name, value in data.items():
         if value is not None and type(value) is not int:
-            raise RawError(Problem("a counter is neither a whole number nor null", f"{where}.{name}", repr(value)))
+            raise LabctlError(Problem("a counter is neither a whole number nor null", f"{where}.{name}", repr(value)))
     return data
 
 
 def _stat(data: object, where: str) -> dict[str, tuple[int, ...]]:
     if not isinstance(data, dict):
-        raise RawError(Problem("the value is not a mapping", where, repr(data)))
+        raise LabctlError(Problem("the value is not a mapping", where, repr(data)))
     for name, row in data.items():
         if not isinstance(row, list) or not all(type(value) is int for value in row):
             what = "a row of CPU times is not a list of whole numbers"
-            raise RawError(Problem(what, f"{where}.{name}", repr(row)))
+            raise LabctlError(Problem(what, f"{where}.{name}", repr(row)))
     return {name: tuple(row) for name, row in data.items()}
 
 
 def _many(cls: type[T], items: object, where: str) -> tuple[T, ...]:
     if not isinstance(items, list):
-        raise RawError(Problem("a list is missing", where, repr(items)))
+        raise LabctlError(Problem("a list is missing", where, repr(items)))
     return tuple(_known(cls, item, where) for item in items)
 
 
@@ -219,19 +215,16 @@ def _known(cls: type[T], data: object, where: str) -> T:
     """`data` as a `cls`, without the keys that `cls` does not have."""
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     known = {key: value for key, value in data.items() if key in names} if isinstance(data, Mapping) else data
-    try:
-        return decode(cls, known, where)
-    except LabctlError as error:
-        raise RawError(*error.problems) from None
+    return decode(cls, known, where)
 
 
 def _document(path: Path) -> Mapping[str, object]:
     try:
         data = json.loads(_read(path))
     except json.JSONDecodeError as error:
-        raise RawError(Problem("a raw file is not valid JSON", str(path), str(error))) from error
+        raise LabctlError(Problem("a raw file is not valid JSON", str(path), str(error))) from error
     if not isinstance(data, dict):
-        raise RawError(Problem("a raw file is not a JSON object", str(path)))
+        raise LabctlError(Problem("a raw file is not a JSON object", str(path)))
     return data
 
 
@@ -239,4 +232,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RawError(Problem("a raw file cannot be read", str(path), str(error))) from error
+        raise LabctlError(Problem("a raw file cannot be read", str(path), str(error))) from error

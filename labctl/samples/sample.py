@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from labctl import catalog, tools
 from labctl.catalog import Workload
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.records import decode, encode, suggestion
+from labctl.core.records import suggestion
 from labctl.samples import quantities, raw, window
 from labctl.samples import validity as checks
-from labctl.samples.cpu import CpuError, CpuUse
-from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
+from labctl.samples.cpu import CpuError
+from labctl.samples.quantities import Cpu, CpuCost, Latency, Rate
 from labctl.samples.raw import Process, RawSample
 from labctl.samples.validity import Link, Wire
 from labctl.samples.window import Window, WindowError
@@ -30,34 +30,10 @@ from labctl.tools.tool import Tool, ToolError
 
 T = TypeVar("T")
 
-__all__ = [
-    "Cpu",
-    "CpuCost",
-    "CpuUse",
-    "EndCounters",
-    "Flag",
-    "Latency",
-    "LatencyRange",
-    "Range",
-    "Rate",
-    "Sample",
-    "SampleError",
-    "Status",
-    "Window",
-    "Wire",
-    "derive",
-    "from_json",
-    "to_json",
-]
-
 INDICATIVE_BELOW_S = 30.0
 SKEW_GRACE_S = 0.5  # a window planned at 30 s loses the start skew of its processes
 ACCOUNTED_PCT = (95.0, 105.0)  # outside, /proc/stat and the clock disagree about how much time passed
 PROBLEMS_PER_FILE = 3  # a file cut short lacks every field: three of them tell as much
-
-
-class SampleError(LabctlError):
-    """A raw folder from which no sample can be derived, not even a failed one."""
 
 
 class Status(StrEnum):
@@ -114,7 +90,7 @@ class Sample:
     rate: Rate | None
     per_process: tuple[float, ...]
     window: Window | None
-    latency_us: Latency | LatencyRange | None
+    latency_us: Latency | None
     cpu: Cpu
     cpu_cost: CpuCost | None
     wire: Wire | None
@@ -132,7 +108,7 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
 
     `workload` is what the plan says the sample's workload is; the catalog's without one. Whatever went wrong in
     the measurement becomes a failed or invalid sample; only raw files of ours that are missing, broken or from
-    another labctl raise LabctlError (mostly RawError or SampleError).
+    another labctl raise LabctlError.
     """
     sample = raw.read(folder)
     workload, tool = _checked(sample, workload)
@@ -146,29 +122,18 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
     return _measured(base, sample, readings, workload)
 
 
-def to_json(sample: Sample) -> dict[str, Any]:
-    """The content of sample.json."""
-    encoded: dict[str, Any] = encode(sample)
-    return encoded
-
-
-def from_json(data: object, where: str = "sample.json") -> Sample:
-    """The sample in `data`, the content of sample.json. Raises LabctlError with every wrong key of `where`."""
-    return decode(Sample, data, where)
-
-
 def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, Tool]:
     """The sample's workload, which has to be the test that was run, and the tool as it was set up for it."""
     where, name = str(sample.folder / "measurement.json"), sample.item.workload
     if workload is None:
         workloads = catalog.load().workloads
         if name not in workloads:
-            raise SampleError(Problem("unknown workload", where, repr(name), suggestion(name, workloads)))
+            raise LabctlError(Problem("unknown workload", where, repr(name), suggestion(name, workloads)))
         workload = workloads[name]
     tool, planned = tools.set_up(sample.item.tool, sample.item.settings, where, "sample"), workload.program
     if (name, tool.name, tool.test) != (workload.name, planned.name, planned.test):
         what = f"the sample is not of workload {workload.name} ({planned.test})"
-        raise SampleError(Problem(what, where, f"{name} ({tool.test})"))
+        raise LabctlError(Problem(what, where, f"{name} ({tool.test})"))
     return workload, tool
 
 
@@ -244,7 +209,7 @@ def _readings(sample: RawSample, tool: Tool) -> tuple[tuple[Reading, ...], tuple
 def _measured(base: Sample, sample: RawSample, readings: Sequence[Reading], workload: Workload) -> Sample:
     """The sample with its numbers, valid unless a check objects."""
     if sample.client is None or sample.server is None:  # raw.read lets only failed measurements lack an end
-        raise SampleError(Problem("a measured sample lacks an end", str(sample.folder)))
+        raise LabctlError(Problem("a measured sample lacks an end", str(sample.folder)))
     ends = (sample.client, sample.server)
     link = Link(sample.item.tunnel, sample.item.mtu)
     wire, reasons = checks.wire(sample.client, readings, workload, link, sample.cable)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core import paths
-from labctl.engine.inventory import load_inventory
+from labctl.engine.inventory import open_lab
 from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from tests.integration.conftest import ProvisionedLab
@@ -98,7 +98,7 @@ def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]
             labs.destroy(session, VM_NAME)
         try:
             record = labs.create(session, str(directory))
-            yield ProvisionedLab(load_inventory(session, directory), record, session, ANSWER_S)
+            yield ProvisionedLab(open_lab(session, str(directory)), record, session, ANSWER_S)
         finally:
             labs.destroy(session, str(directory))
         assert left_behind(VM_NAME) == [], "destroying leaves nothing"

@@ -11,14 +11,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labctl.catalog import load
 from labctl.catalog.lab import LabFacts
-from labctl.engine.inventory import load_inventory
+from labctl.engine.inventory import open_lab
 from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from labctl.plan.options import RawOptions, parse_options
@@ -60,7 +59,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     top = tmp_path_factory.mktemp("cilium")
     names = "cilium-ebpf,cilium-legacy,cilium-legacy-kpr"
     with Session() as session:
-        lab = load_inventory(session, Path(str(LAB)))
+        lab = open_lab(session, str(LAB))
         record = labs.read(str(lab.name))
         facts = LabFacts(lab.name, lab.kind, CLIENT, SERVER, 2, edition="current")
         raw = RawOptions.of(variant=names, edition="current", encryption="none,wireguard,ipsec", rounds="1")

@@ -18,7 +18,7 @@ import yaml
 
 from labctl.bundle import index as bundles
 from labctl.bundle import install as clusters
-from labctl.engine.inventory import load_inventory
+from labctl.engine.inventory import open_lab
 from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
@@ -90,7 +90,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterLab]:
                 words = ("--edition", EDITION, "--overrides", str(top / "overrides.yml"))
                 made = labctl("bundle", "create", *words, str(top / "bundle"))
             assert made.returncode == 0, made.stdout + made.stderr
-            yield ClusterLab(load_inventory(session, directory), record, session, bundle=top / "bundle")
+            yield ClusterLab(open_lab(session, str(directory)), record, session, bundle=top / "bundle")
         finally:
             labs.destroy(session, str(directory))
     assert host_settings() == before, "the machine's settings are its own"

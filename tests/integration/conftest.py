@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from labctl.engine.inventory import Inventory, load_inventory
+from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded as labs
 from labctl.labs.provision import provision
@@ -118,7 +118,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]:
             labs.destroy(session, LAB_NAME)
         try:
             record = labs.create(session, str(directory))
-            inventory = load_inventory(session, directory)
+            inventory = open_lab(session, str(directory))
             provision(session, inventory, AnsibleOptions()).require()
             yield ProvisionedLab(inventory, record, session)
         finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labctl.engine.inventory import load_inventory
+from labctl.engine.inventory import open_lab
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs.look import look
 from labctl.nodes import findings as check
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.newest]
 
 
 def findings(session: Session, path: Path) -> tuple[Finding, ...]:
-    inventory = load_inventory(session, path)
+    inventory = open_lab(session, str(path))
     seen = look(session, inventory, AnsibleOptions())
     return check.findings(inventory, seen.fingerprints, seen.outcome.failures)
 
@@ -65,7 +65,7 @@ def test_sound_lab_has_no_error_and_looking_changes_nothing(lab: ProvisionedLab)
     for node in ("node1", "node2"):
         before, after = first.fingerprints[node], second.fingerprints[node]
         assert differences(before, after) == ()
-        assert before.identity == after.identity
+        assert before.data["identity"] == after.data["identity"]
         assert before.text("machine", "container") == "systemd-nspawn"
         assert before.text("versions", "netperf")
         assert before.flag("nic", "hardware") is False

@@ -87,7 +87,7 @@ def test_nothing_of_the_checkout_is_used(labctl: Installed, repository: Path) ->
 
 def test_a_lab_is_made_measured_reported_and_destroyed(labctl: Installed, inventory: str) -> None:
     labctl("lab", "create", "-i", inventory)
-    assert "3 setups, 18 samples" in labctl("plan", "-i", inventory, "--quick")
+    assert "3 setups, 6 cells, 18 samples" in labctl("plan", "-i", inventory, "--quick")
     assert "conntrack table" in labctl("check", "-i", inventory)
     printed = labctl("matrix", "-i", inventory, "--variant", "veth-ebpf", *SHORT)
     (run,) = (labctl.directory / "runs").iterdir()

@@ -13,8 +13,9 @@ from labctl.catalog.lab import LabFacts
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, build
 from labctl.plan.visit import PlannedSample, all_samples
-from labctl.samples.quantities import Cpu, CpuCost, Latency, LatencyRange, Range, Rate
-from labctl.samples.sample import CpuUse, EndCounters, Flag, Sample, Status
+from labctl.samples.cpu import CpuUse
+from labctl.samples.quantities import Cpu, CpuCost, Latency, Range, Rate
+from labctl.samples.sample import EndCounters, Flag, Sample, Status
 
 LAB = LabFacts("local", "local", "node1", "node2", 2)
 LEVELS = {"tcp_stream": 7.0, "tcp_rr": 25000.0, "tcp_crr": 8000.0}
@@ -34,7 +35,7 @@ def sample_of(planned: PlannedSample, rate: float, unit: Unit) -> Sample:
     us = 1e6 / rate if unit is not Unit.GBIT else None
     single = us and Latency(us / 2, us, us, us * 1.2, us * 2, us * 9, us / 5)
     both = us and {name: Range(us * low, us * 2 * low) for name, low in (("p50", 1.0), ("p90", 1.2), ("p99", 2.0))}
-    several = both and LatencyRange(min=None, mean=None, max=None, stddev=None, **both)
+    several = both and Latency(min=None, mean=None, max=None, stddev=None, **both)
     cost = CpuCost(3.0, "core-s/GB") if unit is Unit.GBIT else CpuCost(1000 / rate, "core-s/1k")
     return Sample(
         schema="labctl.sample/1",

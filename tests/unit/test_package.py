@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 CONTENT = ("inventories", "playbooks", "roles")
 
@@ -82,3 +86,22 @@ def test_the_installed_package_loads_its_catalog(installed: Path, tmp_path: Path
 def test_the_installed_command_answers(installed: Path, tmp_path: Path) -> None:
     code = "sys.argv = ['labctl', '--version']; from labctl.cli.app import main; main()"
     assert in_installed(installed, code, tmp_path).startswith("labctl ")
+
+
+@pytest.fixture
+def ansible_core(repository: Path) -> Requirement:
+    """What pyproject.toml asks of ansible-core."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    return next(found for found in map(Requirement, project["dependencies"]) if found.name == "ansible-core")
+
+
+def test_the_old_end_of_the_range_is_the_one_that_is_tested(repository: Path, ansible_core: Requirement) -> None:
+    lines = (repository / "tools" / "constraints-oldest.txt").read_text().splitlines()
+    pinned = [Version(one.version) for line in lines if line[0] != "#" for one in Requirement(line).specifier]
+    (lowest,) = (Version(one.version) for one in ansible_core.specifier if one.operator == ">=")
+    assert min(pinned) == lowest
+    assert all(version in ansible_core.specifier for version in pinned)
+
+
+def test_ansible_is_one_that_pip_may_install(ansible_core: Requirement) -> None:
+    assert ansible_core.specifier.contains(metadata.version("ansible-core"))

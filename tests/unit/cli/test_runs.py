@@ -11,7 +11,6 @@ import pytest
 from labctl.catalog import Catalog
 from labctl.core.files import write_json
 from labctl.plan import plan as planning
-from labctl.runs import status as statuses
 from labctl.runs.status import RunState, Status
 from tests.unit.cli.run import Run
 from tests.unit.synthetic import plan_of
@@ -27,7 +26,7 @@ def run(tmp_path: Path, small_catalog: Catalog) -> Path:
     times = ("2026-03-04T05:06:07Z", "2026-03-04T05:09:00Z")
     done = Status("labctl.status/1", RunState.DONE, platform.node(), os.getpid(), *times, 2, 2, ())
     write_json(folder / "plan.json", planning.to_json(plan))
-    write_json(folder / "status.json", statuses.to_json(done))
+    write_json(folder / "status.json", done)
     return folder
 
 

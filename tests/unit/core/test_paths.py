@@ -76,20 +76,10 @@ def test_runs_are_here(here: Path) -> None:
     assert not paths.runs_dir().exists()
 
 
-@pytest.mark.parametrize(
-    ("function", "variable", "default"),
-    [
-        (paths.cache_dir, "LABCTL_CACHE_DIR", "/var/cache/labctl"),
-        (paths.state_dir, "LABCTL_STATE_DIR", "/var/lib/labctl"),
-    ],
-)
-def test_directories_of_the_machine(
-    here: Path, monkeypatch: pytest.MonkeyPatch, function: object, variable: str, default: str
-) -> None:
-    assert callable(function)
-    monkeypatch.delenv(variable, raising=False)
-    assert function() == Path(default)
-    monkeypatch.setenv(variable, "")
-    assert function() == Path(default)
-    monkeypatch.setenv(variable, "elsewhere")
-    assert function() == here / "elsewhere"
+def test_the_directory_of_the_machine(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABCTL_STATE_DIR", raising=False)
+    assert paths.state_dir() == Path("/var/lib/labctl")
+    monkeypatch.setenv("LABCTL_STATE_DIR", "")
+    assert paths.state_dir() == Path("/var/lib/labctl")
+    monkeypatch.setenv("LABCTL_STATE_DIR", "elsewhere")
+    assert paths.state_dir() == here / "elsewhere"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import UsageError
-from labctl.engine.inventory import load_inventory
+from labctl.engine.inventory import open_lab
 from labctl.engine.session import Session
 
 LAB = "all: {vars: {lab_name: x, lab_kind: vm}, children: {client: {hosts: {a: }}, server: {hosts: {b: {k: 1}}}}}"
@@ -16,7 +16,7 @@ LAB = "all: {vars: {lab_name: x, lab_kind: vm}, children: {client: {hosts: {a: }
 
 def test_a_lab_is_read_with_its_ends(session: Session, tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(LAB)
-    lab = load_inventory(session, tmp_path)
+    lab = open_lab(session, str(tmp_path))
     assert (lab.name, lab.kind, lab.client, lab.server, lab.hosts["b"]["k"]) == ("x", "vm", "a", "b", 1)
 
 
@@ -52,7 +52,7 @@ def test_a_broken_lab_is_refused_by_what_is_wrong_with_it(
 ) -> None:
     (tmp_path / "hosts.yml").write_text(hosts)
     with pytest.raises(UsageError) as refused:
-        load_inventory(session, tmp_path)
+        open_lab(session, str(tmp_path))
     assert message in str(refused.value)
     assert str(tmp_path) in str(refused.value)
 
@@ -64,7 +64,7 @@ def test_a_terminal_that_another_ssh_made_non_blocking_does_no_harm(session: Ses
     try:
         os.dup2(reading, 0)
         os.set_blocking(0, False)
-        assert load_inventory(session, tmp_path).client == "a"
+        assert open_lab(session, str(tmp_path)).client == "a"
         assert os.fstat(0) == os.fstat(reading)
     finally:
         os.dup2(kept, 0)

@@ -8,11 +8,13 @@ import platform
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from labctl.core.errors import LabctlError
+from labctl.engine.inventory import Inventory
 from labctl.labs import lock
 
 HOLD = """
@@ -77,14 +79,14 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
+def key(name: str, kind: str, client: Mapping[str, object], server: Mapping[str, object]) -> str:
+    return lock.key(Inventory(Path("/labs"), name, kind, "a", "b", {"a": client, "b": server}))
+
+
 def test_a_lab_of_servers_is_locked_by_its_servers() -> None:
-    nodes: dict[str, dict[str, object]] = {
-        "a": {"ansible_host": "10.0.0.1"},
-        "b": {"ansible_host": "10.0.0.2", "ansible_port": 2222},
-    }
-    renamed = {"x": nodes["b"], "y": nodes["a"]}
-    other: dict[str, dict[str, object]] = {**nodes, "b": {"ansible_host": "10.0.0.3"}}
-    assert lock.key("metal", "metal", nodes) == lock.key("other", "metal", {**nodes})
-    assert lock.key("metal", "metal", nodes) != lock.key("metal", "metal", other)
+    one, two = {"ansible_host": "10.0.0.1"}, {"ansible_host": "10.0.0.2", "ansible_port": 2222}
+    other = {"ansible_host": "10.0.0.3"}
+    assert key("metal", "metal", one, two) == key("other", "metal", one, two)
+    assert key("metal", "metal", one, two) != key("metal", "metal", one, other)
     for kind in ("local", "vm"):
-        assert lock.key("mine", kind, nodes) == lock.key("mine", kind, renamed) == "lab-mine"
+        assert key("mine", kind, one, two) == key("mine", kind, two, one) == "lab-mine"

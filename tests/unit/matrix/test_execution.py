@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import pytest
 
 from labctl import catalog
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import read_record
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions
@@ -19,7 +19,6 @@ from labctl.matrix.execution import Execution, Measured, Progress, Revive, Step,
 from labctl.matrix.record import Record
 from labctl.plan.plan import Plan
 from labctl.plan.visit import all_samples
-from labctl.runs import status as statuses
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, Status
 from labctl.samples import sample as samples
@@ -62,7 +61,7 @@ class Bench:
     @property
     def status(self) -> Status:
         """status.json."""
-        return statuses.from_json(json.loads(self.folder.status.read_text()), "status.json")
+        return read_record(Status, self.folder.status)
 
     @property
     def played(self) -> list[str]:
@@ -118,8 +117,8 @@ def test_every_sample_of_the_plan_is_taken_in_its_order(bench: Bench, plan: Plan
     assert [(event.number, event.total) for event in measured] == [(number, 8) for number in range(1, 9)]
     assert measured[0].left_s > measured[-1].left_s
     for event in measured:
-        kept = json.loads((bench.folder.samples / event.sample.id / "sample.json").read_text())
-        assert samples.from_json(kept) == event.sample
+        kept = bench.folder.samples / event.sample.id / "sample.json"
+        assert read_record(samples.Sample, kept) == event.sample
         assert event.sample.status is samples.Status.VALID
     assert bench.status.state is RunState.DONE
 

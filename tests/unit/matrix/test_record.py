@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from labctl.catalog import Catalog
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import read_record
 from labctl.engine.outcome import Ending
 from labctl.matrix.record import Record
 from labctl.plan.plan import Plan, Visit, sample_s
@@ -108,7 +108,7 @@ def test_status_json_says_how_far_it_got_and_whose_it_is(record: Record, plan: P
     record.add_sample(samples_of(plan)[0])
     record.add_visit(visited(), 1)
     record.save(RunState.RUNNING)
-    status = statuses.from_json(json.loads(folder.status.read_text()), "status.json")
+    status = read_record(statuses.Status, folder.status)
     assert (status.state, status.samples_planned, status.samples_taken) == (RunState.RUNNING, 4, 1)
     assert (status.pid, status.visits) == (os.getpid(), (visited(),))
     assert status.started <= status.updated

@@ -21,7 +21,6 @@ from labctl.plan.visit import setup_inventory
 from labctl.runs import attempts, history
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
-from labctl.samples import sample as samples
 from labctl.samples.sample import Sample, Status
 from tests.unit.synthetic import plan_of, samples_of
 
@@ -46,7 +45,7 @@ def folder(tmp_path: Path, plan: Plan) -> RunFolder:
 
 
 def store(run: RunFolder, sample: Sample) -> None:
-    write_json(run.samples / sample.id / "sample.json", samples.to_json(sample))
+    write_json(run.samples / sample.id / "sample.json", sample)
 
 
 def write_status(run: RunFolder, plan: Plan, *visits: VisitRecord) -> None:

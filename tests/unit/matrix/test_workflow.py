@@ -13,6 +13,7 @@ import pytest
 
 from labctl import catalog
 from labctl.core.errors import LabctlError
+from labctl.core.files import read_record
 from labctl.engine.events import Event, Listener, TaskResult
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
@@ -23,7 +24,8 @@ from labctl.matrix.execution import Measured, Progress, VisitFailed
 from labctl.matrix.workflow import Bench, RunResult
 from labctl.plan.options import MatrixOptions, RawOptions, parse_options
 from labctl.plan.plan import Plan
-from labctl.runs import attempts, find
+from labctl.runs import find
+from labctl.runs.attempts import Attempt
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState
 from tests.unit import lab_records
@@ -215,7 +217,7 @@ def test_a_run_is_measured_and_whole(stage: Stage) -> None:
     assert (run.path, run.state) == (result.folder, find.State.DONE)
     assert run.plan == stage.told.plans[0]
     assert [event.number for event in stage.told.events if isinstance(event, Measured)] == [1, 2]
-    attempt = attempts.read(RunFolder(result.folder).attempt(1))
+    attempt = read_record(Attempt, RunFolder(result.folder).attempt(1))
     assert (attempt.lab.name, set(attempt.fingerprints), attempt.drift) == ("mine", {"node1", "node2"}, ())
 
 
@@ -345,7 +347,7 @@ def test_a_run_that_is_resumed_becomes_whole(stage: Stage, half: RunResult) -> N
     run = find.open_run(half.folder)
     assert run.status is not None
     assert [(visit.status, visit.attempt) for visit in run.status.visits] == [("ok", 1), ("failed", 1), ("ok", 2)]
-    assert attempts.read(RunFolder(half.folder).attempt(2)).drift == ()
+    assert read_record(Attempt, RunFolder(half.folder).attempt(2)).drift == ()
 
 
 def test_a_lab_that_is_not_what_it_was_is_refused_with_everything_that_changed(stage: Stage, half: RunResult) -> None:
@@ -365,7 +367,7 @@ def test_a_lab_that_is_not_what_it_was_is_refused_with_everything_that_changed(s
 def test_a_change_that_is_accepted_is_recorded_and_told(stage: Stage, half: RunResult) -> None:
     stage.session.plays["clear.yml"] = looked_at(kernel={"release": "7.0.0"})
     assert stage.resume(half, accept_drift=True).complete
-    drift = attempts.read(RunFolder(half.folder).attempt(2)).drift
+    drift = read_record(Attempt, RunFolder(half.folder).attempt(2)).drift
     assert [change.now for change in drift] == ["7.0.0", "7.0.0"]
     assert stage.told.lines[:2] == [f"accepted: {change}" for change in drift]
 

@@ -126,12 +126,12 @@ def test_node_nobody_asked_is_an_error() -> None:
     assert (finding.node, finding.seen, finding.action) == ("node2", "not asked", "leave out --limit")
 
 
-def test_rows_come_worst_first_and_by_level() -> None:
+def test_rows_come_worst_first() -> None:
     found = check.findings(inventory("local"), seen(node2=put("link.mtu", 9000)), ())
-    rows = check.table_rows(found)
+    rows = check.records(found)
     assert len(rows) == len(found)
-    assert all(len(row) == len(check.COLUMNS) for row in rows)
-    assert [row[0] for row in rows] == sorted((row[0] for row in rows), key=["error", "warning", "ok"].index)
-    assert check.table_rows(found, [Level.ERROR]) == (
+    levels = [row["level"] for row in rows]
+    assert levels == sorted(levels, key=["error", "warning", "ok"].index)
+    assert [tuple(row.values()) for row in rows if row["level"] == "error"] == [
         ("error", "both", "MTU", "the same at both ends", "link.mtu: 1500 / 9000", check.PAIRS[0].action),
-    )
+    ]

@@ -10,9 +10,10 @@ import pytest
 
 from labctl.catalog import Catalog
 from labctl.core.errors import Problem, UsageError
+from labctl.core.records import encode
 from labctl.plan.plan import Plan
-from labctl.results.summary import Busy, Row, Summary, Unusable, summarise, to_json
-from labctl.samples.quantities import Cpu, Latency, LatencyRange, Range
+from labctl.results.summary import Busy, Row, Summary, Unusable, summarise
+from labctl.samples.quantities import Cpu, Latency, Range
 from labctl.samples.sample import Flag, Sample, Status
 from tests.unit.synthetic import busy, plan_of, samples_of
 
@@ -73,7 +74,7 @@ def test_a_cell_without_samples_has_nulls_not_zeros(plan: Plan) -> None:
     assert (one.taken, one.valid) == (0, 0)
     assert (one.rate, one.latency_us, one.cpu_cost, one.comparison) == (None, None, None, None)
     assert one.cpu_busy_pct == Busy(None, None, None)
-    assert "0" not in json.dumps(to_json(summarise(plan, []))["rows"][0]["cpu_busy_pct"])
+    assert "0" not in json.dumps(encode(summarise(plan, []))["rows"][0]["cpu_busy_pct"])
 
 
 def test_latency_of_one_process_is_the_median_between_the_extremes(plan: Plan) -> None:
@@ -88,7 +89,7 @@ def test_latency_of_one_process_is_the_median_between_the_extremes(plan: Plan) -
 
 
 def test_latency_of_several_processes_is_the_range_over_all(plan: Plan) -> None:
-    blank = LatencyRange(None, None, None, None, None, None, None)
+    blank = Latency(None, None, None, None, None, None, None)
     ranges = [replace(blank, p50=Range(10, 12)), replace(blank, p50=Range(9, 11), p99=Range(20, 30)), blank]
     samples = [sample for sample in samples_of(plan) if sample.cell == "base.tcp_rr.max"][:3]
     samples = [replace(sample, latency_us=one) for sample, one in zip(samples, ranges, strict=True)]
@@ -129,6 +130,6 @@ def test_an_unknown_reference_is_refused(plan: Plan) -> None:
 
 def test_the_summary_is_plain_json(plan: Plan) -> None:
     summary = summarise(plan, samples_of(plan))
-    data = json.loads(json.dumps(to_json(summary)))
+    data = json.loads(json.dumps(encode(summary)))
     assert (data["schema"], data["run"], data["lab"]) == ("labctl.summary/1", plan.id, "local")
     assert data["rows"][0]["rate"]["n"] == 6

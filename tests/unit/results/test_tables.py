@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.core.records import decode
+from labctl.core.records import decode, encode
 from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.plan import Plan
-from labctl.results.summary import Summary, summarise, to_json
+from labctl.results.summary import Summary, summarise
 from labctl.results.tables import FLAG_TEXTS, document, sample_words
 from labctl.samples.quantities import Cpu
 from labctl.samples.sample import Flag, Sample, Status
@@ -85,12 +85,12 @@ def test_no_line_is_wider_than_the_width_and_every_header_is_whole(full: Summary
 
 def renamed(summary: Summary) -> Summary:
     """The same with a setup of a long name."""
-    text = json.dumps(to_json(summary)).replace('"base-clean', '"cilium-legacy-kpr.current')
+    text = json.dumps(encode(summary)).replace('"base-clean', '"cilium-legacy-kpr.current')
     return decode(Summary, json.loads(text), "summary.json")
 
 
 def test_json_is_the_whole_summary(full: Summary) -> None:
-    assert json.loads(summary_tables(full, "json")) == to_json(full)
+    assert json.loads(summary_tables(full, "json")) == encode(full)
 
 
 def test_csv_has_the_same_columns_for_every_run(full: Summary, quick: Summary) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
+from labctl.core.files import read_record
 from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import parse
 from labctl.runs import attempts
@@ -88,14 +89,14 @@ def test_a_node_that_was_not_fingerprinted_is_named(one: Attempt) -> None:
 def test_an_attempt_comes_back_from_its_file(one: Attempt, tmp_path: Path) -> None:
     drift = (Change("lab", "name", None, ["x"]),)
     attempts.write(RunFolder(tmp_path), replace(one, drift=drift))
-    assert attempts.read(tmp_path / "attempts" / "1.json") == replace(one, drift=drift)
+    assert read_record(Attempt, tmp_path / "attempts" / "1.json") == replace(one, drift=drift)
 
 
 def test_an_attempt_of_another_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "1.json"
     path.write_text('{"schema": "labctl.attempt/0"}')
     with pytest.raises(LabctlError) as raised:
-        attempts.read(path)
+        read_record(Attempt, path)
     (problem,) = raised.value.problems
     assert (problem.what, problem.where) == ("the schema is not labctl.attempt/1", f"{path}:schema")
     assert "the labctl that wrote it" in (problem.hint or "")

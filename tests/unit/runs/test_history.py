@@ -19,7 +19,6 @@ from labctl.runs.attempts import Change
 from labctl.runs.folder import RunFolder
 from labctl.runs.history import History
 from labctl.runs.status import RunState, VisitRecord
-from labctl.samples import sample as samples
 from labctl.samples.sample import Status
 from tests.unit.synthetic import plan_of, samples_of
 
@@ -81,7 +80,7 @@ def test_drift_is_told_by_the_attempt_that_accepted_it(folder: RunFolder) -> Non
 def test_samples_taken_again_are_told_with_their_reasons(folder: RunFolder, plan: Plan) -> None:
     sample = replace(samples_of(plan)[0], status=Status.FAILED, reasons=("netperf was killed",))
     cell = folder.samples / sample.cell
-    write_json(cell / "1-1.failed-1" / "sample.json", samples.to_json(sample))
+    write_json(cell / "1-1.failed-1" / "sample.json", sample)
     (cell / "1-2.damaged-1").mkdir()
     (cell / "1-3").mkdir()
     (cell / ".1-4.partial-1").mkdir()

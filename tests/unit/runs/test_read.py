@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
-from labctl.core.files import write_json
+from labctl.core.files import read_record, write_json
 from labctl.runs.read import keep_derived, read
-from labctl.samples import sample as samples
+from labctl.samples.sample import Sample
 from tests.unit.captures import TAKEN, captured_run
 
 
@@ -25,8 +25,8 @@ def test_samples_are_derived_from_their_raw_files_and_kept(run: Path) -> None:
     assert [sample.id for sample in results.samples] == sorted(TAKEN, key=lambda name: int(name[-1]))
     assert results.damaged == {}
     for sample in results.samples:
-        kept = json.loads((run / "samples" / sample.id / "sample.json").read_text())
-        assert samples.from_json(kept) == sample
+        kept = run / "samples" / sample.id / "sample.json"
+        assert read_record(Sample, kept) == sample
 
 
 def test_what_was_derived_before_is_what_counts(run: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import pytest
 
 from labctl.core.errors import LabctlError
+from labctl.core.files import read_record, write_json
+from labctl.core.records import encode
 from labctl.engine.outcome import Failure
-from labctl.runs import status as statuses
 from labctl.runs.status import RunState, Status, VisitRecord
 
 FAILURE = Failure("visit.yml", "A proof", "node1", "no program", None)
@@ -17,9 +18,10 @@ TIMES = ("2026-03-04T05:06:07+00:00", "2026-03-04T05:09:00+00:00")
 STATUS = Status("labctl.status/1", RunState.INTERRUPTED, "here", 7, *TIMES, 4, 2, (VISIT,))
 
 
-def test_a_status_comes_back_from_its_file() -> None:
-    text = json.dumps(statuses.to_json(STATUS))
-    assert statuses.from_json(json.loads(text), "status.json") == STATUS
+def test_a_status_comes_back_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    write_json(path, STATUS)
+    assert read_record(Status, path) == STATUS
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,8 @@ def test_a_status_comes_back_from_its_file() -> None:
         ({"visits": [{}]}, "status.json:visits[0].setup"),
     ],
 )
-def test_what_is_no_status_is_refused_with_its_place(change: dict[str, object], where: str) -> None:
+def test_what_is_no_status_is_refused_with_its_place(change: dict[str, object], where: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "status.json", encode(STATUS) | change)
     with pytest.raises(LabctlError) as raised:
-        statuses.from_json(statuses.to_json(STATUS) | change, "status.json")
-    assert raised.value.problems[0].where == where
+        read_record(Status, tmp_path / "status.json")
+    assert raised.value.problems[0].where == f"{tmp_path}/{where}"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl.samples import cpu
-from labctl.samples.cpu import CpuError, CpuUse, Normalised, Tick
+from labctl.samples.cpu import CpuError, CpuUse, Tick
 
 FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 HZ = 100
@@ -152,23 +152,6 @@ def test_a_short_row_is_an_error() -> None:
 
 def test_readings_in_which_no_time_passes_are_an_error() -> None:
     assert error(ticks({}, {}, {}, {})) == "no CPU time passed within the window\n  where: client.json:cpu"
-
-
-@pytest.mark.parametrize(
-    ("rate", "target", "wanted"),
-    [
-        (50.0, 100.0, Normalised(6.9, 100.0, extrapolated=True)),
-        (50_000.0, 50_000.0, Normalised(3.45, 50_000.0, extrapolated=False)),
-        (200.0, 100.0, Normalised(1.725, 100.0, extrapolated=False)),
-    ],
-)
-def test_2021_style_is_linear_and_says_when_it_is_a_guess(rate: float, target: float, wanted: Normalised) -> None:
-    assert cpu.normalise(3.45, rate, target) == wanted
-
-
-def test_the_published_baseline_of_2021_fits_the_formula() -> None:
-    """8.3 % at the client for 100 Gbit/s, from 41.6 Gbit/s: one busy thread of 32 and a little softirq."""
-    assert cpu.normalise(100 * 1.10 / 32, 41.6, 100.0).busy_pct == pytest.approx(8.3, abs=0.1)
 
 
 SECONDS = st.fixed_dictionaries({name: st.integers(0, 100) for name in FIELDS[:8]} | {"idle": st.integers(1, 100)})

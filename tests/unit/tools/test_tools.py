@@ -23,7 +23,8 @@ from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan
 from labctl.plan.visit import PlannedSample, all_samples, setup_inventory
 from labctl.samples import raw, sample
-from labctl.samples.sample import Latency, Sample, Status
+from labctl.samples.quantities import Latency
+from labctl.samples.sample import Sample, Status
 from labctl.tools.reading import Interim, RateUnit, Reading, Setting
 from labctl.tools.reading import Latency as SeenLatency
 from labctl.tools.tool import Server, ToolError

@@ -71,7 +71,7 @@ def test_another_user_is_become_with_the_password_that_is_asked_for() -> None:
     ("variables", "seen"),
     [
         ({"ansible_password": "secret"}, "connection ssh with a password"),
-        ({"ansible_connection": "paramiko_ssh"}, "connection paramiko_ssh$"),
+        ({"ansible_connection": "winrm"}, "connection winrm$"),
     ],
 )
 def test_other_connections_are_refused_by_name(variables: dict[str, str], seen: str) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
-from labctl.engine.events import Event, TaskResult, TaskStart
+from labctl.engine.events import Event, TaskResult, TaskStart, Watcher
 from labctl.engine.outcome import Failure, Outcome
-from labctl.engine.watcher import Watcher
 from tests.unit.engine.play import Run
 
 
