@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Files of a bundle on a node: programs installed, archives unpacked, images imported into containerd."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: what a node shows of the path of test traffic, and the probe that makes it show."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: datapath_evidence
 short_description: Gather what a node shows of the path that test traffic takes
 description:

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: hold what the nodes showed against what the setup is expected to be."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: datapath_proof
 short_description: Hold what the nodes showed against what the setup is expected to be
 description:

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: prove of a cluster as it is what its API and a probe can show."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: cluster_proof
 short_description: Prove of a cluster as it is what its API and a probe can show
 description:

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The Ansible module `fingerprint`: everything about a node that can change a number. Changes nothing."""
 
 from __future__ import annotations
 

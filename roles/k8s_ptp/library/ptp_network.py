@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: the plain ptp plugin as the network of a node's pods, and the way to those of the other node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: ptp_network
 short_description: Configure the ptp CNI plugin on a node and route the other node's pods
 description:

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Which kernel a node boots: next time only, from now on, or the distribution's own again."""
 
 from __future__ import annotations
 

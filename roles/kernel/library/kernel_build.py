@@ -1,11 +1,10 @@
 #!/usr/bin/python
-"""Build a kernel package in a Debian tree, or take it from the cache that holds it by sources and configuration."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kernel_build
-short_description: A kernel package built from source
+short_description: A kernel package built from source, or taken from the cache
 description:
   - Compiles in a chroot of the builder's tree, below a mount namespace of its own, and fails where a line of the
     configuration did not survive what it depends on.

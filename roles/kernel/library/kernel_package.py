@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Install a kernel beside the one that runs: from a Debian archive, or from a package that was built."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""What kernel a node runs, how that differs from the wanted one, and what it takes to get there."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Takes a cluster of labctl's off the node: processes, mounts, links, rules and files that it brought."""
 
 from __future__ import annotations
 

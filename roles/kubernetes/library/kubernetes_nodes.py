@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Waits on the control plane until the API answers and every node of the inventory is registered as it should be."""
 
 from __future__ import annotations
 

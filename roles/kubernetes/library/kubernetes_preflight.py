@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether a node can become, or is, a member of the wanted cluster: every obstacle at once, nothing changed."""
 
 from __future__ import annotations
 

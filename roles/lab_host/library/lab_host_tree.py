@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The common read-only tree of the nodes, built once by mmdebstrap into a cache keyed by its inputs."""
 
 from __future__ import annotations
 

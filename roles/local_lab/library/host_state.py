@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The host-global settings of the kernel: recorded before a lab exists, compared after it is gone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""A local lab as a whole: its record, its network, its nodes."""
 
 from __future__ import annotations
 

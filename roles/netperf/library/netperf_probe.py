@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: whether netperf is there, which one, and what it can do - by running it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_probe
 short_description: Find out which netperf a node has and what it can do
 description:

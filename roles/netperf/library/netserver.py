@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: netserver of labctl, listening on one address in one network namespace."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netserver
 short_description: Run netserver as a unit of systemd on one address, in one network namespace
 description:

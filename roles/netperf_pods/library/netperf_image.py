@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: this node's own netperf as an image of the node's own containerd."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_image
 short_description: Pack the node's netperf into an image and import it into the node's containerd
 description:

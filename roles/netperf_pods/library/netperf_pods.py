@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: the two pods between which is measured, in a namespace of their own."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_pods
 short_description: Make, examine or remove the pods between which is measured
 description:

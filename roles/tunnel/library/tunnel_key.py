@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: this node's key for a tunnel."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: tunnel_key
 short_description: Make this node's key for a tunnel, unless it has one
 description:

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""A vm lab as a whole: its record, its disks, its guests."""
 
 from __future__ import annotations
 

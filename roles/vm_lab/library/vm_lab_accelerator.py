@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether guests run under KVM on this machine, or have to be emulated."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The disk image that all guests start from, made of a tree once, into a cache keyed by its inputs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether a vm lab can exist on this host; changes nothing, and names every obstacle at once."""
 
 from __future__ import annotations
 
