@@ -233,7 +233,6 @@ def main() -> None:
             "end": {"type": "str", "required": True, "choices": ["client", "server"]},
             "path": {"type": "dict", "required": True, "options": path},
         },
-        supports_check_mode=False,
     )
     finish(module, lambda: gather(module.params["end"], module.params["path"]))
 

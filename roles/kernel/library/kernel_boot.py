@@ -79,7 +79,6 @@ def main() -> None:
             "release": {"type": "str", "required": True},
             "cmdline": {"type": "list", "elements": "str", "default": []},
         },
-        supports_check_mode=False,
     )
     finish(module, lambda: {"changed": ACTIONS[module.params["state"]](module.params)})
 

@@ -146,7 +146,6 @@ def main() -> None:
             "preempt": {"type": "str", "default": ""},
             "cmdline": {"type": "list", "elements": "str", "default": []},
         },
-        supports_check_mode=False,
     )
     finish(module, lambda: install(module.params))
 

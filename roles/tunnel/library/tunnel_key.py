@@ -22,7 +22,7 @@ from ansible.module_utils.labctl_node.refused import finish
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=False)
+    module = AnsibleModule(argument_spec={})
     finish(module, lambda: {"changed": make_key(), "public": public_key()})
 
 
