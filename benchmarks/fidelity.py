@@ -136,12 +136,12 @@ def measured(bench: Bench, item: dict[str, Any], number: int) -> dict[str, float
 def verdict(ratio: stats.PairedRatio) -> str:
     """Where a ratio stands to the wanted range; an interval that reaches over its edge leaves that open."""
     low, high = WANTED
-    first, last = ratio.low or ratio.estimate, ratio.high or ratio.estimate
+    first, last = ratio.low or ratio.ratio, ratio.high or ratio.ratio
     if low <= first and last <= high:
         return "held"
     if last < low or high < first:
         return "MISSED"
-    return "held, noisy" if low <= ratio.estimate <= high else "not decided"
+    return "held, noisy" if low <= ratio.ratio <= high else "not decided"
 
 
 def rows(workload: str, ways: Ways) -> list[tuple[object, ...]]:
@@ -150,7 +150,7 @@ def rows(workload: str, ways: Ways) -> list[tuple[object, ...]]:
     for first, second, meaning in COMPARED:
         ratio = stats.paired_ratio(ways[first], ways[second])
         if ratio is not None:
-            shown = (ratio.rounds, ratio.estimate, ratio.low, ratio.high, ratio.hodges_lehmann, verdict(ratio))
+            shown = (ratio.rounds, ratio.ratio, ratio.low, ratio.high, ratio.hodges_lehmann, verdict(ratio))
             lines.append((workload, f"{first} / {second}", *shown, meaning))
     return lines
 

@@ -144,18 +144,8 @@ def _kept(directory: Path, wish: Wish, earlier: dict[str, BundleFile]) -> Bundle
 
 def _entry(wish: Wish, sha256: str, size: int) -> BundleFile:
     """The line of the index for a file that is there."""
-    return BundleFile(
-        wish.path,
-        wish.edition,
-        wish.name,
-        wish.use,
-        wish.version,
-        wish.reference,
-        wish.origin,
-        sha256,
-        size,
-        wish.variants,
-    )
+    wished = {name: value for name, value in vars(wish).items() if name in BundleFile.__dataclass_fields__}
+    return BundleFile(**wished | {"sha256": sha256, "bytes": size})
 
 
 def _registry(wish: Wish) -> bool:

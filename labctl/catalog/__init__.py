@@ -98,11 +98,6 @@ class Variant:
     kernel: Kernel | None = None
     visit_s: float = VISIT_S
 
-    def encrypted_differences(self, encryption: Encryption, redirect_peer: bool) -> tuple[Mapping[str, object], ...]:
-        """What an encryption changes in the datapath that the proof wants to see."""
-        peer = self.redirect_peer[encryption] if redirect_peer else {}
-        return (self.encrypted.get(encryption, {}), peer)
-
     def expected_with(self, differences: Iterable[Mapping[str, object]]) -> Mapping[str, object]:
         """The datapath that the proof wants to see, with what differs from the variant alone."""
         expected = dict(self.expected)

@@ -12,8 +12,9 @@ from labctl.cli.options import BecomeOption, FormatOption, LabOption, LimitOptio
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labctl.engine.events import Event
-    from labctl.labs.provision import ClusterSource
 
 REBOOT = "Reboot nodes where the lab's kernel_line or kernel_cmdline needs it."
 BUNDLE = "Install the cluster from this bundle, and from nowhere else."
@@ -80,16 +81,16 @@ def provision(
         console.out(f"the idle cluster takes of {node}: {words}")
 
 
-def _cluster(edition: str | None, directory: str | None) -> ClusterSource | None:
+def _cluster(edition: str | None, directory: str | None) -> Mapping[str, object] | None:
     """The cluster that `provision` is asked for."""
-    from labctl.labs.provision import open_bundle
+    from labctl.labs.provision import cluster_from
 
     if directory is None:
         if edition is None:
             return None
         hint = "make one with `labctl bundle create`, on a machine with internet access, and name it with --bundle"
         raise UsageError(Problem("a cluster is installed from a bundle", "--edition", edition, hint))
-    return open_bundle(Path(directory), edition)
+    return cluster_from(Path(directory), edition)
 
 
 def reset(

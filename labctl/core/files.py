@@ -19,9 +19,10 @@ T = TypeVar("T")
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, finds the old content or the new one, never a part."""
-    make_directory(path.parent)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with _writing(path):
+    with writing(path):
         try:
             with partial.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -34,26 +35,9 @@ def write_text(path: Path, text: str) -> None:
             raise
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory, and those above it."""
-    with _writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-
-
-def touch(path: Path) -> None:
-    """Make an empty file, unless it is there."""
-    with _writing(path):
-        path.touch()
-
-
-def remove(path: Path) -> None:
-    """Remove a file, if it is there."""
-    with _writing(path):
-        path.unlink(missing_ok=True)
-
-
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """What cannot be made, changed or removed inside is a LabctlError that names `path` and says what to do."""
     try:
         yield
     except OSError as error:

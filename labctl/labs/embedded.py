@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from labctl.core import paths, records
 from labctl.core.errors import LabctlError, Problem, UsageError, collected
@@ -66,38 +65,11 @@ class LabNode:
 
 
 @dataclass(frozen=True)
-class LocalLab:
-    """What only a local lab has on the host; `netns` and `host_interface` are by node."""
-
-    index: int
-    tree: str
-    uplink: str | None
-    table: str
-    netns: Mapping[str, str]
-    host_interface: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class VmLab:
-    """What only a vm lab has.
-
-    `accelerator` is kvm, or tcg where guests are emulated; `disk` and `monitor` (QMP) are paths by node, `owner` is the
-    user id that runs QEMU.
-    """
-
-    accelerator: str
-    cpu: str
-    vcpus: int
-    memory_mib: int
-    image: str
-    owner: int
-    disk: Mapping[str, str]
-    monitor: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Lab:
-    """A lab as it was created; the fields are those of lab.json. Of `local` and `vm` the one of its kind is there."""
+    """A lab as it was created; the fields are those of lab.json.
+
+    Of `local` and `vm` the one of its kind is there, with what the lab's role alone knows of it.
+    """
 
     schema: str
     name: str
@@ -108,13 +80,13 @@ class Lab:
     release: str
     ssh: SshFiles
     nodes: tuple[LabNode, ...]
-    local: LocalLab | None
-    vm: VmLab | None
+    local: Mapping[str, Any] | None
+    vm: Mapping[str, Any] | None
 
     @property
     def emulated(self) -> bool:
         """Whether its processors are programs: nothing measured there is a result."""
-        return self.vm is not None and self.vm.accelerator == "tcg"
+        return self.vm is not None and self.vm["accelerator"] == "tcg"
 
     @property
     def state(self) -> LabState:
@@ -157,8 +129,16 @@ def destroy(
     cannot be removed, and with every host-global setting that differs (the lab is gone all the same).
     """
     _require_root()
-    with _inventory(lab) as inventory:
-        return session.run_playbook("lab_destroy.yml", [inventory], options=options, listener=listener).require()
+    inventory, name = None, None
+    try:
+        inventory = paths.resolve_lab(lab)
+    except UsageError:
+        if not (_labs() / lab / "lab.json").is_file():
+            raise
+        name = {"all": {"vars": {"lab_name": lab, "lab_kind": read(lab).kind}}}
+    with session.source(name) as more:
+        sources = more if inventory is None else [inventory]
+        return session.run_playbook("lab_destroy.yml", sources, options=options, listener=listener).require()
 
 
 def read(name: str) -> Lab:
@@ -237,24 +217,6 @@ def _recorded(lab: str) -> Lab:
             if one.inventory == directory:
                 return one
     return read(lab)
-
-
-@contextmanager
-def _inventory(lab: str) -> Iterator[Path]:
-    """The inventory of a lab to destroy; where it is gone, one that says no more than the name."""
-    try:
-        found = paths.resolve_lab(lab)
-    except UsageError:
-        if not (_labs() / lab / "lab.json").is_file():
-            raise
-        with tempfile.TemporaryDirectory(prefix="labctl-") as directory:
-            group_vars = Path(directory) / "group_vars"
-            group_vars.mkdir()
-            (group_vars / "all.yml").write_text(json.dumps({"lab_name": lab, "lab_kind": read(lab).kind}))
-            (Path(directory) / "hosts.yml").write_text(json.dumps({"all": {}}))
-            yield Path(directory)
-    else:
-        yield found
 
 
 def _runs(pidfile: Path) -> bool:

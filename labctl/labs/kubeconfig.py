@@ -34,11 +34,6 @@ class ClusterOptions:
     server: str | None = None
     image: str | None = None
 
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The options that were given."""
-        return tuple(f"--{name}" for name, value in vars(self).items() if value is not None)
-
 
 def lab(options: ClusterOptions) -> Path:
     """Write the inventory of a cluster and return its directory; the same options give the same one.
@@ -46,7 +41,7 @@ def lab(options: ClusterOptions) -> Path:
     Raises UsageError with everything that is wrong with the options, LabctlError where it cannot be written.
     """
     if options.kubeconfig is None:
-        given = ", ".join(options.given)
+        given = ", ".join(f"--{name}" for name, value in vars(options).items() if value is not None)
         raise UsageError(Problem(f"{given} without --kubeconfig", hint="name the kubeconfig of the cluster"))
     problems = _end_problems(options)
     kubeconfig = Path(options.kubeconfig).expanduser().absolute()

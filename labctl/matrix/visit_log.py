@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from labctl.plan.plan import Visit
 from labctl.runs.folder import RunFolder
 
 
+@dataclass
 class VisitLog:
     """Listens to the playbooks of one visit, whose files are in `folder` of the run's.
 
@@ -22,24 +24,15 @@ class VisitLog:
     sample; `on_error` what went wrong in here, which must not pass through runner: it would leave Ansible running.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        visit: Visit,
-        folder: Path,
-        on_step: Callable[[str, str], None],
-        on_sample: Callable[[Path], None],
-        on_error: Callable[[LabctlError], None],
-    ) -> None:
-        self._run = run
-        self._visit = visit
-        self._folder = folder
-        self._on_step = on_step
-        self._on_sample = on_sample
-        self._on_error = on_error
-        self._started = time.monotonic()
-        self._marks: list[tuple[str, float]] = []
-        self._fingerprints: dict[str, object] = {}
+    run: RunFolder
+    visit: Visit
+    folder: Path
+    on_step: Callable[[str, str], None]
+    on_sample: Callable[[Path], None]
+    on_error: Callable[[LabctlError], None]
+    _started: float = field(default_factory=time.monotonic)
+    _marks: list[tuple[str, float]] = field(default_factory=list)
+    _fingerprints: dict[str, object] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -49,7 +42,7 @@ class VisitLog:
             else:
                 self._end(event)
         except LabctlError as error:
-            self._on_error(error)
+            self.on_error(error)
 
     def seconds(self) -> dict[str, float]:
         """Wall time of each play, start-up counted to the first."""
@@ -64,21 +57,21 @@ class VisitLog:
     def _begin(self, event: TaskStart) -> None:
         if not self._marks or self._marks[-1][0] != event.play:
             self._marks.append((event.play, time.monotonic()))
-        self._on_step(event.task, "")
+        self.on_step(event.task, "")
 
     def _end(self, event: TaskResult) -> None:
         if event.action in FINGERPRINTERS and event.ok:
             self._fingerprints[event.node] = event.data["fingerprint"]
-            write_json(self._folder / "fingerprint.json", self._fingerprints)
+            write_json(self.folder / "fingerprint.json", self._fingerprints)
         elif event.action in PROVERS and "assertions" in event.data:
-            write_json(self._folder / "proof.json", proof_of(self._visit, event.data))
+            write_json(self.folder / "proof.json", proof_of(self.visit, event.data))
         elif event.action in SAMPLERS and event.data.get("status") in ("ok", "failed"):
-            self._on_sample(Path(event.data["folder"]))
+            self.on_sample(Path(event.data["folder"]))
         elif event.action in SAMPLERS and event.data.get("status") == "unwritten":
-            hint = f"make room, then: labctl matrix --resume {self._run.path.name}"
-            raise LabctlError(Problem("the run folder cannot be written", str(self._run.path), event.data["msg"], hint))
+            hint = f"make room, then: labctl matrix --resume {self.run.path.name}"
+            raise LabctlError(Problem("the run folder cannot be written", str(self.run.path), event.data["msg"], hint))
         elif not event.ok:
-            self._on_step(event.task, event.node)
+            self.on_step(event.task, event.node)
 
 
 def proof_of(visit: Visit, data: Any) -> dict[str, object]:

@@ -28,12 +28,10 @@ from labctl.labs.provision import provision
 from labctl.matrix import resume as resuming
 from labctl.matrix.execution import Execution, Progress, Work
 from labctl.matrix.record import Record
-from labctl.matrix.resume import Earlier
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
 from labctl.plan.plan import Plan
 from labctl.runs import attempts
-from labctl.runs.attempts import Attempt, Change
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState
 
@@ -138,24 +136,19 @@ def resume(bench: Bench, path: Path, accept_drift: bool) -> RunResult:
     for problem in earlier.problems:
         tell.line(f"damaged: {problem}")
     seen = ready(bench)
-    attempt, changes = drift(earlier, bench.lab, seen)
-    if changes and not accept_drift:
-        raise LabctlError(*(change.problem() for change in changes))
-    for change in changes:
+    now = attempts.observe(earlier.attempts + 1, earlier.folder.plan.read_text(), bench.lab, seen.fingerprints)
+    attempt = replace(now, drift=resuming.drift(earlier, now))
+    if attempt.drift and not accept_drift:
+        raise LabctlError(*(change.problem() for change in attempt.drift))
+    for change in attempt.drift:
         tell.line(f"accepted: {change}")
     kept = resuming.keep(earlier)
     for aside in kept.aside:
         tell.line(f"set aside: {aside.relative_to(path)}")
     tell.line(f"{earlier.plan.id}: {len(kept.samples)} of {earlier.plan.samples} samples are there and count")
-    attempts.write(earlier.folder, replace(attempt, drift=changes))
+    attempts.write(earlier.folder, attempt)
     record = Record(earlier.plan, earlier.folder, attempt.number, kept.samples, earlier.visits)
     return _execute(bench, tell, earlier.plan, earlier.folder, record)
-
-
-def drift(earlier: Earlier, lab: Inventory, seen: Look) -> tuple[Attempt, tuple[Change, ...]]:
-    """The attempt about to be made at an earlier run, and what is not what it was in the one before."""
-    now = attempts.observe(earlier.attempts + 1, earlier.folder.plan.read_text(), lab, seen.fingerprints)
-    return now, resuming.drift(earlier, now)
 
 
 def _begin(folder: RunFolder, plan: Plan, record: Record, bench: Bench, seen: Look) -> None:
@@ -171,29 +164,21 @@ def _begin(folder: RunFolder, plan: Plan, record: Record, bench: Bench, seen: Lo
 
 
 def _execute(bench: Bench, tell: Teller, plan: Plan, folder: RunFolder, record: Record) -> RunResult:
-    revive = _Revival(bench) if bench.lab.kind in labs.KINDS else None
-    work = Work(bench.session, bench.lab, bench.options, tell.progress(plan), bench.fail_fast, revive)
+    lab = bench.lab
+
+    def is_down() -> bool:
+        return lab.kind in labs.KINDS and not labs.is_up(lab.name)
+
+    def revive() -> None:
+        labs.create(bench.session, str(lab.path), bench.options)  # what does not run; its disks are as new
+        provision(bench.session, lab, bench.options).require()
+
+    work = Work(bench.session, lab, bench.options, tell.progress(plan), bench.fail_fast, is_down, revive)
     execution = Execution(work, plan, folder, record)
     with _interrupts(execution.stop.request):
         execution.run()
     tell.clear()
     return RunResult(folder.path, execution.complete, record.broken)
-
-
-@dataclass(frozen=True)
-class _Revival:
-    """Creates and provisions again what is left of a lab that labctl made."""
-
-    bench: Bench
-
-    def needed(self) -> bool:
-        """Whether a node of the lab does not run."""
-        return not labs.is_up(self.bench.lab.name)
-
-    def __call__(self) -> None:
-        """Start the nodes that do not run; their disks are as new."""
-        labs.create(self.bench.session, str(self.bench.lab.path), self.bench.options)
-        provision(self.bench.session, self.bench.lab, self.bench.options).require()
 
 
 @contextmanager

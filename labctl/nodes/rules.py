@@ -7,7 +7,7 @@ A rule looks at one fingerprint and says how bad what it sees is. Sources of the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from labctl import catalog
@@ -53,7 +53,7 @@ class Rule:
     """One thing looked at on every node of the named kinds of lab.
 
     What belongs to the whole machine (`of_machine`) is the user's own on a local lab: seen there once, changed never,
-    and at most a warning.
+    and at most a warning. What is `of_cable` is not asked of a node without one.
     """
 
     subject: str
@@ -306,47 +306,31 @@ def rules() -> tuple[Rule, ...]:
     """Every rule, in the order in which findings are shown."""
     variants = catalog.load().variants.values()
     kernels = (_rule_of(variant.name, variant.kernel) for variant in variants if variant.kernel)
-    return (*OF_NODES, *kernels, *OF_KERNELS)
+    of_cable = (replace(rule, of_cable=True) for rule in OF_CABLE)
+    of_machine = (replace(rule, of_machine=True) for rule in (*kernels, *OF_MACHINE))
+    return (CABLE, *of_cable, *OF_NODES, *of_machine)
 
 
 def _rule_of(variant: str, needed: Kernel) -> Rule:
     """That the kernel can carry a variant."""
+    wanted = "has what the variant needs" + (f" (>= {needed.at_least})" if needed.at_least else "")
     return Rule(
-        f"kernel for {variant}",
-        "has what the variant needs" + (f" (>= {needed.at_least})" if needed.at_least else ""),
-        kernel_of(needed),
-        f"boot a kernel that has it, or leave {variant} out",
-        of_machine=True,
+        f"kernel for {variant}", wanted, kernel_of(needed), f"boot a kernel that has it, or leave {variant} out"
     )
 
 
+CABLE = Rule("cable", "", cable, "check cable_interface in the inventory and the plug; local lab: `labctl lab create`")
+
+OF_CABLE: tuple[Rule, ...] = (
+    Rule("cable address", "", cable_address, "set the address on the node, or correct cable_address in the inventory"),
+    Rule("network card", "a NIC", card, "a cable without a NIC measures software alone: name the card's interface"),
+    Rule(
+        "segmentation offload", "off", segmentation, "`labctl lab destroy`, then `labctl lab create`", kinds=("local",)
+    ),
+    Rule("pause frames", "off", pause, "ethtool -A INTERFACE rx off tx off autoneg off", kinds=("metal",)),
+)
+
 OF_NODES: tuple[Rule, ...] = (
-    Rule("cable", "", cable, "check cable_interface in the inventory and the plug; local lab: `labctl lab create`"),
-    Rule(
-        "cable address",
-        "",
-        cable_address,
-        "set the address on the node, or correct cable_address in the inventory",
-        of_cable=True,
-    ),
-    Rule(
-        "network card",
-        "a NIC",
-        card,
-        "a cable without a NIC measures software alone: name the card's interface",
-        of_cable=True,
-    ),
-    Rule(
-        "segmentation offload",
-        "off",
-        segmentation,
-        "`labctl lab destroy`, then `labctl lab create`",
-        of_cable=True,
-        kinds=("local",),
-    ),
-    Rule(
-        "pause frames", "off", pause, "ethtool -A INTERFACE rx off tx off autoneg off", of_cable=True, kinds=("metal",)
-    ),
     Rule("python", ">= 3.8", python, ""),
     Rule("netperf", "installed", netperf, PROVISION),
     Rule("tools", "installed", tools, PROVISION),
@@ -355,29 +339,17 @@ OF_NODES: tuple[Rule, ...] = (
     Rule("clock", "synchronised", clock, "start chrony or systemd-timesyncd", kinds=REAL),
 )
 
-# Those of the kernel and of the machine; what variants need of a kernel comes before them.
-OF_KERNELS: tuple[Rule, ...] = (
-    Rule(
-        "WireGuard",
-        "known",
-        wireguard,
-        "boot a kernel that has it, or leave encryption wireguard out",
-        of_machine=True,
-    ),
-    Rule("IPsec", "ESP with AES-GCM", esp, "boot a kernel that has it, or leave encryption ipsec out", of_machine=True),
-    Rule("AES of the CPU", "known", crypto_flags, "", of_machine=True),
-    Rule("debugging kernel", "none", debugging, "boot a kernel built without it", of_machine=True),
-    Rule("CPU accounting", "known", accounting, "", of_machine=True),
-    Rule("governor", "performance", governor, "cpupower frequency-set -g performance", of_machine=True),
-    Rule("boost", "known", boost, "", of_machine=True),
-    Rule("conntrack table", "", conntrack, "raise net.netfilter.nf_conntrack_max", of_machine=True),
-    Rule(
-        "virtual machine",
-        "known",
-        virtualization,
-        "measure on real machines, or call the lab's kind vm",
-        of_machine=True,
-    ),
-    Rule("stolen CPU time", f"<= {STEAL_PCT:g} %", steal, "give the machine CPUs of its own", of_machine=True),
-    Rule("load", f"<= {IDLE_LOAD:g} per thread", load, "stop what runs beside the measurement", of_machine=True),
+# What variants need of a kernel comes before them.
+OF_MACHINE: tuple[Rule, ...] = (
+    Rule("WireGuard", "known", wireguard, "boot a kernel that has it, or leave encryption wireguard out"),
+    Rule("IPsec", "ESP with AES-GCM", esp, "boot a kernel that has it, or leave encryption ipsec out"),
+    Rule("AES of the CPU", "known", crypto_flags, ""),
+    Rule("debugging kernel", "none", debugging, "boot a kernel built without it"),
+    Rule("CPU accounting", "known", accounting, ""),
+    Rule("governor", "performance", governor, "cpupower frequency-set -g performance"),
+    Rule("boost", "known", boost, ""),
+    Rule("conntrack table", "", conntrack, "raise net.netfilter.nf_conntrack_max"),
+    Rule("virtual machine", "known", virtualization, "measure on real machines, or call the lab's kind vm"),
+    Rule("stolen CPU time", f"<= {STEAL_PCT:g} %", steal, "give the machine CPUs of its own"),
+    Rule("load", f"<= {IDLE_LOAD:g} per thread", load, "stop what runs beside the measurement"),
 )

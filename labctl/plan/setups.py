@@ -66,15 +66,16 @@ def select(options: MatrixOptions, catalog: Catalog, lab: LabFacts) -> Selection
     left out, and a note says so.
     """
     choices = [choice for name in options.variants for choice in _choices(catalog.variants[name], options, lab)]
-    refusals = list(dict.fromkeys(problem for choice in choices for problem in _impossible(choice)))
+    impossible = (problem for choice in choices for one in dimensions.ALL for problem in one.problems(choice))
+    refusals = list(dict.fromkeys(impossible))
     found: dict[str, Setup] = {}
     refused: dict[str, Dimension] = {}
     for choice in choices:
-        refusal = next(_refusals(choice), None)
-        if refusal is None:
+        dimension = next((one for one in dimensions.ALL if one.refusal(choice)), None)
+        if dimension is None:
             _add(found, choice, catalog, alone=options.no_reference)
             continue
-        dimension, reason = refusal
+        reason = dimension.refusal(choice)
         pair = f"with {dimension.name} {choice.values[dimension.name]}"
         if options.all_variants:
             refused[f"{_named(choice)} is left out {pair}: {reason}"] = dimension
@@ -95,19 +96,6 @@ def _choices(variant: Variant, options: MatrixOptions, lab: LabFacts) -> Iterato
     values = [one.among(options.dimensions.get(one.name, ()), variant) for one in dimensions.ALL]
     for combination in itertools.product(*values):
         yield Choice(variant, dict(zip((one.name for one in dimensions.ALL), combination, strict=True)), lab)
-
-
-def _impossible(choice: Choice) -> Iterator[Problem]:
-    """What the lab cannot do, whatever the variant."""
-    for dimension in dimensions.ALL:
-        yield from dimension.problems(choice)
-
-
-def _refusals(choice: Choice) -> Iterator[tuple[Dimension, str]]:
-    """The dimensions whose value the variant does not have, with the reason."""
-    for dimension in dimensions.ALL:
-        if reason := dimension.refusal(choice):
-            yield dimension, reason
 
 
 def _named(choice: Choice) -> str:

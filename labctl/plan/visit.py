@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labctl import tools
 from labctl.catalog import dimensions
-from labctl.catalog.tunnel import Tunnel
 from labctl.core.records import encode
 from labctl.plan.options import Pin
 from labctl.plan.plan import Plan, Visit
+from labctl.samples.raw import Item
 
 # Data ports lie below the ephemeral range and above the ports of services. They rotate from sample to sample, so
 # that no sample meets the TIME_WAIT leftovers of the one before it.
@@ -21,32 +21,17 @@ PORTS = 10000
 SLACK_S = 30.0  # a tool finishes late on a loaded node; after this it hangs
 
 
-@dataclass(frozen=True)
-class PlannedSample:
-    """One sample to take: an item of the role variable `measure_samples`.
+@dataclass(frozen=True, kw_only=True)
+class PlannedSample(Item):
+    """One sample to take, with how: an item of the role variable `measure_samples`.
 
-    `id` is `<cell>/<round>-<n>`, its folder below samples/; `deployment` of the setup in this round is the one it is
-    taken in. Process p gets data port `data_port` + p. Times are in seconds; after `time_limit_s` the sample is ended
-    and has failed. `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both.
+    `deployment` of the setup in this round is the one it is taken in. Process p gets data port `data_port` + p. After
+    `time_limit_s` the sample is ended and has failed.
     """
 
-    id: str
-    cell: str
-    setup: str
-    workload: str
-    processes: int
-    processes_label: str
-    round: int
-    n: int
     deployment: int
-    duration_s: float
-    warmup_s: float
     interval_s: float
-    tool: str
-    settings: Mapping[str, object]
     pin: Pin
-    tunnel: Tunnel | None
-    mtu: int
     data_port: int
     time_limit_s: float
 

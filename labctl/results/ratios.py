@@ -37,10 +37,10 @@ class Comparison:
     low: float | None
     high: float | None
     p_value: float | None
-    p_adjusted: float | None
-    noise_floor: float | None
-    is_noise_floor: bool
-    verdict: Verdict | None
+    p_adjusted: float | None = None
+    noise_floor: float | None = None
+    is_noise_floor: bool = False
+    verdict: Verdict | None = None
 
 
 def compare(plan: Plan, samples: Mapping[str, Sequence[Sample]], reference: str | None = None) -> dict[str, Comparison]:
@@ -62,7 +62,8 @@ def compare(plan: Plan, samples: Mapping[str, Sequence[Sample]], reference: str 
         stalled = any(0 in rates for rates in (*a.values(), *b.values()))
         ratio = None if stalled else stats.paired_ratio(a, b)
         if ratio is not None:
-            found[cell.id] = _unjudged(other, ratio, aa)
+            floor = stats.noise_floor(ratio) if aa else None
+            found[cell.id] = Comparison(other, **vars(ratio), noise_floor=floor, is_noise_floor=aa)
     return _judged(found, _floors(plan.cells, found))
 
 
@@ -73,22 +74,6 @@ def _rates(samples: Iterable[Sample]) -> dict[int, list[float]]:
         if sample.status is Status.VALID and sample.rate is not None:
             rates.setdefault(sample.round, []).append(sample.rate.value)
     return rates
-
-
-def _unjudged(reference: str, ratio: stats.PairedRatio, aa: bool) -> Comparison:
-    return Comparison(
-        reference=reference,
-        rounds=ratio.rounds,
-        ratio=ratio.estimate,
-        hodges_lehmann=ratio.hodges_lehmann,
-        low=ratio.low,
-        high=ratio.high,
-        p_value=ratio.p_value,
-        p_adjusted=None,
-        noise_floor=stats.noise_floor(ratio) if aa else None,
-        is_noise_floor=aa,
-        verdict=None,
-    )
 
 
 def _floors(cells: Iterable[Cell], found: Mapping[str, Comparison]) -> dict[str, float]:

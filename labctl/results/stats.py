@@ -32,12 +32,12 @@ class Spread:
 class PairedRatio:
     """a/b paired by round.
 
-    `estimate` is the geometric mean of the rounds' ratios, `hodges_lehmann` the robust estimate beside it. `low`,
+    `ratio` is the geometric mean of the rounds' ratios, `hodges_lehmann` the robust estimate beside it. `low`,
     `high` (the 95 % interval) and `p_value` (two-sided, of "the ratio is 1") are None below MIN_ROUNDS rounds.
     """
 
     rounds: int
-    estimate: float
+    ratio: float
     hodges_lehmann: float
     low: float | None
     high: float | None
@@ -86,7 +86,7 @@ def paired_ratio(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[floa
     half, p_value = _t_interval(logs, mean) if len(logs) >= MIN_ROUNDS else (None, None)
     return PairedRatio(
         rounds=len(logs),
-        estimate=math.exp(mean),
+        ratio=math.exp(mean),
         hodges_lehmann=math.exp(hodges_lehmann(logs)),
         low=None if half is None else math.exp(mean - half),
         high=None if half is None else math.exp(mean + half),

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from labctl.catalog import Unit
+from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import Problem, UsageError
 from labctl.core.records import suggestion
 from labctl.plan.plan import Cell, Plan
+from labctl.plan.setups import Setup
 from labctl.results import stats
 from labctl.results.ratios import Comparison, compare
-from labctl.results.sizes import Sizes, sizes_of
 from labctl.results.stats import Spread
 from labctl.runs.history import History
 from labctl.samples.cpu import CpuUse
@@ -60,6 +61,25 @@ class Row:
     cpu_cost: CpuCost | None
     comparison: Comparison | None
     flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What fits into a packet of a setup, in bytes. `overhead` is what a tunnel takes of the link's MTU, 0 without one.
+
+    Measured by its valid samples: `mss`, None where they differ or none tells; `bytes_per_packet`, the mean on the
+    cable, both directions and all headers, by workload; `hottest_softirq_pct`, the median over the samples of the
+    busiest CPU's time in softirq, on either end: a tunnel has one flow, and may keep one CPU busy while others idle.
+    """
+
+    setup: str
+    tunnel: Tunnel | None
+    link_mtu: int
+    overhead: int
+    endpoint_mtu: int
+    mss: int | None
+    bytes_per_packet: dict[str, float]
+    hottest_softirq_pct: float | None
 
 
 @dataclass(frozen=True)
@@ -193,3 +213,29 @@ def _merged(name: str, values: Iterable[float | Range | None]) -> float | Range 
 def _busy(uses: Iterable[CpuUse | None]) -> float | None:
     known = [use.busy_pct for use in uses if use is not None]
     return statistics.median(known) if known else None
+
+
+def sizes_of(plan: Plan, samples: Iterable[Sample]) -> tuple[Sizes, ...]:
+    """The sizes of every setup, in the plan's order."""
+    valid = [sample for sample in samples if sample.status is Status.VALID]
+    return tuple(_sizes(setup, [one for one in valid if one.setup == setup.id]) for setup in plan.setups)
+
+
+def _sizes(setup: Setup, samples: list[Sample]) -> Sizes:
+    endpoint = setup.endpoint_mtu or setup.mtu
+    seen = {sample.mss for sample in samples}
+    on_cable: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.wire is not None and sample.wire.bytes_per_packet is not None:
+            on_cable.setdefault(sample.workload, []).append(sample.wire.bytes_per_packet)
+    hottest = [max(max(use.softirq_by_cpu) for use in sample.cpu.known) for sample in samples if sample.cpu.known]
+    return Sizes(
+        setup=setup.id,
+        tunnel=setup.tunnel,
+        link_mtu=setup.mtu,
+        overhead=setup.mtu - endpoint,
+        endpoint_mtu=endpoint,
+        mss=seen.pop() if len(seen) == 1 else None,
+        bytes_per_packet={workload: statistics.median(values) for workload, values in on_cable.items()},
+        hottest_softirq_pct=statistics.median(hottest) if hottest else None,
+    )

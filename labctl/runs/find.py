@@ -101,10 +101,10 @@ def find(reference: str, directory: Path | None = None) -> Path:
 
 def list_rows(directory: Path | None = None) -> list[dict[str, Value]]:
     """A row for every run, with what is wrong with a damaged one."""
-    return [_list_row(run) for run in list_runs(directory)]
+    return [_row(run) for run in list_runs(directory)]
 
 
-def _list_row(run: Run) -> dict[str, Value]:
+def _row(run: Run) -> dict[str, Value]:
     plan, status = run.plan, run.status
     notes = marks(plan.quick, plan.lab.emulated) if plan else []
     notes += [f"{problem.what} ({problem.where})" for problem in run.problems]

@@ -26,7 +26,10 @@ CableUse = Literal["own", "shared", "unknown"]
 
 @dataclass(frozen=True)
 class Item:
-    """What was to be measured: the item of `measure_samples`. Times in seconds, the link's `mtu` in bytes."""
+    """What is to be measured. `id` is `<cell>/<round>-<n>`, its folder below samples/; times in seconds.
+
+    `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both.
+    """
 
     id: str
     cell: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -63,8 +63,8 @@ class Flag(StrEnum):
 class EndCounters:
     """How much every counter grew over the sample (gauges may fall); null where it could not be read."""
 
-    client: Mapping[str, int | None] | None
-    server: Mapping[str, int | None] | None
+    client: Mapping[str, int | None] | None = None
+    server: Mapping[str, int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,20 @@ class Sample:
     status: Status
     reasons: tuple[str, ...]
     flags: tuple[Flag, ...]
-    rate: Rate | None
-    per_process: tuple[float, ...]
-    window: Window | None
-    latency_us: Latency | None
-    cpu: Cpu
-    cpu_cost: CpuCost | None
-    wire: Wire | None
-    mss: int | None
-    congestion_control: str | None
-    send_size: int | None
-    recv_size: int | None
-    counters: EndCounters
-    clock_offset_s: float | None
-    shared_kernel: bool | None
+    rate: Rate | None = None
+    per_process: tuple[float, ...] = ()
+    window: Window | None = None
+    latency_us: Latency | None = None
+    cpu: Cpu = field(default_factory=Cpu)
+    cpu_cost: CpuCost | None = None
+    wire: Wire | None = None
+    mss: int | None = None
+    congestion_control: str | None = None
+    send_size: int | None = None
+    recv_size: int | None = None
+    counters: EndCounters = field(default_factory=EndCounters)
+    clock_offset_s: float | None = None
+    shared_kernel: bool | None = None
 
 
 def derive(folder: Path, workload: Workload | None = None) -> Sample:
@@ -139,31 +139,13 @@ def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, To
 
 def _blank(sample: RawSample) -> Sample:
     """A failed sample with what is known before any output is read."""
-    item = sample.item
+    item = {name: value for name, value in vars(sample.item).items() if name in Sample.__dataclass_fields__}
     return Sample(
         schema="labctl.sample/1",
-        id=item.id,
-        setup=item.setup,
-        cell=item.cell,
-        workload=item.workload,
-        processes=item.processes,
-        processes_label=item.processes_label,
-        round=item.round,
-        n=item.n,
+        **item,
         status=Status.FAILED,
         reasons=(),
         flags=(),
-        rate=None,
-        per_process=(),
-        window=None,
-        latency_us=None,
-        cpu=Cpu(),
-        cpu_cost=None,
-        wire=None,
-        mss=None,
-        congestion_control=None,
-        send_size=None,
-        recv_size=None,
         counters=EndCounters(
             sample.client.deltas() if sample.client else None, sample.server.deltas() if sample.server else None
         ),
@@ -244,7 +226,8 @@ def _within_window(
     timelines = {file: window.timeline(one, length_s, file) for file, one in read.items()}
     common = window.common(list(timelines.values()), item.warmup_s, item.duration_s)
     unit = readings[0].unit
-    per_process = tuple(quantities.in_workloads_unit(rate, unit) for rate in window.rates(timelines, common))
+    rates = [window.rate(intervals, common, file) for file, intervals in timelines.items()]
+    per_process = tuple(quantities.in_workloads_unit(rate, unit) for rate in rates)
     rate = Rate(math.fsum(per_process), workload.unit)
     if common.seconds < INDICATIVE_BELOW_S - SKEW_GRACE_S:
         flags = flags | {Flag.INDICATIVE}

@@ -6,7 +6,7 @@ All times are epoch seconds by the client's clock, as the tool stamps its interi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labctl.core.errors import LabctlError, Problem
@@ -80,8 +80,3 @@ def rate(intervals: Sequence[Interim], window: Window, source: str) -> float:
         what = f"interim results cover {covered:.3f} s of a window of {window.seconds:.3f} s"
         raise WindowError(Problem(what, source))
     return math.fsum(share * i.rate for share, i in zip(shares, intervals, strict=True)) / covered
-
-
-def rates(timelines: Mapping[str, Sequence[Interim]], window: Window) -> tuple[float, ...]:
-    """The rate of every process (by its raw file) within `window`, in order."""
-    return tuple(rate(intervals, window, source) for source, intervals in timelines.items())

@@ -85,17 +85,8 @@ class Netperf:
         length_s = self.length_s(run.duration_s, run.warmup_s)
         keep_latencies = ["-j"] if any(selector in LATENCIES for selector in self.selectors) else []
         return (
-            *(
-                "netperf",
-                "-H",
-                server_address,
-                "-L",
-                client_address,
-                "-p",
-                str(self.server.port),
-                "-t",
-                self.test.value,
-            ),
+            *("netperf", "-H", server_address, "-L", client_address),
+            *("-p", str(self.server.port), "-t", self.test.value),
             *("-l", str(length_s), "-D", f"-{run.interval_s:g}", *keep_latencies, "-P", "0"),
             *("--", *self.options, "-P", f",{run.data_port + process}", "-k", ",".join(self.selectors)),
         )
@@ -126,11 +117,15 @@ class Netperf:
             connections=units if self.test is Test.TCP_CRR else 0.0,
             control_packets=CONTROL_PACKETS,
             control_bytes=CONTROL_BYTES,
-            send_size=output.whole(send_size),
-            recv_size=output.whole(recv_size),
-            mss=output.whole(Selector.TRANSPORT_MSS),
-            client=Socket(output.text(Selector.LOCAL_CONG_CONTROL), output.whole(Selector.LOCAL_TRANSPORT_RETRANS)),
-            server=Socket(output.text(Selector.REMOTE_CONG_CONTROL), output.whole(Selector.REMOTE_TRANSPORT_RETRANS)),
+            send_size=output.value(send_size, int),
+            recv_size=output.value(recv_size, int),
+            mss=output.value(Selector.TRANSPORT_MSS, int),
+            client=Socket(
+                output.value(Selector.LOCAL_CONG_CONTROL, str), output.value(Selector.LOCAL_TRANSPORT_RETRANS, int)
+            ),
+            server=Socket(
+                output.value(Selector.REMOTE_CONG_CONTROL, str), output.value(Selector.REMOTE_TRANSPORT_RETRANS, int)
+            ),
             settings=tuple(self._settings(output)),
         )
 
@@ -140,13 +135,13 @@ class Netperf:
         Bulk data counts where it arrives: what was sent last may be on its way when the test ends.
         """
         if self.test is Test.TCP_STREAM:
-            return output.whole(Selector.REMOTE_BYTES_RECVD), 0, None
-        received = output.whole(Selector.LOCAL_BYTES_RECVD)
+            return output.value(Selector.REMOTE_BYTES_RECVD, int), 0, None
+        received = output.value(Selector.LOCAL_BYTES_RECVD, int)
         if self.test is Test.TCP_MAERTS:
             return 0, received, None
-        size = output.whole(Selector.RESPONSE_SIZE)
+        size = output.value(Selector.RESPONSE_SIZE, int)
         units = received / size if received is not None and size else None
-        return output.whole(Selector.LOCAL_BYTES_SENT), received, units
+        return output.value(Selector.LOCAL_BYTES_SENT, int), received, units
 
     def _settings(self, output: Output) -> Iterator[Setting]:
         """The sizes and the congestion control that the options ask for, with what the fields say of them."""
@@ -166,14 +161,13 @@ def _pair(value: str) -> tuple[str, str]:
 
 
 def _latency(output: Output) -> Latency:
-    return Latency(
-        min=output.number(Selector.MIN_LATENCY),
-        mean=output.number(Selector.MEAN_LATENCY),
-        max=output.number(Selector.MAX_LATENCY),
-        stddev=output.number(Selector.STDDEV_LATENCY),
-        percentiles={
-            50: output.number(Selector.P50_LATENCY),
-            90: output.number(Selector.P90_LATENCY),
-            99: output.number(Selector.P99_LATENCY),
-        },
-    )
+    def us(name: str) -> float | None:
+        return output.value(Selector(f"{name}_LATENCY"), float)
+
+    percentiles: Mapping[float, float | None] = {n: us(f"P{n}") for n in (50, 90, 99)}
+    return Latency(us("MIN"), us("MEAN"), us("MAX"), us("STDDEV"), percentiles)
+
+
+def _socket(output: Output, end: str) -> Socket:
+    retransmits = output.value(Selector(f"{end}_TRANSPORT_RETRANS"), int)
+    return Socket(output.value(Selector(f"{end}_CONG_CONTROL"), str), retransmits)

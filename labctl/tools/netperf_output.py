@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeVar
 
 from labctl.core.errors import Problem
 from labctl.tools.reading import Interim
@@ -18,6 +19,7 @@ from labctl.tools.tool import ToolError
 
 _INTERIM = ("NETPERF_INTERIM_RESULT", "NETPERF_UNITS", "NETPERF_INTERVAL", "NETPERF_ENDING")
 Value = float | int | str | None
+T = TypeVar("T", float, int, str)
 
 
 class Test(StrEnum):
@@ -31,16 +33,9 @@ class Test(StrEnum):
     TCP_CRR = "TCP_CRR"
 
     @property
-    def unit(self) -> Unit:
-        """The unit of its rates, final and interim, as long as no `-f` is given."""
-        return Unit.MEGABITS if self in (Test.TCP_STREAM, Test.TCP_MAERTS) else Unit.TRANSACTIONS
-
-
-class Unit(StrEnum):
-    """Units of a rate in netperf's own spelling."""
-
-    MEGABITS = "10^6bits/s"
-    TRANSACTIONS = "Trans/s"
+    def unit(self) -> str:
+        """The unit of its rates, final and interim, in netperf's own spelling, as long as no `-f` is given."""
+        return "10^6bits/s" if self in (Test.TCP_STREAM, Test.TCP_MAERTS) else "Trans/s"
 
 
 class Selector(StrEnum):
@@ -101,20 +96,10 @@ class Output:
     fields: Mapping[Selector, Value]
     interim: tuple[Interim, ...]
 
-    def number(self, selector: Selector) -> float | int | None:
-        """A numeric field; None where it was not asked for or netperf has no value."""
+    def value(self, selector: Selector, kind: type[T]) -> T | None:
+        """A field of this kind; None where it was not asked for or netperf has no value."""
         value = self.fields.get(selector)
-        return None if isinstance(value, str) else value
-
-    def whole(self, selector: Selector) -> int | None:
-        """A size or a count, else as `number`."""
-        value = self.fields.get(selector)
-        return value if isinstance(value, int) else None
-
-    def text(self, selector: Selector) -> str | None:
-        """A text field; None where it was not asked for or netperf has no value."""
-        value = self.fields.get(selector)
-        return value if isinstance(value, str) else None
+        return value if isinstance(value, kind) else None
 
 
 def parse(text: str, wanted: Sequence[Selector], test: Test, source: str = "netperf's output") -> Output:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +31,7 @@ def boots(lab: ProvisionedLab) -> list[str]:
     return lab.on_nodes("cat /proc/sys/kernel/random/boot_id")
 
 
-def vm_of(lab: ProvisionedLab) -> labs.VmLab:
+def vm_of(lab: ProvisionedLab) -> Mapping[str, Any]:
     assert lab.record.vm is not None
     return lab.record.vm
 
@@ -42,7 +44,7 @@ def kill_guest(lab: labs.Lab, number: int) -> None:
 
 
 def test_guests_say_how_they_run(vm_lab: ProvisionedLab) -> None:
-    wanted = {"tcg": "qemu", "kvm": "kvm"}[vm_of(vm_lab).accelerator]
+    wanted = {"tcg": "qemu", "kvm": "kvm"}[vm_of(vm_lab)["accelerator"]]
     assert vm_lab.on_nodes("systemd-detect-virt") == [wanted, wanted]
     assert len(set(vm_lab.on_nodes("cat /etc/machine-id"))) == 2
 
@@ -58,7 +60,7 @@ def test_the_clocks_of_the_guests_run_as_fast_as_that_of_the_host(vm_lab: Provis
     second, ended = uptimes(), time.monotonic()
     for before, after in zip(first, second, strict=True):
         assert 4.5 < after - before < (ended - started) * 1.1
-    if vm_of(vm_lab).accelerator == "tcg":
+    if vm_of(vm_lab)["accelerator"] == "tcg":
         assert vm_lab.on_nodes("grep -o 'tsc_early_khz=[0-9]*' /proc/cmdline | cut -d= -f1") == ["tsc_early_khz"] * 2
 
 
@@ -149,7 +151,7 @@ def test_a_short_matrix_reports_the_cpu_of_each_end(
         assert busy["client"] > 0
         assert busy["server"] > 0
         assert busy["client"] != busy["server"]
-    emulated = vm_of(vm_lab).accelerator == "tcg"
+    emulated = vm_of(vm_lab)["accelerator"] == "tcg"
     assert summary["emulated"] is emulated
     assert load(run / "plan.json")["lab"]["emulated"] is emulated
     assert (EMULATED in done.stdout) is emulated

@@ -187,7 +187,7 @@ def second_cable(bench: Bench) -> Iterator[None]:
     """Lay another link between the nodes and send the test traffic over it."""
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     assert bench.lab.record.local is not None
-    spaces = bench.lab.record.local.netns
+    spaces = bench.lab.record.local["netns"]
     link = ["ip", "link", "add", "other0", "netns", spaces[CLIENT], "type", "veth"]
     subprocess.run([*root, *link, "peer", "name", "other0", "netns", spaces[SERVER]], check=True)
     addresses = {node: json.loads(bench.shell(node, "ip -json -4 address show dev cable0")) for node in NODES}

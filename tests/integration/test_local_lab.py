@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def kill_supervisor(lab: labs.Lab, number: int) -> None:
     os.close(handle)
 
 
-def own(lab: labs.Lab) -> labs.LocalLab:
+def own(lab: labs.Lab) -> Mapping[str, Any]:
     """Return what only a local lab has."""
     assert lab.local is not None
     return lab.local
@@ -104,7 +105,7 @@ def left_behind(lab: labs.Lab) -> list[str]:
     """What is left on the host that carries a lab's names, found without its record."""
     found = [str(path) for path in (Path("/run/netns"), Path("/tmp")) for path in path.glob("nspawn*")]  # noqa: S108
     found += [str(path) for path in Path("/run/netns").glob(f"labctl-{lab.name}-*")]
-    found += [str(path) for path in Path("/sys/class/net").glob(f"labctl{own(lab).index}n*")]
+    found += [str(path) for path in Path("/sys/class/net").glob(f"labctl{own(lab)['index']}n*")]
     found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/labctl-{lab.name}-*")]
     for command in (["nft", "list", "tables"], ["ps", "-eo", "args"], ["mount"]):
         words = (lab.name, f"labctl_{lab.name.replace('-', '_')}")
@@ -195,7 +196,7 @@ def test_a_second_lab_lives_beside_the_first_and_goes_alone(workshop: Workshop, 
     assert "/proc/sys/vm/swappiness" in str(failure.value)
     assert f"before: 199, after: {seen}" in str(failure.value)
     assert left_behind(second) == []
-    uplink = own(first).uplink
+    uplink = own(first)["uplink"]
     assert uplink is None or forwarding(uplink) == "1"
     assert on_node(FIRST, "node1", "hostname") == "node1"
 
@@ -261,7 +262,7 @@ def test_without_root_the_reason_is_said(tmp_path: Path) -> None:
 
 
 def test_creating_repairs_a_dead_node_and_a_missing_cable(workshop: Workshop, first: labs.Lab) -> None:
-    run("ip", "-netns", own(first).netns["node2"], "link", "delete", "cable0")
+    run("ip", "-netns", own(first)["netns"]["node2"], "link", "delete", "cable0")
     kill_supervisor(first, 0)
     workshop.create(FIRST)
     assert workshop.changed
@@ -271,9 +272,9 @@ def test_creating_repairs_a_dead_node_and_a_missing_cable(workshop: Workshop, fi
 
 def test_destroy_after_crashes_leaves_nothing(workshop: Workshop, first: labs.Lab) -> None:
     kill_supervisor(first, 0)
-    run("ip", "link", "delete", own(first).host_interface["node2"])
-    run("ip", "netns", "delete", own(first).netns["node2"])
-    run("nft", "delete", "table", "ip", own(first).table)
+    run("ip", "link", "delete", own(first)["host_interface"]["node2"])
+    run("ip", "netns", "delete", own(first)["netns"]["node2"])
+    run("nft", "delete", "table", "ip", own(first)["table"])
     workshop.destroy(FIRST)
     assert left_behind(first) == []
     assert not labs.is_up(FIRST)

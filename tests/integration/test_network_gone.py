@@ -70,7 +70,8 @@ before = {**gone.traces.read([own]), traces.DIRECTORIES: [own]}
 with open(traces.NETWORK_BEFORE, "w") as record:
     json.dump(before, record)
 open(f"{own}/new", "w").close()
-seen = [problem["seen"] for problem in traces.differences(before, traces.read()) if problem["where"] == "CNI files"]
+left = traces.differences(before, gone.traces.read())
+seen = [problem["seen"] for problem in left if problem["where"] == "CNI files"]
 gone.remove_pins_and_files(before)
 print(json.dumps([seen, os.listdir(own)]))
 """

@@ -59,13 +59,14 @@ def encrypted(variant: str, facts: TunnelFacts, encryption: Encryption, mtu: int
     assert tunnel is not None
     planned = load().variants[variant]
     peer = encryption in planned.redirect_peer and facts.redirect_peer is True
+    differences = (planned.encrypted.get(encryption, {}), planned.redirect_peer[encryption] if peer else {})
     return {
         "setup_encryption": encryption.value,
         "setup_tunnel": tunnel.value,
         "setup_mtu": mtu,
         "setup_endpoint_mtu": tunnel.inner_mtu(mtu),
         "setup_redirect_peer": peer,
-        "setup_expected": dict(planned.expected_with(planned.encrypted_differences(encryption, peer))),
+        "setup_expected": dict(planned.expected_with(differences)),
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from labctl.core.files import write_json
 from labctl.core.records import encode
-from labctl.labs.embedded import SCHEMA, Lab, LabNode, LocalLab, SshFiles, VmLab
+from labctl.labs.embedded import SCHEMA, Lab, LabNode, SshFiles
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -27,7 +27,6 @@ def record(
         write_json(pidfile, {"pid": os.getpid(), "started": int(started)})
         port = 22 if kind == "local" else 2200 + number
         nodes.append(LabNode(node, f"10.0.0.{number}", f"10.1.0.{number}", port, "root", str(pidfile), f"{node}.log"))
-    accelerator = "kvm" if kvm else "tcg"
     lab = Lab(
         schema=SCHEMA,
         name=name,
@@ -38,8 +37,8 @@ def record(
         release="12",
         ssh=SshFiles(f"{directory}/key", f"{directory}/known_hosts"),
         nodes=tuple(nodes),
-        local=LocalLab(1, "/tree", None, "labctl", {}, {}) if kind == "local" else None,
-        vm=VmLab(accelerator, "host", 2, 1024, "debian", 0, {}, {}) if kind == "vm" else None,
+        local={"index": 1, "tree": "/tree"} if kind == "local" else None,
+        vm={"accelerator": "kvm" if kvm else "tcg", "vcpus": 2} if kind == "vm" else None,
     )
     write_json(directory / "lab.json", encode(lab))
     return lab

@@ -60,7 +60,8 @@ class EncryptionDimension(Dimension):
 
     def expected(self, choice: Choice) -> tuple[Mapping[str, object], ...]:
         """What the variant says of itself with this encryption."""
-        return choice.variant.encrypted_differences(encryption_of(choice), passes_peer(choice))
+        encryption, variant = encryption_of(choice), choice.variant
+        return (variant.encrypted.get(encryption, {}), variant.redirect_peer[encryption] if passes_peer(choice) else {})
 
     def shown(self, values: Values) -> Value:
         """The tunnel by its name, not the word that asked for it."""

@@ -131,13 +131,13 @@ def test_a_lab_whose_inventory_is_gone_is_removed_by_its_record(session: Scripte
     seen: list[object] = []
 
     def destroy(call: Call) -> Outcome:
-        (directory,) = call.inventories
-        seen.append(json.loads((directory / "group_vars" / "all.yml").read_text()))
+        (source,) = call.inventories
+        seen.append(json.loads(source.read_text()))
         return ended("ok")
 
     session.plays["lab_destroy.yml"] = destroy
     labs.destroy(session, "gone")
-    assert seen == [{"lab_name": "gone", "lab_kind": "vm"}]
+    assert seen == [{"all": {"vars": {"lab_name": "gone", "lab_kind": "vm"}}}]
 
 
 def test_what_is_neither_a_lab_nor_recorded_cannot_be_removed(session: ScriptedSession) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from labctl.bundle import install
 from labctl.bundle.index import Bundle, BundleEdition, BundleFile
 from labctl.catalog.editions import Use
 from labctl.core.errors import LabctlError, UsageError
@@ -17,7 +18,6 @@ from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions
 from labctl.labs import provision as provisioning
-from labctl.labs.provision import ClusterSource
 from tests.unit.scripted import Call, ScriptedSession, ended, failing
 
 OPTIONS = AnsibleOptions(check=True)
@@ -52,11 +52,11 @@ def image(name: str) -> BundleFile:
 
 
 @pytest.fixture
-def wanted() -> ClusterSource:
+def wanted() -> Mapping[str, object]:
     files = tuple(map(image, ("etcd", "pause", "kube-apiserver")))
     editions = {"2021": BundleEdition("1.20.2", "4.19", None, (1, 2))}
     bundle = Bundle("labctl.bundle/1", "2026-03-04T05:06:07+00:00", "amd64", editions, files)
-    return ClusterSource(bundle, Path("/bundles/2021"), "2021")
+    return install.inventory(bundle, Path("/bundles/2021"), "2021")
 
 
 def test_nodes_are_provisioned_over_their_inventory_alone(session: ScriptedSession) -> None:
@@ -73,19 +73,19 @@ def test_nodes_reboot_only_where_that_is_allowed(session: ScriptedSession) -> No
     assert found == [{"all": {"hosts": {"node1": allowed, "node2": allowed}}}]
 
 
-def test_a_cluster_is_installed_out_of_its_bundle(session: ScriptedSession, wanted: ClusterSource) -> None:
+def test_a_cluster_is_installed_out_of_its_bundle(session: ScriptedSession, wanted: Mapping[str, object]) -> None:
     found = sources(session)
-    provisioning.provision(session, lab(), OPTIONS, wanted=wanted)
+    provisioning.provision(session, lab(), OPTIONS, cluster=wanted)
     (members,) = found
     variables = members["all"]["children"]["cluster"]["vars"]
     assert (variables["kubernetes_edition"], variables["kubernetes_bundle"]) == ("2021", "/bundles/2021")
 
 
 def test_a_lab_that_does_not_say_which_node_is_what_gets_no_cluster(
-    session: ScriptedSession, wanted: ClusterSource
+    session: ScriptedSession, wanted: Mapping[str, object]
 ) -> None:
     with pytest.raises(UsageError, match="no host in the group worker"):
-        provisioning.provision(session, lab(groups={"control_plane": ("node1",)}), OPTIONS, wanted=wanted)
+        provisioning.provision(session, lab(groups={"control_plane": ("node1",)}), OPTIONS, cluster=wanted)
     assert session.played == []
 
 
@@ -117,7 +117,7 @@ def test_other_events_say_nothing_of_an_idle_cluster(event: TaskStart | TaskResu
 
 def test_what_is_no_bundle_is_refused_before_a_node_is_touched(tmp_path: Path) -> None:
     with pytest.raises(LabctlError, match="this is no bundle"):
-        provisioning.open_bundle(tmp_path, None)
+        provisioning.cluster_from(tmp_path, None)
 
 
 def test_a_reset_names_what_is_left(session: ScriptedSession) -> None:

@@ -15,7 +15,7 @@ from labctl.core.files import read_record
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions
-from labctl.matrix.execution import Execution, Measured, Progress, Revive, Step, VisitFailed, Work
+from labctl.matrix.execution import Execution, Measured, Progress, Step, VisitFailed, Work
 from labctl.matrix.record import Record
 from labctl.plan.plan import Plan
 from labctl.plan.visit import all_samples
@@ -43,7 +43,7 @@ class Bench:
     folder: RunFolder
     session: ScriptedSession
     fail_fast: bool = False
-    revive: Revive | None = None
+    revival: Revival = field(default_factory=lambda: Revival(is_needed=False))
     told: list[Progress] = field(default_factory=list)
     on_progress: Callable[[Execution, Progress], None] = lambda *_: None
 
@@ -53,7 +53,8 @@ class Bench:
             self.on_progress(execution, event)
 
         lab = Inventory(self.folder.path.parent / "lab", "lab", "metal", "node1", "node2", NODES)
-        work = Work(self.session, lab, AnsibleOptions(), progress, self.fail_fast, self.revive)
+        revival = self.revival
+        work = Work(self.session, lab, AnsibleOptions(), progress, self.fail_fast, revival.needed, revival)
         execution = Execution(work, self.plan, self.folder, record)
         execution.run()
         return execution
@@ -220,7 +221,7 @@ def test_a_node_that_stays_away_ends_the_run_and_nothing_is_tried_on_it(bench: B
         "visit.yml": first_time(failing("node2", "timed out", lost=True)),
         "wait.yml": failing("node2", "no answer in 300 s"),
     }
-    bench.revive = Revival(is_needed=False)
+    bench.revival = Revival(is_needed=False)
     execution = bench.execute()
     assert bench.session.played == ["visit.yml", "wait.yml"]
     assert execution.record.broken is not None
@@ -241,7 +242,7 @@ def test_nodes_that_labctl_made_are_started_again(bench: Bench) -> None:
         "visit.yml": first_time(failing("node2", "timed out", lost=True)),
         "wait.yml": never_alone,
     }
-    bench.revive = revival = Revival()
+    bench.revival = revival = Revival()
     execution = bench.execute()
     assert revival.done == 1
     assert bench.session.played == ["visit.yml", "wait.yml", "undeploy.yml", *["visit.yml"] * 3]
@@ -254,7 +255,7 @@ def test_nodes_that_cannot_be_started_again_end_the_run(bench: Bench) -> None:
         "wait.yml": never_alone,
     }
     error = LabctlError(Problem("no room for a guest"))
-    bench.revive = Revival(error=error)
+    bench.revival = Revival(error=error)
     assert bench.execute().record.broken is error
     assert bench.session.played == ["visit.yml", "wait.yml"]
 

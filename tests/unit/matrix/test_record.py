@@ -82,7 +82,7 @@ def test_the_first_reason_to_break_off_stays(record: Record) -> None:
 def test_what_an_earlier_attempt_left_is_counted_and_not_taken_again(plan: Plan, folder: RunFolder) -> None:
     samples: list[Sample] = samples_of(plan)
     kept = frozenset(sample.id for sample in samples if sample.setup == "base" or sample.round == 2)
-    record = Record(plan, folder, 3, kept, [visited(status="failed")])
+    record = Record(plan, folder, 3, kept, (visited(status="failed"),))
     assert record.lacking() == (Visit(1, "pods"),)
     assert (record.taken, record.failed) == (3, False)  # what failed then is told by history
     record.add_sample(next(sample for sample in samples if sample.id not in kept))

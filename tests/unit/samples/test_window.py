@@ -79,11 +79,6 @@ def test_a_late_stamp_is_no_gap() -> None:
     assert window.rate(late, between(100.0, 102.0), "f") == pytest.approx(10)
 
 
-def test_rates_of_all_processes_in_order() -> None:
-    timelines = {"a": intervals(100.0, 1, 2), "b": intervals(100.0, 3, 5)}
-    assert window.rates(timelines, between(101.0, 102.0)) == (2, 5)
-
-
 def test_a_timeline_is_the_interim_results() -> None:
     interim = intervals(100.0, 1, 2, 3)
     assert window.timeline(reading(*interim, elapsed_s=3.01), 3, "f") == interim

@@ -48,7 +48,7 @@ def test_the_catalogs_workloads_are_read_whole(version: str, workload: str) -> N
     result = parse(f"{version}_{workload}", settings(workload).test, wanted(workload))
     assert set(result.fields) == set(wanted(workload))
     assert result.elapsed_s == pytest.approx(2.0, abs=0.02)
-    assert result.number(Selector.TRANSPORT_MSS) == 1448
+    assert result.value(Selector.TRANSPORT_MSS, int) == 1448
     assert None not in [value for name, value in result.fields.items() if "RETRANS" not in name]
 
 
@@ -75,10 +75,10 @@ def test_interim_results_are_the_test_in_pieces(name: str, test: Test, workload:
 def test_the_values_of_one_capture() -> None:
     result = parse("2.7.0_tcp_maerts", Test.TCP_MAERTS, [*SMALL, *_MAERTS])
     assert result.throughput == 4153.94
-    assert result.number(Selector.REMOTE_SEND_SIZE) == 16384
-    assert result.number(Selector.LOCAL_RECV_SIZE) == 131072
-    assert result.text(Selector.LOCAL_CONG_CONTROL) == "cubic"
-    assert result.number(Selector.P50_LATENCY) is None, "not asked for"
+    assert result.value(Selector.REMOTE_SEND_SIZE, int) == 16384
+    assert result.value(Selector.LOCAL_RECV_SIZE, int) == 131072
+    assert result.value(Selector.LOCAL_CONG_CONTROL, str) == "cubic"
+    assert result.value(Selector.P50_LATENCY, float) is None, "not asked for"
 
 
 _MAERTS = [
@@ -91,8 +91,8 @@ def test_what_netperf_has_no_value_for_is_none() -> None:
     result = parse("2.7.0_all_fields_of_crr", Test.TCP_CRR, tuple(Selector))
     absent = {name for name, value in result.fields.items() if value is None}
     assert {Selector.REMOTE_CONG_CONTROL, Selector.REMOTE_TRANSPORT_RETRANS} <= absent
-    assert result.number(Selector.P99_LATENCY) is not None
-    assert result.number(Selector.REQUEST_SIZE) == 1
+    assert result.value(Selector.P99_LATENCY, float) is not None
+    assert result.value(Selector.REQUEST_SIZE, int) == 1
 
 
 @pytest.mark.parametrize("name", [s for s in Selector if s.endswith("_LATENCY")])
@@ -106,13 +106,13 @@ def test_an_absent_latency_is_none_and_not_minus_one(name: Selector, value: str)
 def test_an_absent_text_is_none(value: str) -> None:
     text = f"THROUGHPUT=1.0\nTHROUGHPUT_UNITS=Trans/s\nELAPSED_TIME=1.00\nLOCAL_CONG_CONTROL={value}\n"
     result = netperf_output.parse(text, (*SMALL, Selector.LOCAL_CONG_CONTROL), Test.TCP_RR)
-    assert result.text(Selector.LOCAL_CONG_CONTROL) is None
+    assert result.value(Selector.LOCAL_CONG_CONTROL, str) is None
 
 
 def test_zero_is_a_value() -> None:
     text = "THROUGHPUT=0.00\nTHROUGHPUT_UNITS=Trans/s\nELAPSED_TIME=1.00\nLOCAL_TRANSPORT_RETRANS=0\n"
     result = netperf_output.parse(text, (*SMALL, Selector.LOCAL_TRANSPORT_RETRANS), Test.TCP_RR)
-    assert (result.throughput, result.number(Selector.LOCAL_TRANSPORT_RETRANS)) == (0.0, 0)
+    assert (result.throughput, result.value(Selector.LOCAL_TRANSPORT_RETRANS, int)) == (0.0, 0)
 
 
 def test_without_interim_results_there_are_none() -> None:
@@ -131,7 +131,7 @@ def test_the_rest_of_no_time_is_passed_over() -> None:
 def test_a_congestion_control_that_the_kernel_refused_comes_back_as_what_was_used() -> None:
     both = (Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
     result = parse("2.7.0_refused_congestion_control", Test.TCP_RR, (*SMALL, *both))
-    assert [result.text(name) for name in both] == ["bbr", "bbr"]
+    assert [result.value(name, str) for name in both] == ["bbr", "bbr"]
 
 
 # What is refused
