@@ -61,7 +61,7 @@ class Victim(StrEnum):
 SHOWN = {
     Stage.START: r"",
     Stage.CLEAR: r"\d\d:\d\d  netperf : Netserver is stopped",
-    Stage.DEPLOY: r"round \d/\d: deployment : The path of the variant is there",
+    Stage.DEPLOY: r"round \d/\d: The path of the variant is there",
     Stage.PROVE: r"round \d/\d: datapath_proof : Test traffic",
     Stage.MEASURE: r"round \d/\d: measure : Samples are measured",
     Stage.UNDEPLOY: r"round \d/\d: netperf : Netserver is stopped",

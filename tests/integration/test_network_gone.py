@@ -26,21 +26,21 @@ sys.path.insert(0, f"{repository}/roles/kubernetes/library")
 gone = importlib.import_module("kubernetes_gone")
 """
 RULES = """
-seen = [sorted(gone.rules())]
+seen = [sorted(gone.traces.rules())]
 for change in words:
     subprocess.run(["ip", *change.split()], check=True)
-seen.append(sorted(gone.rules()))
+seen.append(sorted(gone.traces.rules()))
 try:
     gone.remove_rules({"rules": seen[0]})
 except gone.Refused as refused:
     seen.append([refused.problems[0]["what"]])
 else:
-    seen.append(sorted(gone.rules()))
+    seen.append(sorted(gone.traces.rules()))
 print(json.dumps(seen))
 """
 MOUNTS = """
 import os
-before = {"mounts": gone.read()["mounts"]}
+before = {"mounts": gone.traces.read()["mounts"]}
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
 for path in words:
     os.makedirs(path)
@@ -53,7 +53,7 @@ PINS = """
 import os
 top, *links = words
 subprocess.run(["mount", "-t", "bpf", "bpf", top], check=True)
-before, own = gone.read(), os.listdir(top)
+before, own = gone.traces.read(), os.listdir(top)
 os.makedirs(f"{top}/tc/globals")
 for link in links:
     os.symlink("tc", f"{top}/{link}")
@@ -66,11 +66,12 @@ traces = importlib.import_module("ansible.module_utils.kubernetes_traces")
 traces.NETWORK_BEFORE, own = words
 os.makedirs(own)
 open(f"{own}/old", "w").close()
-before = {**gone.read([own]), traces.DIRECTORIES: [own]}
+before = {**gone.traces.read([own]), traces.DIRECTORIES: [own]}
 with open(traces.NETWORK_BEFORE, "w") as record:
     json.dump(before, record)
 open(f"{own}/new", "w").close()
-seen = [problem["seen"] for problem in traces.differences(before, gone.read()) if problem["where"] == "CNI files"]
+left = traces.differences(before, gone.traces.read())
+seen = [problem["seen"] for problem in left if problem["where"] == "CNI files"]
 gone.remove_pins_and_files(before)
 print(json.dumps([seen, os.listdir(own)]))
 """
@@ -79,7 +80,7 @@ import os, shutil
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/opt"], check=True)
 os.makedirs("/opt/cni/bin")
 shutil.copy("/bin/sleep", "/opt/cni/bin/old")
-before = gone.read()
+before = gone.traces.read()
 shutil.copy("/bin/sleep", "/opt/cni/bin/new")
 plugins = [subprocess.Popen([f"/opt/cni/bin/{name}", "30"]) for name in ("old", "new")]
 gone.remove_pins_and_files(before)
@@ -91,12 +92,12 @@ SOCKETS = """
 import os
 top = gone.cgroups.hierarchy(open("/proc/mounts").read())
 group = f"{top}/labctl-test-{os.getpid()}"
-before = gone.read()
+before = gone.traces.read()
 subprocess.run([sys.executable, words[0], group], check=True)
 try:
-    seen = [sorted(set(gone.read()["socket programs"]) - set(before["socket programs"]))]
+    seen = [sorted(set(gone.traces.read()["socket programs"]) - set(before["socket programs"]))]
     seen.append(gone.remove_socket_programs(before))
-    seen.append(gone.read()["socket programs"] == before["socket programs"])
+    seen.append(gone.traces.read()["socket programs"] == before["socket programs"])
 finally:
     os.rmdir(group)
 print(json.dumps([group, *seen]))

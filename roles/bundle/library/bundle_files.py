@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Files of a bundle on a node: programs installed, archives unpacked, images imported into containerd."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ author: labctl
 
 RETURN = r"""
 wanted: {type: list, description: The files that the node lacks.}
-done: {type: list, description: Names of the files that were installed, or paths that were removed.}
+done: {type: list, description: "Names of the files that were installed, or paths that were removed."}
 """
 
 import contextlib

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: wait until the node's CPU is idle enough, for long enough."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: node_settled
 short_description: Wait until nothing on the node is busy any more
 description:

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: what the Cilium agent of this node says, and which of its programs hang where."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: cilium_agent
 short_description: Ask the node's Cilium agent what its datapath is
 description:

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: build or remove the path that test traffic takes on one node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: datapath
 short_description: Build or remove the path that test traffic takes on one node
 description:

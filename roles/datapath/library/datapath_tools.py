@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: which tools of the datapaths a node lacks, and the packages that bring them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: datapath_tools
 short_description: Name the packages that bring the tools which the datapaths need and the node lacks
 description: Looks and changes nothing.

@@ -66,28 +66,25 @@ def state(source: str, target: str, secret: bytes) -> str:
     )
 
 
+def selectors(own: str, peer: str) -> dict[str, str]:
+    """Return what each policy selects of addresses or networks: out, in to the node, and on to its pods."""
+    inward = f"src {peer} dst {own}"
+    return {"out": f"src {own} dst {peer}", "in": inward, "fwd": inward}
+
+
 def policies(own: str, peer: str, own_network: str, peer_network: str) -> list[str]:
-    """Return the lines of `ip -batch` that add the policies: out, in to the node, and on to its pods."""
-    templates = {
-        "out": (own_network, peer_network, own, peer),
-        "in": (peer_network, own_network, peer, own),
-        "fwd": (peer_network, own_network, peer, own),
-    }
+    """Return the lines of `ip -batch` that add the policies."""
+    outer = selectors(own, peer)
     return [
-        f"xfrm policy add src {inner} dst {outer} dir {direction} "
-        f"tmpl src {source} dst {target} proto esp reqid {REQUEST_ID} mode tunnel"
-        for direction, (inner, outer, source, target) in templates.items()
+        f"xfrm policy add {inner} dir {direction} tmpl {outer[direction]} proto esp reqid {REQUEST_ID} mode tunnel"
+        for direction, inner in selectors(own_network, peer_network).items()
     ]
 
 
 def remove(own: str, peer: str, own_network: str, peer_network: str) -> None:
     """Remove what of it is there. `deleteall` is content where there is nothing."""
-    for inner, outer, direction in (
-        (own_network, peer_network, "out"),
-        (peer_network, own_network, "in"),
-        (peer_network, own_network, "fwd"),
-    ):
-        run(["ip", "xfrm", "policy", "deleteall", "src", inner, "dst", outer, "dir", direction])
+    for direction, inner in selectors(own_network, peer_network).items():
+        run(["ip", "xfrm", "policy", "deleteall", *inner.split(), "dir", direction])
     for source, target in ((own, peer), (peer, own)):
         run(["ip", "xfrm", "state", "deleteall", "src", source, "dst", target, "reqid", str(REQUEST_ID)])
 

@@ -24,22 +24,20 @@ PRIVATE_PREFIX = bytes.fromhex("302e020100300506032b656e04220420")
 PUBLIC_PREFIX = bytes.fromhex("302a300506032b656e032100")
 
 
-def key_exists() -> bool:
-    """Whether this node has a key of ours."""
-    return os.path.exists(KEY_FILE)
-
-
-def make_key() -> None:
-    """Make this node's private key, readable by root alone."""
+def make_key() -> bool:
+    """Make this node's private key, readable by root alone, unless it has one; returns whether it was made."""
+    if os.path.exists(KEY_FILE):
+        return False
     os.makedirs(os.path.dirname(KEY_FILE), exist_ok=True)
     handle = os.open(KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as stream:
         stream.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+    return True
 
 
 def forget_key() -> bool:
     """Remove this node's private key; returns whether there was one. The folder goes too when nothing else is in it."""
-    there = key_exists()
+    there = os.path.exists(KEY_FILE)
     if there:
         forget(KEY_FILE)
     return there

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: what a node shows of the path of test traffic, and the probe that makes it show."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: datapath_evidence
 short_description: Gather what a node shows of the path that test traffic takes
 description:
@@ -45,7 +43,7 @@ author: labctl
 
 RETURN = r"""
 probe: {description: What the client saw of the test traffic; the server's tap alone., type: dict, returned: always}
-evidence: {description: What this node shows, in the words of the role's README., type: dict, returned: always}
+evidence: {description: "What this node shows, in the words of the role's README.", type: dict, returned: always}
 """
 
 from typing import Any
@@ -235,7 +233,6 @@ def main() -> None:
             "end": {"type": "str", "required": True, "choices": ["client", "server"]},
             "path": {"type": "dict", "required": True, "options": path},
         },
-        supports_check_mode=False,
     )
     finish(module, lambda: gather(module.params["end"], module.params["path"]))
 

@@ -1,18 +1,16 @@
 #!/usr/bin/python
-"""Ansible module: hold what the nodes showed against what the setup is expected to be."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: datapath_proof
 short_description: Hold what the nodes showed against what the setup is expected to be
 description:
   - Looks at nothing but its arguments, which the tasks before it gathered, so it can run anywhere.
   - Its result is the proof. It fails unless all assertions hold.
 options:
-  name: {type: str, required: true, description: The setup, for messages.}
-  expected: {type: dict, required: true, description: The datapath that it claims, in the words of the role's README.}
+  name: {type: str, required: true, description: "The setup, for messages."}
+  expected: {type: dict, required: true, description: "The datapath that it claims, in the words of the role's README."}
   encryption: {type: str, required: true, description: How traffic is encrypted between the nodes.}
   mtu: {type: int, required: true, description: MTU in bytes of the cable.}
   endpoint_mtu: {type: int, required: true, description: Largest packet in bytes between the endpoints.}
@@ -22,9 +20,9 @@ options:
   size: {type: int, required: true, description: Bytes of each request and each response.}
   client: {type: str, required: true, description: Name of the client's node.}
   server: {type: str, required: true, description: Name of the server's node.}
-  listener: {type: str, required: true, description: Where netserver has to listen, in words.}
+  listener: {type: str, required: true, description: "Where netserver has to listen, in words."}
   probe: {type: dict, required: true, description: What the client saw of the test traffic.}
-  nodes: {type: dict, required: true, description: What each node showed, by its name.}
+  nodes: {type: dict, required: true, description: "What each node showed, by its name."}
   cni: {type: dict, default: {}, description: "What the CNI of each node says of itself, by the node's name."}
 author: labctl
 """

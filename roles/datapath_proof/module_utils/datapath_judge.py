@@ -70,10 +70,6 @@ def _forwarded(setup: Setup, seen: Evidence) -> bool:
     return int(seen["grew"]["forwarded"]) >= setup.transactions
 
 
-def _tracked(_setup: Setup, seen: Evidence) -> object:
-    return seen["tracked"]
-
-
 def _tables(setup: Setup, seen: Evidence) -> object:
     """Which tables there are depends on versions, so those of kube-proxy or iptables may be expected unnamed."""
     tables, wanted = seen["netfilter_tables"], setup.expected["netfilter_tables"]
@@ -87,25 +83,28 @@ def _programs(setup: Setup, seen: Evidence) -> object:
     return CNI if setup.expected["programs"] == CNI else seen["programs"]
 
 
-def _or_some(word: str) -> Callable[[Setup, Evidence], object]:
-    """How a word is read of which any that are may be expected: how many there are depends on versions."""
-
-    def read(setup: Setup, seen: Evidence) -> object:
-        return SOME if setup.expected[word] == SOME and seen[word] else seen[word]
-
-    return read
-
-
-# What `expected` of a variant names: how it is read from a node's evidence, and whether that takes test traffic.
-VOCABULARY: Mapping[str, Tuple[Callable[[Setup, Evidence], object], bool]] = {
-    "conntrack_hooked": (lambda _setup, seen: seen["conntrack_hooked"], False),
-    "tracked": (_tracked, True),
-    "netfilter_tables": (_tables, False),
-    "kube_services": (_or_some("kube_services"), False),
-    "forwarded_by_stack": (_forwarded, True),
-    "programs": (_programs, False),
-    "socket_programs": (_or_some("socket_programs"), False),
+# What `expected` of a variant names, and whether looking at it takes test traffic.
+VOCABULARY = {
+    "conntrack_hooked": False,
+    "tracked": True,
+    "netfilter_tables": False,
+    "kube_services": False,
+    "forwarded_by_stack": True,
+    "programs": False,
+    "socket_programs": False,
 }
+READERS: Mapping[str, Callable[[Setup, Evidence], object]] = {
+    "netfilter_tables": _tables,
+    "forwarded_by_stack": _forwarded,
+    "programs": _programs,
+}
+
+
+def read(word: str, setup: Setup, seen: Evidence) -> object:
+    """What a node shows of a word. Where it is enough that there are some, how many depends on versions."""
+    if word in READERS:
+        return READERS[word](setup, seen)
+    return SOME if setup.expected[word] == SOME and seen[word] else seen[word]
 
 
 def refuse_unknown(setup: Setup) -> None:
@@ -127,8 +126,8 @@ def refuse_unknown(setup: Setup) -> None:
 def assertions_of_node(setup: Setup, node: str, seen: Evidence, traffic: bool) -> List[Assertion]:
     """Return what is asserted of either node."""
     found = [
-        Assertion(name, node, setup.expected[name], read(setup, seen))
-        for name, (read, takes_traffic) in VOCABULARY.items()
+        Assertion(name, node, setup.expected[name], read(name, setup, seen))
+        for name, takes_traffic in VOCABULARY.items()
         if traffic or not takes_traffic
     ]
     found.append(Assertion("cable_mtu", node, setup.mtu, seen["cable_mtu"]))
@@ -165,8 +164,9 @@ def _encrypted(setup: Setup, node: str, seen: Evidence) -> List[Assertion]:
 def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> List[Assertion]:
     """Return what is asserted of the path between the endpoints, as the client saw it."""
     client = setup.client
+    listener = setup.listener if nodes[setup.server]["listening"] else "nothing"
     found = [
-        Assertion("netserver_listening", setup.server, setup.listener, _listener(setup, nodes[setup.server])),
+        Assertion("netserver_listening", setup.server, setup.listener, listener),
         Assertion("endpoint_answers", client, True, probe["endpoint_answers"]),
         Assertion("test_traffic", client, "all transactions", probe["error"] or "all transactions"),
     ]
@@ -183,10 +183,6 @@ def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Eviden
     for node in nodes if not setup.tap_sees_wire else (client,):
         found.append(_frames(setup, node, probe, nodes[node]))
     return found
-
-
-def _listener(setup: Setup, seen: Evidence) -> str:
-    return setup.listener if seen["listening"] else "nothing"
 
 
 def _frames(setup: Setup, node: str, probe: Evidence, seen: Evidence) -> Assertion:

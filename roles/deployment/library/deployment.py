@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Which role deploys on the node: written down before it begins, and forgotten once it has undone what it did."""
 
 from __future__ import annotations
 

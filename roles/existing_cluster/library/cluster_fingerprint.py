@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: what the API of a cluster tells of a node, its network and its settings. Changes nothing."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: cluster_fingerprint
 short_description: Read through the API of a cluster what can change a number measured on a node
 description:
@@ -20,7 +18,7 @@ author: labctl
 
 RETURN = r"""
 fingerprint: {description: The document., type: dict, returned: always}
-ansible_facts: {description: cable_address, the address of the node itself., type: dict, returned: always}
+ansible_facts: {description: "cable_address, the address of the node itself.", type: dict, returned: always}
 """
 
 import hashlib

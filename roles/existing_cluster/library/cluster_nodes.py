@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: whether a cluster can be measured between two of its nodes. Changes nothing."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: cluster_nodes
 short_description: Tell everything that stands in the way of measuring between two nodes of a cluster
 description:

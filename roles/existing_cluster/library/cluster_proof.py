@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: prove of a cluster as it is what its API and a probe can show."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: cluster_proof
 short_description: Prove of a cluster as it is what its API and a probe can show
 description:
@@ -13,7 +11,7 @@ description:
     the client's pod reaches netserver in the server's.
   - Runs where kubectl does. Its result is as that of module datapath_proof.
 options:
-  name: {type: str, required: true, description: The setup, for messages.}
+  name: {type: str, required: true, description: "The setup, for messages."}
   host_network: {type: bool, required: true, description: Whether the ends are to be in their nodes' own network.}
   client:
     type: dict

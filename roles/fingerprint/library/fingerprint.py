@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The Ansible module `fingerprint`: everything about a node that can change a number. Changes nothing."""
 
 from __future__ import annotations
 
@@ -37,6 +36,7 @@ fingerprint:
 import hashlib
 import json
 import platform
+import time
 from typing import Any, Dict, Mapping, Optional
 
 from ansible.module_utils import fingerprint_machine as machine
@@ -44,7 +44,7 @@ from ansible.module_utils import fingerprint_network as network
 from ansible.module_utils import fingerprint_settings as settings
 from ansible.module_utils import fingerprint_tunnels as tunnels
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.fingerprint_probe import Commands, Files, Runner, now
+from ansible.module_utils.fingerprint_probe import Commands, Files, Runner
 
 SCHEMA = "labctl.fingerprint/1"
 
@@ -81,7 +81,7 @@ def take(files: Files, commands: Runner, interface: str, address: Optional[str] 
         "sysctl": settings.sysctl(files, interface),
         "congestion_control": settings.congestion_control(files),
         "state": {
-            **machine.state(files, now()),
+            **machine.state(files, time.time()),
             "clock_synchronized": synchronized,
             "clock_error_us": error_us,
         },

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 TOOL_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
@@ -152,8 +151,3 @@ def cpu_ranges(cpus: Sequence[int]) -> str:
         else:
             ranges.append([cpu, cpu])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
-
-
-def now() -> float:
-    """Seconds since 1970 on the node's clock."""
-    return time.time()

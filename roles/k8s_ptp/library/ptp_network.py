@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: the plain ptp plugin as the network of a node's pods, and the way to those of the other node."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: ptp_network
 short_description: Configure the ptp CNI plugin on a node and route the other node's pods
 description:
@@ -14,7 +12,7 @@ description:
   - Removing is refused while a pod still holds an address.
 options:
   state: {type: str, choices: [present, absent], default: present, description: Whether it is there.}
-  pod_network: {type: str, description: Network of this node's pods, in CIDR form. Required when present.}
+  pod_network: {type: str, description: "Network of this node's pods, in CIDR form. Required when present."}
   peer_network: {type: str, description: Network of the other node's pods. Required when present.}
   peer_address: {type: str, description: Address through which they are reached. Required when present.}
   cable: {type: str, description: Interface towards the other node. Required when present.}

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Which kernel a node boots: next time only, from now on, or the distribution's own again."""
 
 from __future__ import annotations
 
@@ -80,7 +79,6 @@ def main() -> None:
             "release": {"type": "str", "required": True},
             "cmdline": {"type": "list", "elements": "str", "default": []},
         },
-        supports_check_mode=False,
     )
     finish(module, lambda: {"changed": ACTIONS[module.params["state"]](module.params)})
 

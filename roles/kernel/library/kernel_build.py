@@ -1,17 +1,16 @@
 #!/usr/bin/python
-"""Build a kernel package in a Debian tree, or take it from the cache that holds it by sources and configuration."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kernel_build
-short_description: A kernel package built from source
+short_description: A kernel package built from source, or taken from the cache
 description:
   - Compiles in a chroot of the builder's tree, below a mount namespace of its own, and fails where a line of the
     configuration did not survive what it depends on.
 options:
   tree: {type: path, required: true, description: Debian tree with compiler and sources.}
-  cache_dir: {type: path, required: true, description: Where packages are kept, below kernels/.}
+  cache_dir: {type: path, required: true, description: "Where packages are kept, below kernels/."}
   line: {type: str, required: true, description: Kernel line such as 5.10.}
   tarball: {type: path, default: "", description: Sources instead of the tree's package linux-source-LINE.}
   base: {type: str, required: true, description: distribution or guest.}
@@ -34,12 +33,11 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_facts import MODELS, parse_config
-from ansible.module_utils.labctl_node.files import last_lines, locked, read_text, sha256_of, write_text
+from ansible.module_utils.labctl_node.files import last_lines, read_text, seconds_to_make, sha256_of, write_text
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -146,19 +144,14 @@ def build(params: dict[str, Any], wanted: list[str], folder: str) -> None:
 def provide(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     inputs = [source_identity(params), params["line"], params["base"], fragment(params, "")]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
-    kernels = os.path.join(params["cache_dir"], "kernels")
-    folder, started = os.path.join(kernels, f"{params['line']}-{key}"), time.monotonic()
-    there = os.path.isdir(folder)
-    if not there and check_mode:
+    folder = os.path.join(params["cache_dir"], "kernels", f"{params['line']}-{key}")
+    if check_mode and not os.path.isdir(folder):
         return {"changed": True, "deb": "", "release": "", "seconds": 0.0}
-    with locked(kernels):
-        there = os.path.isdir(folder)
-        if not there:
-            build(params, fragment(params, key), folder)
+    seconds = seconds_to_make(folder, lambda: build(params, fragment(params, key), folder))
     (name,) = [name for name in os.listdir(folder) if name.endswith(".deb")]
-    seconds = 0.0 if there else round(time.monotonic() - started, 1)
     release = name.split("_")[0][len("linux-image-") :]
-    return {"changed": not there, "deb": f"{folder}/{name}", "release": release, "seconds": seconds}
+    changed = seconds is not None
+    return {"changed": changed, "deb": f"{folder}/{name}", "release": release, "seconds": seconds or 0.0}
 
 
 def main() -> None:

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Install a kernel beside the one that runs: from a Debian archive, or from a package that was built."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ options:
   suite: {type: str, default: "", description: Debian release that carries the line.}
   archive: {type: str, default: "", description: URI of its archive; empty for the node's own.}
   keyring: {type: path, required: true, description: Keyring of the archive.}
-  deb: {type: path, default: "", description: A package to install instead, on the node.}
+  deb: {type: path, default: "", description: "A package to install instead, on the node."}
   preempt: {type: str, default: "", description: Preemption model that it must have.}
   cmdline: {type: list, elements: str, default: [], description: Words for the kernel command line.}
 author: labctl
 """
 
 RETURN = r"""
-release: {type: str, description: The release that is installed, as uname -r will say it.}
+release: {type: str, description: "The release that is installed, as uname -r will say it."}
 package: {type: str, description: Its package.}
 """
 
@@ -147,7 +146,6 @@ def main() -> None:
             "preempt": {"type": "str", "default": ""},
             "cmdline": {"type": "list", "elements": "str", "default": []},
         },
-        supports_check_mode=False,
     )
     finish(module, lambda: install(module.params))
 

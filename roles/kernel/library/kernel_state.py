@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""What kernel a node runs, how that differs from the wanted one, and what it takes to get there."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ description:
   - Changes nothing. Fails, with all reasons at once, where the wanted kernel does not run and the role may not or
     cannot bring it there.
 options:
-  line: {type: str, required: true, description: Kernel line such as 5.10, or distribution.}
-  preempt: {type: str, default: "", description: Preemption model, or empty for any.}
+  line: {type: str, required: true, description: "Kernel line such as 5.10, or distribution."}
+  preempt: {type: str, default: "", description: "Preemption model, or empty for any."}
   cmdline: {type: list, elements: str, default: [], description: Words wanted on the kernel command line.}
   managed: {type: bool, required: true, description: Whether the role may change the node's kernel.}
   allow_reboot: {type: bool, required: true, description: Whether the node may be rebooted.}
@@ -24,7 +23,7 @@ author: labctl
 """
 
 RETURN = r"""
-release: {type: str, description: What runs, as uname -r says it.}
+release: {type: str, description: "What runs, as uname -r says it."}
 version: {type: str, description: The line of /proc/version.}
 boot: {type: str, description: Number of this boot.}
 action: {type: str, description: "none, keep (it runs, and is to be the default), boot (it is installed) or install."}

@@ -6,7 +6,8 @@ import glob
 import gzip
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from ansible.module_utils.labctl_node.files import read_text
 
@@ -51,43 +52,31 @@ class Entry:
     recovery: bool = False
 
 
-@dataclass
-class _Menu:
+class _Menu(NamedTuple):
     name: str
     depth: int
-    entry: bool = False
-    recovery: bool = False
-
-
-@dataclass
-class _Parser:
-    entries: list[Entry] = field(default_factory=list)
-    open: list[_Menu] = field(default_factory=list)
-    depth: int = 0
-
-    def line(self, text: str) -> None:
-        begins = re.match(r"\s*(menuentry|submenu)\s+(['\"])(.*?)\2(.*)\{\s*$", text)
-        if begins:
-            kind, _, title, rest = begins.groups()
-            known = re.search(r"(?:\$menuentry_id_option|--id)\s+['\"]?([^'\"\s]+)", rest)
-            name = known[1] if known else title
-            self.open.append(_Menu(name, self.depth, kind == "menuentry", "recovery" in title))
-        kernel = re.match(r"\s*linux(?:efi|16)?\s+\S*/vmlinuz-(\S+)", text)
-        if kernel and self.open and self.open[-1].entry:
-            choice = ">".join(menu.name for menu in self.open)
-            self.entries.append(Entry(choice, kernel[1], self.open[-1].recovery))
-        self.depth += text.count("{") - text.count("}")
-        if self.open and self.depth <= self.open[-1].depth:
-            self.open.pop()
+    entry: bool
+    recovery: bool
 
 
 def grub_entries(text: str) -> list[Entry]:
     """The menu entries of a grub.cfg that boot a Linux kernel, in its order."""
-    parser = _Parser()
-    for line in text.splitlines():
-        if not line.lstrip().startswith("#"):
-            parser.line(line)
-    return parser.entries
+    entries: list[Entry] = []
+    menus: list[_Menu] = []  # those that are open, the innermost last
+    depth = 0
+    for line in re.sub(r"(?m)^\s*#.*$", "", text).splitlines():
+        begins = re.match(r"\s*(menuentry|submenu)\s+(['\"])(.*?)\2(.*)\{\s*$", line)
+        if begins:
+            kind, _, title, rest = begins.groups()
+            known = re.search(r"(?:\$menuentry_id_option|--id)\s+['\"]?([^'\"\s]+)", rest)
+            menus.append(_Menu(known[1] if known else title, depth, kind == "menuentry", "recovery" in title))
+        kernel = re.match(r"\s*linux(?:efi|16)?\s+\S*/vmlinuz-(\S+)", line)
+        if kernel and menus and menus[-1].entry:
+            entries.append(Entry(">".join(menu.name for menu in menus), kernel[1], menus[-1].recovery))
+        depth += line.count("{") - line.count("}")
+        if menus and depth <= menus[-1].depth:
+            menus.pop()
+    return entries
 
 
 def entry_of(text: str, release: str) -> str | None:

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The kube-proxy addon: deployed by kubeadm, gone again, and its rules off a node."""
 
 from __future__ import annotations
 

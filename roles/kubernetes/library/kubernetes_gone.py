@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Takes a cluster of labctl's off the node: processes, mounts, links, rules and files that it brought."""
 
 from __future__ import annotations
 
@@ -24,6 +23,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from typing import Any, Optional
 
 from ansible.module_utils import datapath_cgroups as cgroups
@@ -97,13 +97,11 @@ def unmount(before: Traces, spared: tuple[str, ...] = ()) -> list[str]:
     """
     done: list[str] = []
     for _ in range(100):
-        left = [entry for entry in traces.read()["mounts"] if not entry.startswith(spared)]
-        for entry in before["mounts"]:
-            if entry in left:
-                left.remove(entry)
+        left = Counter(entry for entry in traces.read()["mounts"] if not entry.startswith(spared))
+        left -= Counter(before["mounts"])
         if not left:
             break
-        for entry in sorted(left, key=len, reverse=True):
+        for entry in sorted(left.elements(), key=len, reverse=True):
             run(["umount", "--lazy", entry.rpartition(" ")[0]])
             done.append(f"mount {entry}")
     return done

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""What a cluster takes of the node's CPU while nothing is asked of it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Waits on the control plane until the API answers and every node of the inventory is registered as it should be."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ description:
 options:
   nodes: {type: dict, required: true, description: Address by name of node.}
   version: {type: str, required: true, description: Version of the kubelets.}
-  ready: {type: bool, default: false, description: Whether the nodes have to be Ready, too.}
+  ready: {type: bool, default: false, description: "Whether the nodes have to be Ready, too."}
   timeout_s: {type: int, default: 120, description: How long to wait.}
 author: labctl
 """

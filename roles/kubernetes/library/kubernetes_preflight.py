@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether a node can become, or is, a member of the wanted cluster: every obstacle at once, nothing changed."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ options:
   edition: {type: str, required: true, description: Name of the edition.}
   version: {type: str, required: true, description: Version of Kubernetes.}
   architecture: {type: str, required: true, description: Architecture of the bundle in Debian's words.}
-  kernel_low: {type: str, required: true, description: Oldest kernel, as major.minor.}
+  kernel_low: {type: str, required: true, description: "Oldest kernel, as major.minor."}
   kernel_below: {type: str, description: Kernel from which on the edition no longer runs.}
   cgroups: {type: list, elements: int, required: true, description: Accepted versions of control groups.}
   address: {type: str, required: true, description: Address by which the node is known in the cluster.}

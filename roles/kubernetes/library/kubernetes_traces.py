@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""What a cluster could leave on the node: recorded before there is one, compared after it is gone."""
 
 from __future__ import annotations
 

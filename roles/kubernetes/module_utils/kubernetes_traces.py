@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Dict, List
 
@@ -167,14 +168,9 @@ def differences(before: Traces, after: Traces) -> Iterator[Problem]:
     A container that was started again has another id, and the same mounts.
     """
     for kind in (one for one in before if one != DIRECTORIES):
-        old, new = ([CONTAINER_ID.sub("*", entry) for entry in traces.get(kind, [])] for traces in (before, after))
-        left, gone = list(new), []
-        for entry in old:
-            if entry in left:
-                left.remove(entry)
-            else:
-                gone.append(entry)
-        for word, entries in (("left behind", left), ("missing now", gone)):
+        old, new = (Counter(CONTAINER_ID.sub("*", each) for each in traces.get(kind, [])) for traces in (before, after))
+        for word, counted in (("left behind", new - old), ("missing now", old - new)):
+            entries = list(counted.elements())
             if entries:
                 yield {
                     "what": f"The cluster is not taken away without a trace: {kind} {word}.",

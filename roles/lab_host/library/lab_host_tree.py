@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The common read-only tree of the nodes, built once by mmdebstrap into a cache keyed by its inputs."""
 
 from __future__ import annotations
 
@@ -33,12 +32,11 @@ import platform
 import shlex
 import shutil
 import subprocess
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_apt import acquire_options, sources
-from ansible.module_utils.labctl_node.files import last_lines, locked, write_json
+from ansible.module_utils.labctl_node.files import last_lines, seconds_to_make, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
 # A build that a crash of the host cuts short is thrown away: its files need not be on the disk one by one.
@@ -101,19 +99,11 @@ def build(wanted: dict[str, Any], params: dict[str, Any], tree: str) -> None:
 def provide(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     wanted = inputs(params)
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
-    trees = os.path.join(params["cache_dir"], "trees")
-    tree = os.path.join(trees, f"{params['release']}-{key}")
-    result = {"changed": False, "key": key, "tree": tree, "seconds": 0.0}
-    if os.path.isdir(tree):
-        return result
+    tree = os.path.join(params["cache_dir"], "trees", f"{params['release']}-{key}")
     if check_mode:
-        return {**result, "changed": True}
-    started = time.monotonic()
-    with locked(trees):
-        if os.path.isdir(tree):  # built by whoever held the lock
-            return result
-        build(wanted, params, tree)
-    return {**result, "changed": True, "seconds": round(time.monotonic() - started, 1)}
+        return {"changed": not os.path.isdir(tree), "key": key, "tree": tree, "seconds": 0.0}
+    seconds = seconds_to_make(tree, lambda: build(wanted, params, tree))
+    return {"changed": seconds is not None, "key": key, "tree": tree, "seconds": seconds or 0.0}
 
 
 def main() -> None:

@@ -61,13 +61,9 @@ def ask(files: Files, address: str, port: int, script: str) -> subprocess.Popen[
     argv = ["ssh", "-F", "none", "-i", files.key, "-p", str(port)]
     for name, value in options.items():
         argv += ["-o", f"{name}={value}"]
+    argv += [f"root@{address}", script]
     pipe = subprocess.PIPE
-    asked = subprocess.Popen([*argv, f"root@{address}", "sh"], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    assert asked.stdin is not None  # noqa: S101 - it is a pipe
-    asked.stdin.write(script)
-    asked.stdin.close()
-    asked.stdin = None
-    return asked
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
 
 def answers(

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The host-global settings of the kernel: recorded before a lab exists, compared after it is gone."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ author: labctl
 
 RETURN = r"""
 keys: {type: int, description: Number of settings read.}
-modules: {type: list, description: Modules the kernel loaded since, by itself; reported, not a failure.}
+modules: {type: list, description: "Modules the kernel loaded since, by itself; reported, not a failure."}
 """
 
 from ansible.module_utils.basic import AnsibleModule

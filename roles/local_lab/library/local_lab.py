@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""A local lab as a whole: its record, its network, its nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ options:
   state_dir: {type: path, required: true, description: Directory of the records.}
   name: {type: str, required: true, description: Name of the lab.}
   index: {type: int, description: Number of the lab.}
-  nodes: {type: list, elements: str, description: Names of the nodes, the client first.}
+  nodes: {type: list, elements: str, description: "Names of the nodes, the client first."}
   inventory: {type: str, description: The inventory the lab is created from.}
   owner: {type: int, description: User id that logs in to the nodes.}
   tree: {type: str, description: Directory of the nodes' tree.}

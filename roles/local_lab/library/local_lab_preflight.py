@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether a local lab can exist on this host; changes nothing, and names every obstacle at once."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ description:
 options:
   name: {type: str, required: true, description: Name of the lab.}
   index: {type: int, required: true, description: Number of the lab.}
-  nodes: {type: list, elements: str, required: true, description: Names of the nodes, the client first.}
+  nodes: {type: list, elements: str, required: true, description: "Names of the nodes, the client first."}
   addresses: {type: list, elements: str, required: true, description: What the inventory says the nodes' addresses are.}
   state_dir: {type: path, required: true, description: Directory of the records.}
   commands: {type: dict, required: true, description: Command or file to the package that brings it.}

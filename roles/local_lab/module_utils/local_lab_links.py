@@ -143,7 +143,3 @@ def load_table(lab: Plan, uplink: str | None) -> None:
         }}
     """
     run(["nft", "-f", "-"], stdin=rules)
-
-
-def remove_table(lab: Plan) -> None:
-    run(["nft", "delete", "table", "ip", lab.table])

@@ -6,6 +6,7 @@ import os
 
 from ansible.module_utils import local_lab_links as links
 from ansible.module_utils.labctl_node.processes import kill, processes_in_namespace
+from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.local_lab_forwarding import release_uplink, set_forwarding, use_uplink
 from ansible.module_utils.local_lab_record import LocalFiles, Record
 
@@ -46,7 +47,7 @@ def remove(record: Record, files: LocalFiles) -> list[str]:
     removed = []
     lab = record.plan
     if links.has_table(lab):
-        links.remove_table(lab)
+        run(["nft", "delete", "table", "ip", lab.table])
         removed.append(f"table {lab.table}")
     for node in lab.nodes:
         if links.delete_link(node.host_interface):

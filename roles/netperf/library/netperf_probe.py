@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: whether netperf is there, which one, and what it can do - by running it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_probe
 short_description: Find out which netperf a node has and what it can do
 description:
@@ -17,7 +15,7 @@ RETURN = r"""
 installed: {description: Whether netperf and netserver are there., type: bool, returned: always}
 version: {description: Version that netperf prints., type: str, returned: when installed}
 package: {description: Version of the distribution's package; null when it came otherwise., type: str, returned: always}
-abilities: {description: What netperf showed - demo, histogram and burst., type: dict, returned: when installed}
+abilities: {description: "What netperf showed - demo, histogram and burst.", type: dict, returned: when installed}
 max_cpus: {description: CPUs that this version can count; null when not known., type: int, returned: when installed}
 service: {description: The distribution's own netserver - active and enabled., type: dict, returned: always}
 source: {description: File for apt that a node without netperf lacks - suffix and text., type: dict, returned: always}

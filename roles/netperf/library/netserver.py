@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: netserver of labctl, listening on one address in one network namespace."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netserver
 short_description: Run netserver as a unit of systemd on one address, in one network namespace
 description:
@@ -82,7 +80,8 @@ def unit_text(argv: list[str], netns: str) -> str:
 def stop(unit: str) -> None:
     """Stop the unit and remove its file."""
     stop_unit(unit)
-    end_tests()
+    # Tests outlive the unit on a node whose systemd cannot kill a cgroup.
+    end_all(tests_running, "Processes of netserver do not end.", STOP_TIMEOUT_S)
     remove_unit(unit)
 
 
@@ -95,11 +94,6 @@ def tests_running() -> list[int]:
             return stream.read(len(start)) == start
 
     return processes_that(is_ours)
-
-
-def end_tests() -> None:
-    """End tests that outlive the unit, as they do on a node whose systemd cannot kill a cgroup."""
-    end_all(tests_running, "Processes of netserver do not end.", STOP_TIMEOUT_S)
 
 
 def act(module: AnsibleModule) -> dict[str, object]:

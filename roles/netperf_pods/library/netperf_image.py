@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: this node's own netperf as an image of the node's own containerd."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_image
 short_description: Pack the node's netperf into an image and import it into the node's containerd
 description:
@@ -12,7 +10,7 @@ description:
     What runs in a pod is the very program that runs on the node. No registry is asked for anything.
   - The archive stays on the node. An image that is the same already is not imported again.
 options:
-  name: {type: str, required: true, description: Whole reference of the image, with its tag.}
+  name: {type: str, required: true, description: "Whole reference of the image, with its tag."}
   archive: {type: path, required: true, description: Where the archive (OCI image layout) is written.}
   namespace: {type: str, default: k8s.io, description: Namespace of containerd that kubelet looks in.}
 author: labctl

@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: where a pod of this node is, in the node's own words."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_pod
 short_description: Tell the network namespace and the host end of a pod on this node
 description:

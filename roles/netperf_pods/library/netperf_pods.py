@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: the two pods between which is measured, in a namespace of their own."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: netperf_pods
 short_description: Make, examine or remove the pods between which is measured
 description:
@@ -29,12 +27,12 @@ options:
     suboptions:
       client: {type: str, required: true, description: Node of the client.}
       server: {type: str, required: true, description: Node of the server.}
-  image: {type: str, description: Image with netperf, netserver and python3. Required when present.}
+  image: {type: str, description: "Image with netperf, netserver and python3. Required when present."}
   pull: {type: str, choices: [Never, IfNotPresent, Always], default: Never, description: As imagePullPolicy.}
   host_network: {type: bool, default: false, description: Whether the pods live in their node's own network.}
   agents: {type: bool, default: false, description: Whether a privileged pod beside each of them watches its node.}
   force: {type: bool, default: false, description: Whether removing leaves waiting for kubelet to somebody else.}
-  timeout: {type: float, default: 120, description: Seconds that it may take until the pods are Ready, or gone.}
+  timeout: {type: float, default: 120, description: "Seconds that it may take until the pods are Ready, or gone."}
 author: labctl
 """
 

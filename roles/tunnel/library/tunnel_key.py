@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: this node's key for a tunnel."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: tunnel_key
 short_description: Make this node's key for a tunnel, unless it has one
 description:
@@ -19,21 +17,13 @@ public: {description: The public half in base64., type: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.datapath_keys import key_exists, make_key, public_key
+from ansible.module_utils.datapath_keys import make_key, public_key
 from ansible.module_utils.labctl_node.refused import finish
 
 
-def act() -> dict[str, object]:
-    """Make the key if there is none, and return the task's result."""
-    there = key_exists()
-    if not there:
-        make_key()
-    return {"changed": not there, "public": public_key()}
-
-
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=False)
-    finish(module, act)
+    module = AnsibleModule(argument_spec={})
+    finish(module, lambda: {"changed": make_key(), "public": public_key()})
 
 
 if __name__ == "__main__":

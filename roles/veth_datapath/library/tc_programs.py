@@ -1,10 +1,8 @@
 #!/usr/bin/python
-"""Ansible module: whether this node's kernel takes the tc programs, tried on the kernel itself."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: tc_programs
 short_description: Try to load compiled tc programs, and record their sum
 description:

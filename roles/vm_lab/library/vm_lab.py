@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""A vm lab as a whole: its record, its disks, its guests."""
 
 from __future__ import annotations
 
@@ -14,13 +13,13 @@ options:
   state: {type: str, choices: [present, absent], default: present, description: What the lab shall be.}
   state_dir: {type: path, required: true, description: Directory of the records.}
   name: {type: str, required: true, description: Name of the lab.}
-  nodes: {type: list, elements: str, description: Names of the guests, the client first.}
+  nodes: {type: list, elements: str, description: "Names of the guests, the client first."}
   ports: {type: list, elements: int, description: Ports of the loopback that lead to their SSH servers.}
   cable_addresses: {type: list, elements: str, description: Their addresses on the cable.}
   vcpus: {type: int, description: Processors of each guest.}
   memory_mib: {type: int, description: Memory of each guest.}
   inventory: {type: str, description: The inventory the lab is created from.}
-  owner: {type: int, description: User id that logs in to the guests, and runs QEMU.}
+  owner: {type: int, description: "User id that logs in to the guests, and runs QEMU."}
   release: {type: str, description: Code name of the guests' release.}
   image: {type: path, description: The image that both disks start from.}
   accelerator: {type: str, choices: [kvm, tcg], description: How guests run.}
@@ -49,13 +48,10 @@ from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
 from ansible.module_utils.vm_lab_record import OWN, GuestFiles, Record, others, read, write
 
 
-def planned(params: dict[str, Any]) -> Plan:
-    return plan(*(params[word] for word in ("name", "vcpus", "memory_mib", "nodes", "ports", "cable_addresses")))
-
-
 def record(params: dict[str, Any], files: GuestFiles) -> tuple[Record, bool]:
     """The lab's record, written with the keys unless there is one of this boot. Says whether it was."""
-    lab, state_dir = planned(params), params["state_dir"]
+    words = ("name", "vcpus", "memory_mib", "nodes", "ports", "cable_addresses")
+    lab, state_dir = plan(*(params[word] for word in words)), params["state_dir"]
     old = read(state_dir, lab.name)
     if old is not None:
         refuse_another(old, lab, params["image"], files)

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether guests run under KVM on this machine, or have to be emulated."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ description:
     proof. The answer is kept in the cache until the machine boots again or another QEMU or kernel is asked about.
   - Warns when guests have to be emulated.
 options:
-  wanted: {type: str, choices: [auto, kvm, tcg], default: auto, description: Whether to look, or to insist.}
+  wanted: {type: str, choices: [auto, kvm, tcg], default: auto, description: "Whether to look, or to insist."}
   kernel: {type: path, required: true, description: A kernel to try with.}
   cache_dir: {type: path, required: true, description: Where the answer is kept.}
 author: labctl

@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""The disk image that all guests start from, made of a tree once, into a cache keyed by its inputs."""
 
 from __future__ import annotations
 
@@ -17,21 +16,19 @@ author: labctl
 """
 
 RETURN = r"""
-image: {type: str, description: The image, raw and sparse.}
-kernel: {type: str, description: The kernel it boots, as a file of the host.}
+image: {type: str, description: "The image, raw and sparse."}
+kernel: {type: str, description: "The kernel it boots, as a file of the host."}
 seconds: {type: float, description: How long it took; 0.0 from the cache.}
 """
 
-import contextlib
 import glob
 import hashlib
 import os
 import shutil
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.files import locked
+from ansible.module_utils.labctl_node.files import remove_file, seconds_to_make
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -47,7 +44,14 @@ FEATURES = (
 
 
 def build(tree: str, image: str, disk_gib: int) -> None:
-    """Write the image, sparse, under its own name: the caller gives it a temporary one."""
+    """Write the image, sparse, and beside it the kernel; only a whole image gets its name."""
+    remove_file(f"{image}.building")  # of a build that was killed
+    shutil.copyfile(kernel_of(tree), f"{image}.vmlinuz")
+    write(tree, f"{image}.building", disk_gib)
+    os.rename(f"{image}.building", image)
+
+
+def write(tree: str, image: str, disk_gib: int) -> None:
     size = disk_gib << 30
     offset = PARTITION_SECTOR * SECTOR
     with open(image, "wb") as file:
@@ -77,21 +81,10 @@ def kernel_of(tree: str) -> str:
 def provide(cache_dir: str, tree: str, disk_gib: int) -> dict[str, Any]:
     inputs = f"{FORMAT} {os.path.basename(tree)} {disk_gib} {FEATURES}"
     key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
-    images = os.path.join(cache_dir, "images")
-    image = os.path.join(images, f"{os.path.basename(tree).split('-')[0]}-{key}.raw")
-    result = {"changed": False, "image": image, "kernel": f"{image}.vmlinuz", "seconds": 0.0}
-    if os.path.exists(image):
-        return result
-    started = time.monotonic()
-    with locked(images):
-        if os.path.exists(image):  # built by whoever held the lock
-            return result
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{image}.building")  # of a build that was killed
-        shutil.copyfile(kernel_of(tree), f"{image}.vmlinuz")
-        build(tree, f"{image}.building", disk_gib)
-        os.rename(f"{image}.building", image)
-    return {**result, "changed": True, "seconds": round(time.monotonic() - started, 1)}
+    image = os.path.join(cache_dir, "images", f"{os.path.basename(tree).split('-')[0]}-{key}.raw")
+    seconds = seconds_to_make(image, lambda: build(tree, image, disk_gib))
+    changed = seconds is not None
+    return {"changed": changed, "image": image, "kernel": f"{image}.vmlinuz", "seconds": seconds or 0.0}
 
 
 def main() -> None:

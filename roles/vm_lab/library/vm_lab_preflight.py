@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether a vm lab can exist on this host; changes nothing, and names every obstacle at once."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ description:
   - Changes nothing, and fails with all problems at once.
 options:
   name: {type: str, required: true, description: Name of the lab.}
-  nodes: {type: list, elements: str, required: true, description: Names of the guests, the client first.}
+  nodes: {type: list, elements: str, required: true, description: "Names of the guests, the client first."}
   addresses: {type: list, elements: str, required: true, description: Where the inventory says they are.}
   ports: {type: list, elements: int, required: true, description: Ports of the loopback that lead to them.}
   cable_addresses: {type: list, elements: str, required: true, description: Their addresses on the cable.}

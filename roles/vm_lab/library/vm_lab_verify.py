@@ -1,5 +1,4 @@
 #!/usr/bin/python
-"""Whether the guests of a vm lab are what the lab promises, asked of the guests themselves over SSH."""
 
 from __future__ import annotations
 

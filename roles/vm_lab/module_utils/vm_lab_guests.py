@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import remove_file, write_json, write_text
+from ansible.module_utils.labctl_node.files import read_text, remove_file, write_json, write_text
 from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_that
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import run
@@ -201,11 +201,7 @@ def lost(files: GuestFiles, guest: Guest) -> str | None:
 
     What it said before its last reset does not count: it may have booted another kernel since.
     """
-    try:
-        with open(files.log(guest.name), encoding="utf-8", errors="replace") as file:
-            said = file.read().rpartition(FIRMWARE)[2]
-    except FileNotFoundError:
-        return None
+    said = (read_text(files.log(guest.name)) or "").rpartition(FIRMWARE)[2]
     return next((words for words in LOST if words in said), None)
 
 
@@ -222,10 +218,8 @@ def not_ready(files: GuestFiles, guest: Guest, what: str) -> Refused:
 
 def tail(log: str) -> str:
     """The last lines of a log, what a terminal would not show left out."""
-    if not os.path.exists(log):
-        return ""
-    with open(log, encoding="utf-8", errors="replace") as file:
-        lines = [re.sub(r"\x1b(\[[0-9;?]*[a-zA-Z]|M)|[\x00-\x08\x0b-\x1f]", "", line).rstrip() for line in file]
+    shown = re.sub(r"\x1b(\[[0-9;?]*[a-zA-Z]|M)|[\x00-\x08\x0b-\x1f]", "", read_text(log) or "")
+    lines = [line.rstrip() for line in shown.splitlines()]
     return "\n".join([line for line in lines if line][-LAST_LINES:])
 
 

@@ -90,9 +90,10 @@ def returned(path: Path) -> Iterator[str]:
 
 
 def undescribed(options: Mapping[str, Any]) -> list[str]:
-    """Names of options, those inside others included, that nothing is said of."""
+    """Names of options, those inside others included, of which nothing is said, or something that ends at a comma."""
     inside = [name for option in options.values() for name in undescribed(option.get("suboptions") or {})]
-    return [name for name, option in options.items() if not option.get("description")] + inside
+    cut = [name for name, option in options.items() if None in option.values()]
+    return [name for name, option in options.items() if not option.get("description")] + cut + inside
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.stem))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
-from typing import Callable, List, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, TypeVar
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWPID = 0x20000000
@@ -36,19 +36,10 @@ def same(one: str, other: str) -> bool:
 
 def call_within(enter_it: Callable[[], None], function: Callable[[], T]) -> T:
     """Call a function in a thread that has entered another namespace first, and ends with it."""
-    values: List[T] = []
-    errors: List[Exception] = []
 
-    def body() -> None:
-        try:
-            enter_it()
-            values.append(function())
-        except (OSError, RuntimeError) as error:
-            errors.append(error)
+    def body() -> T:
+        enter_it()
+        return function()
 
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    for error in errors:
-        raise error
-    return values[0]
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(body).result()

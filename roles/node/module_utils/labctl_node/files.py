@@ -7,7 +7,8 @@ import fcntl
 import hashlib
 import json
 import os
-from typing import Any, Iterator, Optional
+import time
+from typing import Any, Callable, Iterator, Optional
 
 from ansible.module_utils.labctl_node.refused import Refused
 
@@ -95,3 +96,15 @@ def locked(directory: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def seconds_to_make(path: str, make: Callable[[], None]) -> Optional[float]:
+    """Make what a cache keeps at `path`, once, whoever asks at the same time. None where it was there already."""
+    if os.path.exists(path):
+        return None
+    started = time.monotonic()
+    with locked(os.path.dirname(path)):
+        if os.path.exists(path):  # made by whoever held the lock
+            return None
+        make()
+    return round(time.monotonic() - started, 1)

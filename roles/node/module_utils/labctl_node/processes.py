@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
-import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Tuple, TypeVar
 
@@ -77,34 +75,15 @@ def processes_in_namespace(path: str) -> List[int]:
 
 
 def kill(numbers: Iterable[int], timeout_s: float = 10.0) -> int:
-    """End processes at once and wait for their ends. Returns how many there were; raises Refused for a survivor.
-
-    Takes Python 3.9: only hosts of labs call it.
-    """
-    deadline = time.monotonic() + timeout_s
-    with contextlib.ExitStack() as stack:
-        handles: Dict[int, int] = {}
-        for pid in set(numbers):
-            try:
-                handle = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue  # gone already, which is what we want
-            stack.callback(os.close, handle)
-            handles[handle] = pid
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        count = len(handles)
-        poll = select.poll()
-        for handle in handles:
-            poll.register(handle, select.POLLIN)
-        while handles:
-            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            if not ready:
-                survivors = ", ".join(str(pid) for pid in sorted(handles.values()))
-                raise Refused("Processes of a node do not end.", seen=f"pid {survivors}")
-            for handle, _ in ready:
-                poll.unregister(handle)
-                del handles[handle]
-    return count
+    """End processes at once and wait for their ends. Returns how many there were; raises Refused for a survivor."""
+    there = [found for found in map(process, set(numbers)) if found is not None]
+    for one in there:
+        with contextlib.suppress(ProcessLookupError):  # ended meanwhile
+            os.kill(one.pid, signal.SIGKILL)
+    if not wait_until(lambda: not any(one.alive for one in there), timeout_s):
+        left = sorted(one.pid for one in there if one.alive)
+        raise Refused("Processes of a node do not end.", seen=f"pid {', '.join(map(str, left))}")
+    return len(there)
 
 
 def end_all(find: Callable[[], List[int]], what: str, timeout_s: float) -> bool:
