@@ -35,7 +35,7 @@ def same(one: str, other: str) -> bool:
 
 
 class Inside:
-    """A thread that has entered another namespace and stays there: it is kept for it though all of its processes end."""
+    """A thread that has entered another namespace and stays: it is kept for it though all of its processes end."""
 
     def __init__(self, enter_it: Callable[[], None]) -> None:
         self.thread = ThreadPoolExecutor(max_workers=1)
