@@ -14,7 +14,7 @@ from labctl_agent import hygiene, places, procfs, servers
 from labctl_agent.facts import facts, interface_towards, kernel_counters
 from labctl_agent.instrument import Scene, Watched
 from labctl_agent.instruments import Instruments
-from labctl_agent.namespaces import call_within
+from labctl_agent.namespaces import Inside
 from labctl_agent.processes import Clients
 from labctl_agent.seat import Seat
 
@@ -29,6 +29,7 @@ class Agent:
     def __init__(self) -> None:
         self.seat = Seat()
         self.place = places.Node()
+        self.endpoint: Inside
         self.cable = ""
         self.watch = True
         self.suspect = False  # the server may hang, or still be busy with a test whose client is gone
@@ -53,7 +54,7 @@ class Agent:
         self.suspect = again
         self.place, self.watch = places.place(netns, pod), watch
         self.cable = (cable or interface_towards(peer)) if watch else ""
-        call_within(self.place.enter_network, hygiene.time_wait)  # what cannot be entered is refused now
+        self.endpoint = Inside(self.place.enter_network)  # what cannot be entered is refused now
         return dict(facts(watch), cable=self.cable or None)
 
     def stat(self) -> Dict[str, Any]:
@@ -70,14 +71,14 @@ class Agent:
             self.server_pid = (0 if self.suspect else self.server.pid()) or self.server.start()
             self.suspect = False
         flushed = hygiene.flush_conntrack(addresses)
-        time_wait = call_within(self.place.enter_network, hygiene.time_wait)
+        time_wait = self.endpoint.call(hygiene.time_wait)
         if server:
             self.look(Watched(lambda: procfs.children(self.server_pid)))
         return {"hygiene": {"conntrack_flushed": flushed, "time_wait": time_wait}}
 
     def look(self, watched: Watched) -> None:
         self.watched = watched
-        self.instruments = Instruments(Scene(self.sample, self.place, self.cable, self.watch, watched))
+        self.instruments = Instruments(Scene(self.sample, self.endpoint, self.cable, self.watch, watched))
         self.instruments.begin()
 
     def run(self, argvs: List[List[str]], cpus: List[Optional[int]]) -> Dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional, Tuple
 
 from labctl_agent.hygiene import time_wait
 from labctl_agent.instrument import Scene
-from labctl_agent.namespaces import call_within
 from labctl_agent.procfs import read
 
 NET = "/proc/thread-self/net/"
@@ -106,7 +105,7 @@ class Counters:
         self.before: Readings = {}
 
     def read(self) -> Readings:
-        endpoint = call_within(self.scene.place.enter_network, endpoint_counters)
+        endpoint = self.scene.endpoint.call(endpoint_counters)
         node = node_counters(self.scene.cable)
         return dict(endpoint, **(node if self.scene.watch else dict.fromkeys(node)))
 

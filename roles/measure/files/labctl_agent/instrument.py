@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Protocol, Set
 
-from labctl_agent.places import Node
+from labctl_agent.namespaces import Inside
 from labctl_agent.procfs import last_cpu
 
 
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
     """What an instrument can look at: one end of one sample."""
 
     sample: Dict[str, Any]  # as it was planned (docs/run-folder.md, `measure_samples`)
-    place: Node  # where the processes run
+    endpoint: Inside  # calls what is to see the network in which the processes run, also once they have ended
     cable: str  # the interface to the other node
     watch: bool  # whether the node can be seen: a helper that lives in a pod may see no more than that
     watched: Watched

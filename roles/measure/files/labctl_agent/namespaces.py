@@ -34,12 +34,13 @@ def same(one: str, other: str) -> bool:
     return os.path.samestat(os.stat(one), os.stat(other))
 
 
-def call_within(enter_it: Callable[[], None], function: Callable[[], T]) -> T:
-    """Call a function in a thread that has entered another namespace first, and ends with it."""
+class Inside:
+    """A thread that has entered another namespace and stays: it is kept for it though all of its processes end."""
 
-    def body() -> T:
-        enter_it()
-        return function()
+    def __init__(self, enter_it: Callable[[], None]) -> None:
+        self.thread = ThreadPoolExecutor(max_workers=1)
+        self.call(enter_it)
 
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(body).result()
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in there."""
+        return self.thread.submit(function).result()

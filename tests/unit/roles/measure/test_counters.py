@@ -8,13 +8,14 @@ from pathlib import Path
 
 from labctl_agent import counters
 from labctl_agent.instrument import Scene, Watched
+from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
 
 SNMP = "Ip: Forwarding InReceives\nIp: 1 20\nTcp: MaxConn RetransSegs\nTcp: -1 3\nUdp: NoPorts\nUdp: 7\n"
 
 
 def scene(cable: str = "lo", watch: bool = True) -> Scene:
-    return Scene({}, Node(), cable, watch, Watched(tuple))
+    return Scene({}, Inside(Node().enter_network), cable, watch, Watched(tuple))
 
 
 def talk(size: int) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from labctl_agent.instrument import Scene, Watched
 from labctl_agent.instruments import INSTRUMENTS, Instruments
+from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
 
-SCENE = Scene({"interval_s": 0.1}, Node(), "lo", True, Watched(lambda: ()))
+SCENE = Scene({"interval_s": 0.1}, Inside(Node().enter_network), "lo", True, Watched(lambda: ()))
 
 
 def test_every_sample_has_counters_and_ticks() -> None:

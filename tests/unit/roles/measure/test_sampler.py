@@ -7,12 +7,13 @@ import time
 from itertools import pairwise
 
 from labctl_agent.instrument import Scene, Watched
+from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
 from labctl_agent.sampler import Sampler, both_clocks
 
 
 def sampler(watched: Watched, watch: bool = True) -> Sampler:
-    return Sampler(Scene({"interval_s": 0.1}, Node(), "lo", watch, watched))
+    return Sampler(Scene({"interval_s": 0.1}, Inside(Node().enter_network), "lo", watch, watched))
 
 
 def test_ticks_enclose_the_sample_and_keep_their_distance() -> None:
