@@ -75,7 +75,7 @@ def use(ticks: Sequence[Tick], start: float, end: float, hz: int, threads: int, 
         seen = f"{len(names)} CPUs in /proc/stat"
         raise CpuError(Problem(f"the readings are not of {threads} CPU threads throughout", source, seen))
     spent = _spent(first["cpu"], last["cpu"], f"{source}:cpu")
-    total = math.fsum(spent.values())
+    total, busy = math.fsum(spent.values()), math.fsum(spent[name] for name in _BUSY)
     part = {name: 100 * jiffies / total for name, jiffies in spent.items()}
     by_cpu = []
     for name in names:
@@ -83,9 +83,9 @@ def use(ticks: Sequence[Tick], start: float, end: float, hz: int, threads: int, 
         by_cpu.append(100 * one["softirq"] / math.fsum(one.values()))
     return CpuUse(
         threads=threads,
-        busy_pct=math.fsum(part[name] for name in _BUSY),
+        busy_pct=100 * (busy / total),  # in this order it is never above 100
         **{f"{name}_pct": share for name, share in part.items()},
-        busy_core_s=math.fsum(spent[name] for name in _BUSY) / hz,
+        busy_core_s=busy / hz,
         softirq_by_cpu=tuple(by_cpu),
         accounted_pct=100 * total / (threads * hz * (end - start)),
     )

@@ -45,6 +45,13 @@ def error(readings: list[Tick], start: float = 100.0, end: float = 104.0, thread
 EVERYTHING = {"user": 10, "nice": 5, "system": 20, "idle": 30, "iowait": 8, "irq": 7, "softirq": 15, "steal": 5}
 
 
+@given(st.lists(st.integers(1, 10_000), min_size=5, max_size=5), st.floats(0.01, 0.99))
+def test_a_machine_that_is_never_idle_is_busy_for_all_of_its_time_and_no_more(spent: list[int], edge: float) -> None:
+    second = dict(zip(("user", "nice", "system", "irq", "softirq"), spent, strict=True))
+    seen = use(ticks(*[second] * 8), start=100.0 + edge, end=107.0 + edge)
+    assert seen.busy_pct == 100
+
+
 def test_busy_is_user_nice_system_irq_and_softirq() -> None:
     seen = use(ticks(*[EVERYTHING] * 4))
     assert seen.busy_pct == pytest.approx(10 + 5 + 20 + 7 + 15)
