@@ -20,6 +20,7 @@ from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import suggestion
 from labctl.samples import quantities, raw, window
 from labctl.samples import validity as checks
+from labctl.samples.conditions import Idle, Load, Placement
 from labctl.samples.cpu import CpuError
 from labctl.samples.quantities import Cpu, CpuCost, Latency, Rate
 from labctl.samples.raw import Process, RawSample
@@ -50,6 +51,9 @@ class Flag(StrEnum):
     `indicative`: the window is shorter than 30 s. `steal`: somebody else had the CPUs for more than 1 %.
     `cpu_unknown`: no CPU use, its readings do not cover the window. `cpu_accounting`: /proc/stat accounts for
     another amount of time than passed. `counters_unread`: a counter that would void the sample was not readable.
+    `idle_exits`: under the policy `awake` a CPU slept all the same. `foreign_load`: something else used the CPUs.
+    `moved`: an end left its planned CPUs. `retransmits`: segments were sent again. `mixed_ports`: fresh and reused
+    client ports. `load_unknown`, `idle_unknown`: whether anything else ran, or a CPU slept, could not be read.
     """
 
     INDICATIVE = "indicative"
@@ -57,6 +61,13 @@ class Flag(StrEnum):
     CPU_UNKNOWN = "cpu_unknown"
     CPU_ACCOUNTING = "cpu_accounting"
     COUNTERS_UNREAD = "counters_unread"
+    IDLE_EXITS = "idle_exits"
+    FOREIGN_LOAD = "foreign_load"
+    MOVED = "moved"
+    RETRANSMITS = "retransmits"
+    MIXED_PORTS = "mixed_ports"
+    LOAD_UNKNOWN = "load_unknown"
+    IDLE_UNKNOWN = "idle_unknown"
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,9 @@ class Sample:
     counters: EndCounters = field(default_factory=EndCounters)
     clock_offset_s: float | None = None
     shared_kernel: bool | None = None
+    idle: Idle | None = None
+    placement: Placement | None = None
+    load: tuple[Load, ...] = ()
 
 
 def derive(folder: Path, workload: Workload | None = None) -> Sample:
