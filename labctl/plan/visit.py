@@ -26,11 +26,12 @@ class PlannedSample(Item):
     """One sample to take, with how: an item of the role variable `measure_samples`.
 
     `deployment` of the setup in this round is the one it is taken in. Process p gets data port `data_port` + p. After
-    `time_limit_s` the sample is ended and has failed.
+    `time_limit_s` the sample is ended and has failed. `idle` is awake, awake:N (microseconds) or system.
     """
 
     deployment: int
     interval_s: float
+    idle: str
     pin: Pin
     data_port: int
     time_limit_s: float
@@ -68,6 +69,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     interval_s=plan.interval_s,
                     tool=workload.tool,
                     settings=workload.settings,
+                    idle=plan.idle,
                     pin=plan.pin,
                     tunnel=setup.tunnel,
                     mtu=setup.mtu,
