@@ -62,7 +62,9 @@ def test_units_are_those_of_the_whole_test(copy: Copy) -> None:
     assert seen.rescheduling_per_unit == pytest.approx(400 / connections, rel=0.01)
     assert (seen.policy, seen.latency_us, seen.held, seen.driver) == ("awake", 0, True, "haltpoll")
     assert seen.client_switches_per_unit is None, "nobody counted them"
-    assert seen.deep_pct == pytest.approx(100 * 2 * 2000 / 1e6 / (2 * 6.4), rel=0.6), "of all CPUs, of the time between the first reading and the last"
+    assert seen.deep_pct == pytest.approx(100 * 2 * 2000 / 1e6 / (2 * 6.4), rel=0.6), (
+        "of all CPUs, of the time between the first reading and the last"
+    )
 
 
 @pytest.mark.parametrize(
