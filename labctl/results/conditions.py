@@ -70,7 +70,7 @@ def of(valid: Sequence[Sample]) -> Conditions:
     idle = [sample.idle for sample in valid if sample.idle is not None]
     placed = [sample.placement for sample in valid if sample.placement is not None]
     load = [one for sample in valid for one in sample.load]
-    others = Counter(name for one in load for name in one.top)
+    others = Counter(name.partition(" (")[0] for one in load for name in one.top)
     return Conditions(
         idle=tuple(sorted({policy(sample) for sample in valid})),
         placement=tuple(sorted({one.mode for one in placed})),

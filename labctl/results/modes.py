@@ -13,9 +13,8 @@ from functools import cached_property
 
 from labctl.plan.options import SYSTEM
 from labctl.results import stats
+from labctl.samples.conditions import UNPLACED
 from labctl.samples.sample import Sample, Status
-
-UNPLACED = "placement not known"
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,12 @@ def modes(parts: Iterable[Stratum]) -> tuple[Group, ...]:
 
 
 def _placement(sample: Sample) -> str | None:
-    return sample.placement.mode if sample.placement is not None else None
+    mode = sample.placement.mode if sample.placement is not None else UNPLACED
+    return None if mode == UNPLACED else mode
 
 
 def _label(of: str, placement: str | None, by_policy: bool, by_placement: bool) -> str:
-    parts = ([of] if by_policy else []) + ([placement or UNPLACED] if by_placement else [])
+    parts = ([of] if by_policy else []) + ([placement or f"placement {UNPLACED}"] if by_placement else [])
     return ", ".join(parts)
 
 

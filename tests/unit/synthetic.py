@@ -65,7 +65,7 @@ def sample_of(planned: PlannedSample, rate: float, unit: Unit) -> Sample:
         clock_offset_s=0.0,
         shared_kernel=True,
         idle=Idle("awake", 0, True, "haltpoll", None, 0.0, 0.1, 0.01, 1.0, 1.0),
-        placement=Placement({"0": 1.0}, {"1": 1.0}, {}, {}, (0,), (1,), 0.0, "ends on two CPUs"),
+        placement=Placement({"0": 1.0}, {"1": 1.0}, {}, {}, (0,), (1,), 0.0, "ends on CPUs of their own"),
         load=(Load("machine", "controller", 0.4, 0.0, ()),),
     )
 

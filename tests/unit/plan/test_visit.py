@@ -62,6 +62,8 @@ def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> No
         "pin": "cores",
         "tunnel": None,
         "mtu": 1500,
+        "forwarded": None,
+        "tracked": None,
         "data_port": 20000,
         "time_limit_s": 33.0,
     }

@@ -29,8 +29,8 @@ def test_what_nobody_recorded_is_not_known(samples: list[Sample]) -> None:
 def test_medians_of_what_is_known_and_the_most_that_others_took(samples: list[Sample]) -> None:
     first, second, third, fourth = samples
     taken = [awake(placed(first, "apart")), asleep(placed(second, "together")), placed(awake(third), "apart"), fourth]
-    taken[2] = loaded(taken[2], 3.5, 0.2, "stress-ng", "cc1")
-    taken[3] = loaded(replace(taken[3], idle=None, placement=None), 1.0, None, "stress-ng")
+    taken[2] = loaded(taken[2], 3.5, 0.2, "stress-ng (71) 2.9 %", "cc1 (88) 0.6 %")
+    taken[3] = loaded(replace(taken[3], idle=None, placement=None), 1.0, None, "stress-ng (72) 1.0 %")
     how = conditions.of(taken)
     assert (how.idle, how.placement) == (("awake (0 us)", "system"), ("apart", "together"))
     assert (how.deep_entries_per_unit, how.deep_pct, how.rescheduling_per_unit) == (0.0, 0.1, 0.01)

@@ -50,7 +50,7 @@ def test_percentiles_are_said_to_be_whole_microseconds_of_the_whole_test(plan: P
 
 
 def test_why_cells_are_not_compared_is_said_and_no_interval_is_explained(plan: Plan) -> None:
-    pods = [placed(one, "ends on two CPUs" if one.setup == "base" else "one CPU") for one in samples_of(plan)]
+    pods = [placed(one, "ends on CPUs of their own" if one.setup == "base" else "one CPU") for one in samples_of(plan)]
     lines = legend(summarise(plan, pods)).splitlines()
     assert WITHHELD[Verdict.MODES] in lines
     assert not any(line.startswith("ratio:") for line in lines)

@@ -148,7 +148,7 @@ def test_a_stall_gives_no_ratio(plan: Plan) -> None:
 # Modes: a ratio is of one of them
 
 
-TOGETHER, APART = "both ends on one CPU", "ends on two CPUs"
+TOGETHER, APART = "ends on the same CPUs", "ends on CPUs of their own"
 
 
 def test_ends_that_ran_elsewhere_are_not_compared(plan: Plan) -> None:

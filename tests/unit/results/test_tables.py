@@ -57,11 +57,13 @@ def mixed(small_catalog: Catalog) -> Summary:
     samples = samples_of(plan)
     for at, sample in enumerate(samples):
         if sample.setup == "base" and sample.round in (2, 5):
-            samples[at] = flagged(loaded(sample, 6.2, 0.3, "stress-ng", "cc1plus"), Flag.FOREIGN_LOAD)
+            samples[at] = flagged(
+                loaded(sample, 6.2, 0.3, "stress-ng (71) 5.2 %", "cc1plus (88) 1.0 %"), Flag.FOREIGN_LOAD
+            )
         if sample.setup == "base-clean" and sample.round in (3, 4, 7):
             samples[at] = times(sample, 2)
         if sample.setup == "pods" and sample.round in (1, 6):
-            samples[at] = flagged(placed(times(sample, 5), "both ends on one CPU"), Flag.MOVED)
+            samples[at] = flagged(placed(times(sample, 5), "ends on the same CPUs"), Flag.MOVED)
         if sample.setup == "pods" and sample.round == 8:
             samples[at] = asleep(sample)
         if sample.setup == "pods" and sample.round == 4:
@@ -82,7 +84,14 @@ def test_modes_and_flags_stand_in_their_row(mixed: Summary, golden: Golden, widt
 
 
 FLAGS = st.lists(st.sampled_from(list(Flag)), unique=True, max_size=4)
-MODE = st.sampled_from(["both ends on one CPU", "ends on two CPUs", "softirq of the server on another CPU", None])
+MODE = st.sampled_from(
+    [
+        "ends on the same CPUs",
+        "ends on CPUs of their own",
+        "client beside its softirqs, server apart from its softirqs",
+        None,
+    ]
+)
 
 
 @given(data=st.data(), width=st.sampled_from([NARROW, WIDTH]))
@@ -92,7 +101,12 @@ def test_whatever_flags_and_modes_there_are_lines_keep_to_the_width(
 ) -> None:
     plan = plan_of(small_catalog, variant="base,base-clean,pods", workload="tcp_rr", processes="1", rounds="7")
     samples = [
-        loaded(placed(replace(one, flags=tuple(data.draw(FLAGS))), data.draw(MODE)), 3.0, 0.4, "a-process-of-a-name")
+        loaded(
+            placed(replace(one, flags=tuple(data.draw(FLAGS))), data.draw(MODE)),
+            3.0,
+            0.4,
+            "a-process-of-a-name (71) 3.0 %",
+        )
         for one in samples_of(plan)
     ]
     summary = summarise(plan, [asleep(one) if data.draw(st.booleans()) else one for one in samples])
@@ -119,7 +133,7 @@ def test_where_there_are_modes_no_mean_stands_anywhere(mixed: Summary) -> None:
     empty = ("rate_median", "rate_mean", "rate_cv_pct", "latency_p50_us", "cpu_cost", "cpu_busy_pct_machine", "ratio")
     assert {split[name] for name in empty} == {""}
     assert (split["verdict"], split["flags"], split["foreign_pct"]) == ("idle differs", "indicative:7 moved:2", "0.4")
-    assert split["modes"].startswith("awake (0 us), ends on two CPUs: 4 of median ")
+    assert split["modes"].startswith("awake (0 us), ends on CPUs of their own: 4 of median ")
     data = json.loads(summary_tables(mixed, "json"))
     assert [mode["label"] for mode in data["rows"][1]["modes"]] == ["low rates", "high rates"]
 
