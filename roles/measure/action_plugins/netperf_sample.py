@@ -19,7 +19,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 # Ansible loads a role's plugin as a lone file: what this one consists of is not on Python's path.
-sys.path.append(str(Path(__file__).parents[1] / "plugin_utils"))
+# The agent's own code also says what this controller's kernel counts.
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("plugin_utils", "files")]
 
 from labctl_measure import raw_files
 from labctl_measure.channel import Channel, ChannelDied, Refused
@@ -90,15 +91,21 @@ class ActionModule(ActionBase):
         agent = pack(Path(self._find_needle("files", "labctl_agent")))
         transport = Transport(self._task, self._play_context)
         channels: list[Channel] = []
+
+        def channel(node: str, command: tuple[list[str], str | None]) -> Channel:
+            argv, password = command
+            channels.append(Channel(node, argv, (f"{password}\n".encode() if password else b"") + agent))
+            return channels[-1]
+
+        def host() -> Channel:
+            return channel("this controller", transport.on_the_controller(hostvars["localhost"]))
+
         try:
-            for node in (client, server):
-                argv, password = transport.command(node, hostvars[node])
-                secret = f"{password}\n".encode() if password else b""
-                channels.append(Channel(node, argv, secret + agent))
-            session = Session(channels[0], channels[1], ends, again=bool(_boots))
+            both = [channel(node, transport.command(node, hostvars[node])) for node in (client, server)]
+            session = Session(both[0], both[1], ends, bool(_boots), host)
         except (ChannelDied, Refused) as error:
-            for channel in channels:
-                channel.close()
+            for each in channels:
+                each.close()
             if isinstance(error, Refused):
                 raise SetupGone(str(error)) from error
             raise AnsibleConnectionFailure(str(error)) from error

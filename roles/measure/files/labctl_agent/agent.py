@@ -1,7 +1,9 @@
 """What the controller can ask of a node. Times are seconds since the epoch by this node's clock.
 
 `hello` says where everything is; then, for each sample, both ends `begin`, the client's `run`s and the server's `end`s.
-`stat` may come at any time. No request for a while, and the helper ends: a cut connection has no end of input.
+Around that the helper that owns a kernel, an end's or a third one on the machine that carries both nodes, is asked to
+`kernel_begin` and to `kernel_end`. `stat` may come at any time. No request for a while, and the helper ends: a cut
+connection has no end of input.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Any, Callable, Dict, List, Optional
 
 from labctl_agent import hygiene, places, procfs, servers
 from labctl_agent.facts import facts, interface_towards, kernel_counters
-from labctl_agent.instrument import Scene, Watched
-from labctl_agent.instruments import Instruments
+from labctl_agent.instrument import Machine, Scene, Watched
+from labctl_agent.instruments import OF_A_KERNEL, OF_AN_END, Instruments
 from labctl_agent.namespaces import Inside
 from labctl_agent.processes import Clients
 from labctl_agent.seat import Seat
@@ -37,11 +39,13 @@ class Agent:
         self.server: servers.Server
         self.server_pid = 0
         self.watched: Watched
-        self.instruments: Instruments
+        self.instruments: Instruments[Scene]
+        self.kernel: Instruments[Machine]
         signal.alarm(SILENCE_S)  # its default action ends this process, and what it started with it
 
     def operations(self) -> Dict[str, Operation]:
-        return {"hello": self.hello, "stat": self.stat, "begin": self.begin, "run": self.run, "end": self.end}
+        asked = (self.hello, self.stat, self.begin, self.run, self.end, self.kernel_begin, self.kernel_end)
+        return {operation.__name__: operation for operation in asked}
 
     def hello(self, netns: str, pod: str, cable: str, peer: str, watch: bool, again: bool) -> Dict[str, Any]:
         """Where processes run: in the pod with this uid, else in this network namespace, else on the node.
@@ -78,7 +82,8 @@ class Agent:
 
     def look(self, watched: Watched) -> None:
         self.watched = watched
-        self.instruments = Instruments(Scene(self.sample, self.endpoint, self.cable, self.watch, watched))
+        scene = Scene(self.sample, self.endpoint, self.cable, self.watch, watched)
+        self.instruments = Instruments(scene, OF_AN_END)
         self.instruments.begin()
 
     def run(self, argvs: List[List[str]], cpus: List[Optional[int]]) -> Dict[str, Any]:
@@ -104,3 +109,14 @@ class Agent:
         readings = self.instruments.end()
         seen = [{"pid": pid, "cpus": self.watched.cpus_of(pid)} for pid in self.watched.cpus]
         return dict(readings, reason=reason, servers=seen)
+
+    def kernel_begin(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+        """Begin to look at the machine. It needs no `hello`: nothing is started for it, so there is no seat to take."""
+        signal.alarm(SILENCE_S + int(sample["time_limit_s"]))
+        self.kernel = Instruments(Machine(sample), OF_A_KERNEL)
+        self.kernel.begin()
+        return {}
+
+    def kernel_end(self) -> Dict[str, Any]:
+        signal.alarm(SILENCE_S)
+        return {"kernel": self.kernel.end()}

@@ -35,10 +35,14 @@ class Scene(NamedTuple):
     watched: Watched
 
 
-class Instrument(Protocol):
-    """Made for one sample. What it returns at its end goes into the raw file of this end of the sample."""
+class Machine(NamedTuple):
+    """What an instrument of a kernel can look at: the whole machine, from its outermost namespaces, for one sample."""
 
-    def __init__(self, scene: Scene) -> None: ...
+    sample: Dict[str, Any]  # as it was planned
+
+
+class Instrument(Protocol):
+    """Made for one sample, of its Scene or its Machine. What it returns at its end goes into the sample's raw files."""
 
     def begin(self) -> None: ...
 

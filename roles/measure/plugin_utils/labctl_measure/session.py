@@ -1,14 +1,15 @@
-"""Both agents, ready for samples, and what they are told to run: command lines and the server of the sample's tool."""
+"""The agents, ready for samples, and what they are told to run: command lines and the server of the sample's tool."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from labctl import tools
 from labctl_measure.channel import ANSWER_S, Channel
 from labctl_measure.ends import Ends
+from labctl_measure.kernels import Kernels
 
 CLOCK_PROBES = 5
 
@@ -29,9 +30,12 @@ def clients_of(sample: Mapping[str, Any], client_address: str, server_address: s
 
 
 class Session:
-    """A channel to each end. `again` is true where an earlier session may have left the server busy."""
+    """A channel to each end, and one to this controller where `host` makes it: where the nodes share its kernel.
 
-    def __init__(self, client: Channel, server: Channel, ends: Ends, again: bool) -> None:
+    `again` is true where an earlier session may have left the server busy.
+    """
+
+    def __init__(self, client: Channel, server: Channel, ends: Ends, again: bool, host: Callable[[], Channel]) -> None:
         self.client, self.server, self.ends = client, server, ends
         for channel, end in ((client, ends.client), (server, ends.server)):
             where = {name: getattr(end, name) for name in ("netns", "pod", "cable", "peer", "watch")}
@@ -41,16 +45,11 @@ class Session:
             "server": {"node": server.node, **server.receive()},
         }
         self.boots = {facts["node"]: facts.pop("boot") for facts in self.facts.values()}
-        self.shared_kernel = self.kernel_is_shared()
+        self.kernels = Kernels.of({"client": client, "server": server}, ends, host)
 
     def close(self) -> None:
-        for channel in (self.client, self.server):
+        for channel in {self.client, self.server, *self.kernels.owners.values()}:
             channel.close()
-
-    def kernel_is_shared(self) -> bool:
-        """Whether both nodes run on one kernel: their machine-wide counters interleave exactly."""
-        first, middle, last = (each.ask("stat")["kernel"] for each in (self.client, self.server, self.client))
-        return all(first[name] <= middle[name] <= last[name] for name in first)
 
     def clock_offset(self) -> tuple[float, float]:
         """Return the server's clock minus the client's in seconds, and how sure that is: the best of a few probes."""
@@ -74,19 +73,22 @@ class Session:
         self.server.send("begin", sample=sample, addresses=addresses, server=server_of(sample))
         self.client.send("begin", sample=sample, addresses=addresses)
         server, client = self.server.receive(), self.client.receive()
+        self.kernels.begin(sample)
         client |= self.client.ask("run", timeout_s=sample["time_limit_s"] + ANSWER_S, **clients)
         failed = client["reason"] is not None or any(process["exit"] != 0 for process in client["processes"])
+        kernels = self.kernels.end(sample)
         server |= self.server.ask("end", failed=failed)
         reasons = [end.pop("reason") for end in (client, server)]
         return {
             "measurement": {
                 "clock_offset_s": offset,
                 "clock_uncertainty_s": uncertainty,
-                "shared_kernel": self.shared_kernel,
+                "shared_kernel": self.kernels.shared,
                 "cable": self.ends.cable,
                 "endpoint": self.ends.endpoint,
                 "reason": "; ".join(filter(None, reasons)) or None,
+                **kernels.get("measurement", {}),
             },
-            "client": self.facts["client"] | client,
-            "server": self.facts["server"] | server,
+            "client": self.facts["client"] | client | kernels.get("client", {}),
+            "server": self.facts["server"] | server | kernels.get("server", {}),
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from labctl_agent.instrument import Scene, Watched
-from labctl_agent.instruments import INSTRUMENTS, Instruments
+from labctl_agent.instruments import OF_AN_END, Instruments
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
 
@@ -14,7 +14,7 @@ SCENE = Scene({"interval_s": 0.1}, Inside(Node().enter_network), "lo", True, Wat
 
 
 def test_every_sample_has_counters_and_ticks() -> None:
-    instruments = Instruments(SCENE)
+    instruments = Instruments(SCENE, OF_AN_END)
     instruments.begin()
     assert instruments.end().keys() == {"counters", "ticks"}
     assert instruments.end() == {}, "what has ended does not end again"
@@ -57,7 +57,7 @@ def test_one_that_cannot_begin_says_so_and_only_the_begun_end() -> None:
         def end(self) -> dict[str, Any]:
             return {"never": None}
 
-    instruments = Instruments(SCENE, (*INSTRUMENTS, Broken))
+    instruments = Instruments(SCENE, (*OF_AN_END, Broken))
     with pytest.raises(RuntimeError, match="no such counter"):
         instruments.begin()
     assert instruments.end().keys() == {"counters", "ticks"}

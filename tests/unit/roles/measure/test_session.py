@@ -1,4 +1,4 @@
-"""A session with two real agents, both on this machine. Its samples are left to the tests with a lab."""
+"""A session with real agents, all on this machine. Its samples are left to the tests with a lab."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def session() -> Iterator[Session]:
     with ExitStack() as stack:
         client, server = stack.enter_context(agent()), stack.enter_context(agent(*NAMESPACE))
         client.node, server.node = "node1", "node2"
-        yield Session(client, server, Ends(end("node1"), end("node2")), again=False)
+        ends = Ends(end("node1"), end("node2"))
+        yield Session(client, server, ends, again=False, host=lambda: stack.enter_context(agent()))
 
 
-def test_two_nodes_on_one_kernel_are_found_out(session: Session) -> None:
-    assert session.shared_kernel is True
+def test_one_kernel_is_one_boot(session: Session) -> None:
+    assert session.kernels.shared is True
     assert session.boots["node1"] == session.boots["node2"]
 
 
@@ -56,13 +57,14 @@ def test_one_clock_has_no_offset_beyond_its_uncertainty(session: Session) -> Non
 
 
 def test_a_place_that_is_not_there_is_refused_before_the_first_sample() -> None:
+    ends = Ends(end("here", "nowhere"), end("here"))
     with agent() as client, agent(*NAMESPACE) as server, pytest.raises(Refused, match="no network namespace nowhere"):
-        Session(client, server, Ends(end("here", "nowhere"), end("here")), again=False)
+        Session(client, server, ends, again=False, host=lambda: client)
 
 
 def test_a_closed_session_leaves_no_process(session: Session) -> None:
     session.close()
-    for channel in (session.client, session.server):
+    for channel in (session.client, session.server, session.kernels.owners["measurement"]):
         assert subprocess.run(["kill", "-0", str(channel.process.pid)], capture_output=True, check=False).returncode
 
 
