@@ -2,12 +2,13 @@
 
 `hello` says where everything is; then, for each sample, both ends `begin`, the client's `run`s and the server's `end`s.
 Around that the helper that owns a kernel, an end's or a third one on the machine that carries both nodes, is asked to
-`kernel_begin` and to `kernel_end`. `stat` may come at any time. No request for a while, and the helper ends: a cut
-connection has no end of input.
+`kernel_begin` and to `kernel_end`, before the first of them to wait until its machine is at `rest`. `stat` may come at
+any time. No request for a while, and the helper ends: a cut connection has no end of input.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import Any, Callable, Dict, List, Optional
@@ -17,7 +18,9 @@ from labctl_agent.facts import facts, interface_towards, kernel_counters
 from labctl_agent.instrument import Machine, Scene, Watched
 from labctl_agent.instruments import OF_A_KERNEL, OF_AN_END, Instruments
 from labctl_agent.namespaces import Inside
+from labctl_agent.parties import Parties, identity
 from labctl_agent.processes import Clients
+from labctl_agent.rest import rest
 from labctl_agent.seat import Seat
 
 SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
@@ -44,7 +47,7 @@ class Agent:
         signal.alarm(SILENCE_S)  # its default action ends this process, and what it started with it
 
     def operations(self) -> Dict[str, Operation]:
-        asked = (self.hello, self.stat, self.begin, self.run, self.end, self.kernel_begin, self.kernel_end)
+        asked = (self.hello, self.stat, self.begin, self.run, self.end, self.rest, self.kernel_begin, self.kernel_end)
         return {operation.__name__: operation for operation in asked}
 
     def hello(self, netns: str, pod: str, cable: str, peer: str, watch: bool, again: bool) -> Dict[str, Any]:
@@ -59,7 +62,7 @@ class Agent:
         self.place, self.watch = places.place(netns, pod), watch
         self.cable = (cable or interface_towards(peer)) if watch else ""
         self.endpoint = Inside(self.place.enter_network)  # what cannot be entered is refused now
-        return dict(facts(watch), cable=self.cable or None)
+        return dict(facts(watch), cable=self.cable or None, agent=identity(os.getpid()))
 
     def stat(self) -> Dict[str, Any]:
         return {"t": time.time(), "kernel": kernel_counters()}
@@ -78,7 +81,8 @@ class Agent:
         time_wait = self.endpoint.call(hygiene.time_wait)
         if server:
             self.look(Watched(lambda: procfs.children(self.server_pid)))
-        return {"hygiene": {"conntrack_flushed": flushed, "time_wait": time_wait}}
+        told = {"server": identity(self.server_pid)} if server else {}
+        return {"hygiene": {"conntrack_flushed": flushed, "time_wait": time_wait}, **told}
 
     def look(self, watched: Watched) -> None:
         self.watched = watched
@@ -110,10 +114,15 @@ class Agent:
         seen = [{"pid": pid, "cpus": self.watched.cpus_of(pid)} for pid in self.watched.cpus]
         return dict(readings, reason=reason, servers=seen)
 
-    def kernel_begin(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+    def rest(self, parties: Dict[str, Any], limit_s: float, busy_pct: float) -> Dict[str, Any]:
+        """Wait until nobody else keeps the machine busy; within a limit."""
+        signal.alarm(SILENCE_S + int(limit_s))
+        return rest(Parties.told(**parties), limit_s, busy_pct)
+
+    def kernel_begin(self, sample: Dict[str, Any], parties: Dict[str, Any]) -> Dict[str, Any]:
         """Begin to look at the machine. It needs no `hello`: nothing is started for it, so there is no seat to take."""
         signal.alarm(SILENCE_S + int(sample["time_limit_s"]))
-        self.kernel = Instruments(Machine(sample), OF_A_KERNEL)
+        self.kernel = Instruments(Machine(sample, Parties.told(**parties)), OF_A_KERNEL)
         self.kernel.begin()
         return {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Protocol, Set
 
 from labctl_agent.namespaces import Inside
+from labctl_agent.parties import Parties
 from labctl_agent.procfs import last_cpu
 
 
@@ -39,6 +40,7 @@ class Machine(NamedTuple):
     """What an instrument of a kernel can look at: the whole machine, from its outermost namespaces, for one sample."""
 
     sample: Dict[str, Any]  # as it was planned
+    parties: Parties
 
 
 class Instrument(Protocol):

@@ -49,7 +49,7 @@ class Sampler:
     def take(self) -> None:
         clocks = both_clocks()
         seen = dict(network_softirqs(), stat=cpu_times()) if self.scene.watch else {"stat": {}}
-        self.ticks.append(dict(clocks, **seen))
+        self.ticks.append(dict(clocks, own_s=time.process_time(), **seen))
 
     def loop(self) -> None:
         while not self.stopped.wait(self.interval):
