@@ -13,7 +13,7 @@ from typing import Any, DefaultDict, Dict, NamedTuple, Optional
 
 from labctl_agent import procfs
 from labctl_agent.instrument import Machine
-from labctl_agent.parties import ENDPOINT, FOREIGN, OWN, PATH, Parties, Task, Tasks
+from labctl_agent.parties import CLUSTER, ENDPOINT, FOREIGN, OWN, PATH, Parties, Task, Tasks
 
 HZ = os.sysconf("SC_CLK_TCK")
 PF_KTHREAD = 0x200000
@@ -91,7 +91,7 @@ def account(before: Look, after: Look, parties: Parties) -> Dict[str, Any]:
     """Whose the CPU seconds between two looks were (docs/run-folder.md, `load`)."""
     seconds = after.at - before.at
     if before.tasks is None or after.tasks is None:
-        unknown = dict.fromkeys(("cpu_s", "endpoint_s", "own_s", "path_s", "foreign_s", "top"))
+        unknown = dict.fromkeys(("cpu_s", "endpoint_s", "own_s", "path_s", "cluster_s", "foreign_s", "top"))
         return dict(unknown, seconds=seconds)
     growth = Growth(before.tasks, after.tasks)
     shares: DefaultDict[str, float] = defaultdict(float)
@@ -109,6 +109,7 @@ def account(before: Look, after: Look, parties: Parties) -> Dict[str, Any]:
         "endpoint_s": shares[ENDPOINT],
         "own_s": shares[OWN],
         "path_s": shares[PATH],
+        "cluster_s": shares[CLUSTER],
         "foreign_s": shares[FOREIGN],
         "top": [
             {"name": after.tasks[pid].name, "pid": pid, "cpu_s": foreign[pid]}

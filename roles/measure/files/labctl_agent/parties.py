@@ -1,4 +1,4 @@
-"""Whose a process is: of the tool that measures, of labctl itself, of what carries the packets, or somebody else's.
+"""Whose a process is: of the tool that measures, of labctl itself, of what carries the packets, of a cluster, foreign.
 
 Processes are told by an identity that holds in all process namespaces of one kernel, since an agent in a node counts
 otherwise than the machine below it.
@@ -13,9 +13,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from labctl_agent import procfs
 
-ENDPOINT, OWN, PATH, FOREIGN = "endpoint", "own", "path", "foreign"
+ENDPOINT, OWN, PATH, CLUSTER, FOREIGN = "endpoint", "own", "path", "cluster", "foreign"
 # Names of kernel threads that do what the network asks for: softirqs, polling of a card.
 CARRIERS = ("ksoftirqd/", "napi/")
+# Names of what nodes of a cluster run beside every setup alike; their containers are others, the agent of a CNI say.
+PLATFORM = ("kubelet", "kube-", "etcd", "containerd")
 Identity = Dict[str, Any]
 
 
@@ -83,6 +85,8 @@ class Parties(NamedTuple):
         """Whose a process is."""
         if pid != self.starter and tasks[pid].name.startswith(self.carriers):
             return PATH
+        if tasks[pid].name.startswith(PLATFORM):
+            return CLUSTER
         below = 0
         while pid in tasks:
             if pid == self.server or (pid == self.starter and below):

@@ -111,7 +111,7 @@ def test_from_a_process_namespace_of_its_own_nothing_is_known_and_nothing_guesse
         channel.ask("kernel_begin", sample={"time_limit_s": 5, "interval_s": 0.1}, parties=parties)
         told = channel.ask("kernel_end")["kernel"]["load"]
     assert told.pop("seconds") > 0
-    assert set(told) == {"cpu_s", "endpoint_s", "own_s", "path_s", "foreign_s", "top"}
+    assert set(told) == {"cpu_s", "endpoint_s", "own_s", "path_s", "cluster_s", "foreign_s", "top"}
     assert set(told.values()) == {None}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from labctl_agent.load import tasks
-from labctl_agent.parties import ENDPOINT, FOREIGN, OWN, PATH, Parties, Task, identity, resolve
+from labctl_agent.parties import CLUSTER, ENDPOINT, FOREIGN, OWN, PATH, Parties, Task, identity, resolve
 
 from tests.unit.roles.measure.conftest import agent, running
 
@@ -27,6 +27,10 @@ TASKS = {
     41: task(40, "ansible-playboo"),
     42: task(41, "ssh"),
     50: task(1, "cc"),
+    60: task(1, "kubelet"),
+    61: task(1, "containerd-shim"),
+    62: task(61, "kube-apiserver"),
+    63: task(61, "cilium-agent"),
     99: task(98, "orphan"),
 }
 
@@ -37,7 +41,8 @@ def test_all_below_a_process_are_its_partys_but_for_the_starter_of_the_clients_i
     assert {pid for pid in TASKS if whose[pid] == ENDPOINT} == {21, 30, 31}
     assert {pid for pid in TASKS if whose[pid] == OWN} == {20, 40, 41, 42}
     assert {pid for pid in TASKS if whose[pid] == PATH} == {13}
-    assert {pid for pid in TASKS if whose[pid] == FOREIGN} == {1, 2, 14, 50, 99}
+    assert {pid for pid in TASKS if whose[pid] == CLUSTER} == {60, 61, 62}
+    assert {pid for pid in TASKS if whose[pid] == FOREIGN} == {1, 2, 14, 50, 63, 99}
     assert parties.of_children(20, TASKS) == ENDPOINT  # of the clients that it has waited for
     assert parties.of_children(41, TASKS) == OWN
 
