@@ -22,6 +22,7 @@ from labctl_agent.parties import Parties, identity
 from labctl_agent.processes import Clients
 from labctl_agent.rest import rest
 from labctl_agent.seat import Seat
+from labctl_agent.weight import cpu_weight, enter_outermost_cgroups
 
 SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
 
@@ -35,6 +36,7 @@ class Agent:
         self.seat = Seat()
         self.place = places.Node()
         self.endpoint: Inside
+        self.cgroups: Inside
         self.cable = ""
         self.watch = True
         self.suspect = False  # the server may hang, or still be busy with a test whose client is gone
@@ -62,6 +64,7 @@ class Agent:
         self.place, self.watch = places.place(netns, pod), watch
         self.cable = (cable or interface_towards(peer)) if watch else ""
         self.endpoint = Inside(self.place.enter_network)  # what cannot be entered is refused now
+        self.cgroups = Inside(enter_outermost_cgroups if watch else lambda: None)
         return dict(facts(watch), cable=self.cable or None, agent=identity(os.getpid()))
 
     def stat(self) -> Dict[str, Any]:
@@ -94,6 +97,7 @@ class Agent:
         """The client's part: the processes from their common start to the end of the last, and all readings."""
         with Clients(self.place) as clients:
             clients.start(argvs, cpus)
+            weight = self.weight(clients.processes[0].pid)
             self.look(Watched(lambda: [process.pid for process in clients.processes]))
             clients.release()
             reason = clients.wait(self.sample["time_limit_s"])
@@ -103,7 +107,11 @@ class Agent:
             dict(process.report(), index=index, cpus=self.watched.cpus_of(process.pid))
             for index, process in enumerate(clients.processes)
         ]
-        return dict(readings, reason=reason, processes=reports, servers=None)
+        return dict(readings, reason=reason, processes=reports, servers=None, cpu_weight=weight)
+
+    def weight(self, pid: int) -> Optional[int]:
+        """The CPU weight of an endpoint's process; unknown to a helper that sees no more than its pod."""
+        return self.cgroups.call(lambda: cpu_weight(pid)) if self.watch else None
 
     def end(self, failed: bool) -> Dict[str, Any]:
         """The server's part: what is wrong with the server, if the sample failed, and all readings."""
@@ -112,7 +120,7 @@ class Agent:
         reason = self.server.trouble(self.server_pid) if failed else None
         readings = self.instruments.end()
         seen = [{"pid": pid, "cpus": self.watched.cpus_of(pid)} for pid in self.watched.cpus]
-        return dict(readings, reason=reason, servers=seen)
+        return dict(readings, reason=reason, servers=seen, cpu_weight=self.weight(self.server_pid))
 
     def rest(self, parties: Dict[str, Any], limit_s: float, busy_pct: float) -> Dict[str, Any]:
         """Wait until nobody else keeps the machine busy; within a limit."""

@@ -31,7 +31,7 @@ def test_a_sample_is_begun_run_and_read() -> None:
         begun = channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
         assert begun["hygiene"].keys() == {"conntrack_flushed", "time_wait"}
         answer = channel.ask("run", argvs=[["sleep", "0.5"], ["echo", "told"]], cpus=[0, None])
-    assert answer.keys() == {"ok", "reason", "processes", "servers", "ticks", "counters"}
+    assert answer.keys() == {"ok", "reason", "processes", "servers", "ticks", "counters", "cpu_weight"}
     assert (answer["reason"], answer["servers"]) == (None, None)
     slept, told = answer["processes"]
     assert (slept["index"], slept["exit"], slept["cpus"]) == (0, 0, [0])
