@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Protocol, Set
+from typing import Any, Dict, NamedTuple, Protocol
 
 from labctl_agent.namespaces import Inside
 from labctl_agent.parties import Parties
-from labctl_agent.procfs import last_cpu
-
-
-class Watched:
-    """The processes that make the traffic, and the CPUs on which they were seen."""
-
-    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
-        self.pids = pids
-        self.cpus: Dict[int, Set[int]] = {}
-
-    def look(self) -> None:
-        for pid in self.pids():
-            cpu = last_cpu(pid)
-            if cpu is not None:
-                self.cpus.setdefault(pid, set()).add(cpu)
-
-    def cpus_of(self, pid: int) -> List[int]:
-        return sorted(self.cpus.get(pid, ()))
+from labctl_agent.watched import Watched
 
 
 class Scene(NamedTuple):
@@ -40,7 +23,7 @@ class Machine(NamedTuple):
     """What an instrument of a kernel can look at: the whole machine, from its outermost namespaces, for one sample."""
 
     sample: Dict[str, Any]  # as it was planned
-    parties: Parties
+    parties: Parties = Parties(0, 0, ())
 
 
 class Instrument(Protocol):

@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Generic, List, Tuple, TypeVar
 
 from labctl_agent.counters import Counters
+from labctl_agent.idle import Idle
 from labctl_agent.instrument import Instrument, Machine, Scene
 from labctl_agent.load import Load
+from labctl_agent.looks import Looks
 from labctl_agent.sampler import Sampler
 
 Seen = TypeVar("Seen", Scene, Machine)
 
 # In the order in which they begin. They end in the opposite order, so the first encloses the others.
-OF_AN_END: Tuple[Callable[[Scene], Instrument], ...] = (Counters, Sampler)
-OF_A_KERNEL: Tuple[Callable[[Machine], Instrument], ...] = (Load,)
+OF_AN_END: Tuple[Callable[[Scene], Instrument], ...] = (Counters, Sampler, Looks)
+OF_A_KERNEL: Tuple[Callable[[Machine], Instrument], ...] = (Idle, Load)
 
 
 class Instruments(Generic[Seen]):

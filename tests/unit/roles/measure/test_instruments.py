@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from labctl_agent.instrument import Scene, Watched
+from labctl_agent.instrument import Scene
 from labctl_agent.instruments import OF_AN_END, Instruments
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
+from labctl_agent.watched import Watched
 
 SCENE = Scene({"interval_s": 0.1}, Inside(Node().enter_network), "lo", True, Watched(lambda: ()))
 

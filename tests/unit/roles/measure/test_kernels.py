@@ -16,7 +16,7 @@ from labctl_measure.kernels import Kernels, on_one_kernel
 from tests.unit.roles.measure.conftest import agent
 
 PARTIES: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": []}
-SAMPLE = {"time_limit_s": 5, "interval_s": 0.1, "idle": "awake"}
+SAMPLE = {"time_limit_s": 5, "interval_s": 0.1, "warmup_s": 0.1, "duration_s": 0.1, "idle": "awake"}
 
 
 def ends(watch: bool = True) -> Ends:
