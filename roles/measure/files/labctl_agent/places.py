@@ -69,6 +69,10 @@ class Node:
         """Fork; the child is born into the place's process namespace."""
         return os.fork()
 
+    def process(self) -> int:
+        """One that may run on the CPUs on which those of the place may: 0 is the calling one."""
+        return 0
+
     def enter_network(self) -> None:
         """Move the calling thread into the place's network namespace."""
 
@@ -123,6 +127,9 @@ class Pod(Node):
         if not pid:
             raise RuntimeError("the pod (uid %s) runs no server here: it ended, or was evicted" % self.uid)
         return pid
+
+    def process(self) -> int:
+        return self.require()
 
     def fork(self) -> int:
         path = "/proc/%d/ns/pid" % self.require()

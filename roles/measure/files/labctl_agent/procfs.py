@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Optional
+import re
+from typing import Optional, Tuple
 
 PF_EXITING = 0x4
 
@@ -31,6 +32,27 @@ def last_cpu(pid: int) -> Optional[int]:
     """The CPU that the process ran on last, or None when it is gone."""
     fields = stat(pid)
     return int(fields[36]) if fields else None
+
+
+def switches(pid: int) -> Optional[Tuple[int, int]]:
+    """How often the process has given its CPU away, to wait for something, and how often it was taken from it."""
+    found = re.findall(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)$", read("/proc/%d/status" % pid) or "", re.MULTILINE)
+    return (int(found[0]), int(found[1])) if len(found) == 2 else None
+
+
+def cpu_s(pid: int) -> Optional[float]:
+    """The CPU time that the process has used, in seconds, exact where kernels sample the time of /proc/<pid>/stat."""
+    fields = (read("/proc/%d/schedstat" % pid) or "").split()
+    return int(fields[0]) / 1e9 if fields else None
+
+
+def sockets(pid: int) -> Optional[int]:
+    """How many sockets the process holds, None where it is gone."""
+    below = "/proc/%d/fd" % pid
+    try:
+        return sum(os.readlink("%s/%s" % (below, fd)).startswith("socket:") for fd in os.listdir(below))
+    except OSError:
+        return None  # it has ended, or has just closed what we looked at
 
 
 def children(pid: int) -> list[int]:

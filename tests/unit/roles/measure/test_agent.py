@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from labctl_measure.channel import Channel, ChannelDied, Refused
 from tests.unit.roles.measure.conftest import AGENT, agent, until
 
 SAMPLE = {"time_limit_s": 5, "interval_s": 0.1}
+WAITS = "import socket, sys, time; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.recv(1)"
 HERE: dict[str, Any] = {"netns": "", "pod": "", "peer": "127.0.0.1", "watch": True, "again": False}
 LOOPBACK = ["127.0.0.1", "127.0.0.1"]
 
@@ -30,12 +34,19 @@ def test_a_sample_is_begun_run_and_read() -> None:
         assert hello["cable"] == "lo"
         begun = channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
         assert begun["hygiene"].keys() == {"conntrack_flushed", "time_wait"}
+        assert begun["cpus"]["allowed"] == sorted(os.sched_getaffinity(channel.process.pid))
         answer = channel.ask("run", argvs=[["sleep", "0.5"], ["echo", "told"]], cpus=[0, None])
-    assert answer.keys() == {"ok", "reason", "processes", "servers", "ticks", "counters"}
+    told_of = {"ok", "reason", "processes", "servers", "switches", "ticks", "counters", "cpu_weight"}
+    assert answer.keys() == told_of
     assert (answer["reason"], answer["servers"]) == (None, None)
     slept, told = answer["processes"]
-    assert (slept["index"], slept["exit"], slept["cpus"]) == (0, 0, [0])
-    assert (told["index"], told["stdout"]) == (1, "told\n")
+    assert (slept["index"], slept["exit"], slept["cpus"], slept["planned"]) == (0, 0, [0], 0)
+    assert slept["looks"]["0"] >= 3
+    assert (told["index"], told["stdout"], told["planned"]) == (1, "told\n", None)
+    for kind in ("voluntary", "involuntary"):
+        assert answer["switches"][kind] == sum(process[f"{kind}_switches"] for process in (slept, told))
+    assert slept["voluntary_switches"] >= 1
+    assert 0 < told["cpu_s"] < 1
     assert answer["ticks"][0]["t"] <= slept["started"] <= slept["ended"] <= answer["ticks"][-1]["t"]
 
 
@@ -48,6 +59,34 @@ def test_samples_follow_each_other_also_after_one_that_failed() -> None:
             channel.ask("hello", cable="lo", **{**HERE, "netns": "nowhere"})
         good = run(channel, ["true"])
         assert [process["exit"] for process in good["processes"]] == [0]
+
+
+def test_a_cpu_that_does_not_exist_fails_the_sample_with_the_kernels_words() -> None:
+    with agent() as channel:
+        channel.ask("hello", cable="lo", **HERE)
+        channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
+        answer = channel.ask("run", argvs=[["sleep", "60"], ["sleep", "60"]], cpus=[0, 4000])
+        assert answer["reason"].startswith("sleep cannot run on CPU 4000: Invalid argument (it may run on ")
+        assert [process["signal"] for process in answer["processes"]] == [signal.SIGKILL] * 2
+        assert [process["exit"] for process in run(channel, ["true"])["processes"]] == [0]
+
+
+def test_when_all_processes_wait_for_the_server_that_is_told_until_they_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, agent() as channel:
+        channel.ask("hello", cable="lo", **HERE)
+        channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
+        argv = [sys.executable, "-c", WAITS, str(server.getsockname()[1])]
+        channel.send("run", argvs=[argv, ["sleep", "0.5"]], cpus=[None, None], over_after=0.2)
+        began = time.monotonic()
+        accepted, _ = server.accept()
+        with accepted:
+            for _ in range(2):
+                assert channel.receive() == {"ok": True, "over": True}
+            assert time.monotonic() - began > 0.45, "one process did not wait yet"
+        answer = channel.receive()
+        while "over" in answer:
+            answer = channel.receive()
+    assert [process["exit"] for process in answer["processes"]] == [0, 0]
 
 
 def test_what_runs_ends_with_the_agent(tmp_path: Path) -> None:
