@@ -5,7 +5,8 @@ keeps one channel per node open (an agent at its other end) and a sample costs a
 The sample's raw files are on disk, synced and renamed into place, before the plugin returns.
 
 A sample that fails is returned as data (`status: failed` and the reason). What fails the task ends the loop as well:
-a node that cannot be reached, a setup that is not there (any more), files that cannot be written.
+a node that cannot be reached, a setup that is not there (any more), a machine that does not come to rest, files that
+cannot be written.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("plugin_util
 from labctl_measure import raw_files
 from labctl_measure.channel import Channel, ChannelDied, Refused
 from labctl_measure.ends import End, Ends, SetupGone
+from labctl_measure.rest import NoRest
 from labctl_measure.session import Session
 from labctl_measure.transport import Transport, pack
 
@@ -36,7 +38,10 @@ _over: list[str] = []
 
 
 class ActionModule(ActionBase):
-    """Arguments: `sample` (an item of the plan), `output_dir`, `client`, `server` (node names), `stop_file`."""
+    """Arguments: `sample` (an item of the plan), `output_dir`, `client`, `server` (node names), `stop_file`.
+
+    `rest_limit_s`: how long to wait before the first sample until the machines are at rest.
+    """
 
     TRANSFERS_FILES = False
     _requires_connection = True
@@ -55,7 +60,7 @@ class ActionModule(ActionBase):
         started = datetime.datetime.now(datetime.UTC).isoformat()
         try:
             ends = self.measure(sample, task_vars or {})
-        except SetupGone as error:
+        except (SetupGone, NoRest) as error:
             return self.ended(result, str(error))
         except AnsibleConnectionFailure as error:
             _over.append(str(error))
@@ -113,4 +118,9 @@ class ActionModule(ActionBase):
             if _boots.setdefault(node, boot) != boot:
                 session.close()
                 raise SetupGone(f"{node} was restarted: the setup that was deployed there is gone")
+        try:
+            session.rest(float(self._task.args["rest_limit_s"]))
+        except NoRest:
+            session.close()
+            raise
         return session

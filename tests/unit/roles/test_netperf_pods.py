@@ -82,10 +82,13 @@ def test_a_changed_file_makes_another_image(files: dict[str, str]) -> None:
 
 
 def test_a_pod_is_bound_to_its_node_and_marked_for_the_helper() -> None:
-    made = manifest.pod("server", "node2", "labctl-x", "image", "Never", False)
+    made = manifest.pod("server", "node2", "labctl-x", "image", "Never", False, cpu="1")
     spec, container = made["spec"], made["spec"]["containers"][0]
     assert (spec["nodeName"], spec["hostNetwork"], container["imagePullPolicy"]) == ("node2", False, "Never")
     assert container["command"] == ["netserver", "-D", "-N", "-4", "-L", "$(POD_IP)", "-p", "12865"]
+    assert container["resources"] == {"requests": {"cpu": "1"}}
+    modest = manifest.pod("server", "node2", "labctl-x", "image", "Never", False, cpu="")
+    assert "resources" not in modest["spec"]["containers"][0]
     assert manifest.MARK == places.POD_MARK
     assert manifest.MARK in [variable["name"] for variable in container["env"]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,24 @@ def test_a_setting_is_read_back(tmp_path: Path) -> None:
         files.write_setting(str(tmp_path), "1")
     with pytest.raises(Refused, match="does not keep the value 1"):
         files.write_setting("/dev/null", "1")
+
+
+SCHEDULED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import tests.conftest  # where role modules share code
+from ansible.module_utils.labctl_node.processes import schedule_as_a_service
+schedule_as_a_service()
+print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), len(os.sched_getaffinity(0)))
+"""
+
+
+def test_a_node_does_not_inherit_how_its_caller_is_scheduled(repository: Path) -> None:
+    caller = ["nice", "-n", "10", "taskset", "--cpu-list", "0", "chrt", "--batch", "0"]
+    command = [*caller, sys.executable, "-c", SCHEDULED, str(repository)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    service, callers = ["0", str(os.SCHED_OTHER), str(os.cpu_count())], ["10", str(os.SCHED_BATCH), "1"]
+    assert done.stdout.split() == (service if os.geteuid() == 0 else callers)  # only root may raise a priority
 
 
 def test_processes_are_ended_until_none_is_left() -> None:

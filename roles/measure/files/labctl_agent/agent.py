@@ -2,8 +2,8 @@
 
 `hello` says where everything is; then, for each sample, both ends `begin`, the client's `run`s and the server's `end`s.
 Around that the helper that owns a kernel, an end's or a third one on the machine that carries both nodes, is asked to
-`kernel_begin` and to `kernel_end`. `stat` may come at any time. No request for a while, and the helper ends: a cut
-connection has no end of input.
+`kernel_begin` and to `kernel_end`, before the first of them to wait until its machine is at `rest`. `stat` may come at
+any time. No request for a while, and the helper ends: a cut connection has no end of input.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from labctl_agent.facts import facts, interface_towards, kernel_counters
 from labctl_agent.instrument import Machine, Scene
 from labctl_agent.instruments import OF_A_KERNEL, OF_AN_END, Instruments
 from labctl_agent.namespaces import Inside
+from labctl_agent.parties import Parties, identity
 from labctl_agent.processes import Clients
+from labctl_agent.rest import rest
 from labctl_agent.seat import Seat
 from labctl_agent.watched import Watched
+from labctl_agent.weight import cpu_weight, enter_outermost_cgroups
 
 SILENCE_S = 90  # longer without a request than the controller waits for any answer: it is gone, or cannot be reached
 
@@ -36,6 +39,7 @@ class Agent:
         self.seat = Seat()
         self.place = places.Node()
         self.endpoint: Inside
+        self.cgroups: Inside
         self.cable = ""
         self.watch = True
         self.suspect = False  # the server may hang, or still be busy with a test whose client is gone
@@ -49,7 +53,8 @@ class Agent:
 
     def operations(self) -> Dict[str, Operation]:
         of_an_end = (self.hello, self.begin, self.place_server, self.run, self.time_over, self.end)
-        asked = (self.stat, *of_an_end, self.kernel_begin, self.kernel_end)
+        of_a_kernel = (self.rest, self.kernel_begin, self.kernel_end)
+        asked = (self.stat, *of_an_end, *of_a_kernel)
         return {operation.__name__: operation for operation in asked}
 
     def hello(self, netns: str, pod: str, cable: str, peer: str, watch: bool, again: bool) -> Dict[str, Any]:
@@ -64,7 +69,8 @@ class Agent:
         self.place, self.watch = places.place(netns, pod), watch
         self.cable = (cable or interface_towards(peer)) if watch else ""
         self.endpoint = Inside(self.place.enter_network)  # what cannot be entered is refused now
-        return dict(facts(watch), cable=self.cable or None)
+        self.cgroups = Inside(enter_outermost_cgroups if watch else lambda: None)
+        return dict(facts(watch), cable=self.cable or None, agent=identity(os.getpid()))
 
     def stat(self) -> Dict[str, Any]:
         return {"t": time.time(), "kernel": kernel_counters()}
@@ -84,7 +90,8 @@ class Agent:
         if server:
             self.look(Watched(lambda: procfs.children(self.server_pid)))
         where = of_process(self.server_pid or self.place.process())
-        return {"hygiene": {"conntrack_flushed": flushed, "time_wait": time_wait}, "cpus": where}
+        told = {"server": identity(self.server_pid)} if server else {}
+        return {"hygiene": {"conntrack_flushed": flushed, "time_wait": time_wait}, "cpus": where, **told}
 
     def look(self, watched: Watched) -> None:
         self.watched = watched
@@ -107,6 +114,7 @@ class Agent:
         """
         with Clients(self.place) as clients:
             reason = clients.start(argvs, cpus)
+            weight = self.weight(clients.processes[0].pid)
             self.look(Watched(lambda: [process.pid for process in clients.processes]))
             if not reason:
                 clients.release()
@@ -117,7 +125,12 @@ class Agent:
             dict(self.watched.report(process.pid), index=index, **process.report())
             for index, process in enumerate(clients.processes)
         ]
-        return dict(readings, reason=reason or ended, processes=reports, servers=None, switches=switches(reports))
+        told = {"servers": None, "switches": switches(reports), "cpu_weight": weight}
+        return dict(readings, reason=reason or ended, processes=reports, **told)
+
+    def weight(self, pid: int) -> Optional[int]:
+        """The CPU weight of an endpoint's process; unknown to a helper that sees no more than its pod."""
+        return self.cgroups.call(lambda: cpu_weight(pid)) if self.watch else None
 
     def time_over(self, signal: int) -> Dict[str, Any]:
         """The time of all clients is over: what the server runs for them ends its own waiting by this signal."""
@@ -135,12 +148,18 @@ class Agent:
         reason = self.server.trouble(self.server_pid) if failed else None
         readings = self.instruments.end()
         seen = [dict(self.watched.report(pid), pid=pid) for pid in self.watched.seen]
-        return dict(readings, reason=reason or self.watched.refused, servers=seen, switches=switches(seen))
+        told = {"servers": seen, "switches": switches(seen), "cpu_weight": self.weight(self.server_pid)}
+        return dict(readings, reason=reason or self.watched.refused, **told)
 
-    def kernel_begin(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+    def rest(self, parties: Dict[str, Any], limit_s: float, busy_pct: float) -> Dict[str, Any]:
+        """Wait until nobody else keeps the machine busy; within a limit."""
+        signal.alarm(SILENCE_S + int(limit_s))
+        return rest(Parties.told(**parties), limit_s, busy_pct)
+
+    def kernel_begin(self, sample: Dict[str, Any], parties: Dict[str, Any]) -> Dict[str, Any]:
         """Begin to look at the machine. It needs no `hello`: nothing is started for it, so there is no seat to take."""
         signal.alarm(SILENCE_S + int(sample["time_limit_s"]))
-        self.kernel = Instruments(Machine(sample), OF_A_KERNEL)
+        self.kernel = Instruments(Machine(sample, Parties.told(**parties)), OF_A_KERNEL)
         self.kernel.begin()
         return {}
 

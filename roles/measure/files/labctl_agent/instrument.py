@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, NamedTuple, Protocol
 
 from labctl_agent.namespaces import Inside
+from labctl_agent.parties import Parties
 from labctl_agent.watched import Watched
 
 
@@ -22,6 +23,7 @@ class Machine(NamedTuple):
     """What an instrument of a kernel can look at: the whole machine, from its outermost namespaces, for one sample."""
 
     sample: Dict[str, Any]  # as it was planned
+    parties: Parties = Parties(0, 0, ())
 
 
 class Instrument(Protocol):

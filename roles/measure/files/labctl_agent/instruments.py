@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Generic, List, Tuple, TypeVar
 from labctl_agent.counters import Counters
 from labctl_agent.idle import Idle
 from labctl_agent.instrument import Instrument, Machine, Scene
+from labctl_agent.load import Load
 from labctl_agent.looks import Looks
 from labctl_agent.sampler import Sampler
 
@@ -18,7 +19,7 @@ Seen = TypeVar("Seen", Scene, Machine)
 
 # In the order in which they begin. They end in the opposite order, so the first encloses the others.
 OF_AN_END: Tuple[Callable[[Scene], Instrument], ...] = (Counters, Sampler, Looks)
-OF_A_KERNEL: Tuple[Callable[[Machine], Instrument], ...] = (Idle,)
+OF_A_KERNEL: Tuple[Callable[[Machine], Instrument], ...] = (Idle, Load)
 
 
 class Instruments(Generic[Seen]):

@@ -54,7 +54,7 @@ class Sampler:
     def take(self) -> None:
         now = clocks()
         seen = dict(network_softirqs(), stat=cpu_times()) if self.scene.watch else {"stat": {}}
-        self.ticks.append(dict(now, **seen))
+        self.ticks.append(dict(now, own_s=time.process_time(), **seen))
 
     def loop(self) -> None:
         while not self.stopped.wait(self.interval):

@@ -63,10 +63,10 @@ class Kernels:
             {place: blind for place, end in places.items() if not watching[end]},
         )
 
-    def begin(self, sample: Mapping[str, Any]) -> None:
-        """Let every owner begin to look."""
+    def begin(self, sample: Mapping[str, Any], parties: Mapping[str, Any]) -> None:
+        """Let every owner begin to look. `parties` are the processes whose work is not others'."""
         for owner in self.owners.values():
-            owner.send("kernel_begin", sample=sample)
+            owner.send("kernel_begin", sample=sample, parties=parties)
         for owner in self.owners.values():
             owner.receive()
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from labctl_agent.parties import identity
+
 from labctl import tools
+from labctl.catalog.tunnel import Tunnel
 from labctl_measure.channel import ANSWER_S, Channel
 from labctl_measure.ends import Ends
 from labctl_measure.kernels import Kernels
 from labctl_measure.placement import Placement, place
+from labctl_measure.rest import rest
 
 CLOCK_PROBES = 5
 
@@ -35,6 +40,12 @@ def clients_of(sample: Mapping[str, Any], ends: Ends, placed: Placement) -> dict
         "cpus": client[:count],
         "over_after": length_s if tool.ends_server else None,
     }
+
+
+def carriers_of(sample: Mapping[str, Any]) -> list[str]:
+    """Return how the names of the processes begin that encrypt a planned sample's packets, beside the softirqs."""
+    tunnel = sample.get("tunnel")
+    return list(Tunnel(tunnel).carriers) if tunnel else []
 
 
 def ports_of(sample: Mapping[str, Any], counters: Mapping[str, Mapping[str, int | None]]) -> dict[str, int | None]:
@@ -66,12 +77,24 @@ class Session:
             "client": {"node": client.node, **client.receive()},
             "server": {"node": server.node, **server.receive()},
         }
+        self.agents = {end: facts.pop("agent") for end, facts in self.facts.items()}
+        self.labctl = identity(int(os.environ.get("LABCTL_PID", os.getppid())))  # else ansible-playbook, run by hand
         self.boots = {facts["node"]: facts.pop("boot") for facts in self.facts.values()}
         self.kernels = Kernels.of({"client": client, "server": server}, ends, host)
 
     def close(self) -> None:
         for channel in {self.client, self.server, *self.kernels.owners.values()}:
             channel.close()
+
+    def parties(self, carriers: list[str], server: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the processes by which an agent that sees a whole machine tells ours from others' (`parties.py`)."""
+        own = [*self.agents.values(), self.labctl]
+        return {"starter": self.agents["client"], "server": server, "own": own, "carriers": carriers}
+
+    def rest(self, limit_s: float) -> None:
+        """Wait until the machines are at rest; not at all for a limit of 0. Raises NoRest."""
+        if limit_s:
+            rest(self.kernels.owners.values(), self.parties([]), limit_s)
 
     def clock_offset(self) -> tuple[float, float]:
         """Return the server's clock minus the client's in seconds, and how sure that is: the best of a few probes."""
@@ -98,7 +121,7 @@ class Session:
         client["cpus"]["planned"], server["cpus"]["planned"] = placed.client, placed.server
         if placed.server:
             self.server.ask("place_server", cpus=placed.server)
-        self.kernels.begin(sample)
+        self.kernels.begin(sample, self.parties(carriers_of(sample), server.pop("server")))
         client |= self.run(sample, placed)
         failed = client["reason"] is not None or any(process["exit"] != 0 for process in client["processes"])
         kernels = self.kernels.end(sample)

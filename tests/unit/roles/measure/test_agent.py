@@ -36,7 +36,8 @@ def test_a_sample_is_begun_run_and_read() -> None:
         assert begun["hygiene"].keys() == {"conntrack_flushed", "time_wait"}
         assert begun["cpus"]["allowed"] == sorted(os.sched_getaffinity(channel.process.pid))
         answer = channel.ask("run", argvs=[["sleep", "0.5"], ["echo", "told"]], cpus=[0, None])
-    assert answer.keys() == {"ok", "reason", "processes", "servers", "switches", "ticks", "counters"}
+    told_of = {"ok", "reason", "processes", "servers", "switches", "ticks", "counters", "cpu_weight"}
+    assert answer.keys() == told_of
     assert (answer["reason"], answer["servers"]) == (None, None)
     slept, told = answer["processes"]
     assert (slept["index"], slept["exit"], slept["cpus"], slept["planned"]) == (0, 0, [0], 0)
