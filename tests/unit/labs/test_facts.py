@@ -204,7 +204,7 @@ def test_why_the_cpus_cannot_be_kept_awake_is_known_of_a_look_and_kept(
     words = "node2: the kernel has no cpuidle driver (current_driver: none)"
     looks(seen(sleeping))
     assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused == words
-    looks(unreachable(node1="no route"))
+    looks(unreachable(node1="ssh: Connection refused"))
     assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused == words
     looks(seen())
     assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused is None
