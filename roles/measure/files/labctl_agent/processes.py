@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from labctl_agent import procfs
 from labctl_agent.namespaces import libc
@@ -19,6 +19,9 @@ PR_SET_PDEATHSIG = 1
 NEVER = 3600.0
 # How often it is looked whether all processes wait for the server, and how soon that is told again.
 LOOK_S, AGAIN_S = 0.005, 0.05
+# A process that has not run for so long waits for its server's last word: it holds one socket, so it is on no data
+# connection; or it may wait on one, for longer than any round trip takes.
+ALONE_S, QUIET_S = 0.005, 0.25
 READY, REFUSED = b".", b"!"
 
 
@@ -35,6 +38,8 @@ class Process:
         self.signal: Optional[int] = None
         self.usage: Optional[resource.struct_rusage] = None
         self.cpu = cpu
+        self.quiet: Optional[Tuple[int, int]] = None  # its context switches, while it does nothing
+        self.quiet_since = 0.0
         self.pid = place.fork()
         if self.pid == 0:
             self._become(place, cpu, barrier, ready)
@@ -70,13 +75,15 @@ class Process:
             return False
         return True
 
-    def waits(self) -> Optional[str]:
-        """What does not change as long as the process does nothing but wait on the last socket that it holds.
-
-        None where it runs, or holds others, or has ended.
-        """
-        waiting = procfs.stat(self.pid)[:1] == ["S"] and procfs.sockets(self.pid) == 1
-        return str(procfs.switches(self.pid)) if waiting else None
+    def is_waiting(self) -> bool:
+        """Whether the process has done nothing for a while, by the looks so far, but wait for its server."""
+        now = time.monotonic()
+        asleep = procfs.stat(self.pid)[:1] == ["S"]
+        switches = procfs.switches(self.pid) if asleep else None
+        if switches is None or switches != self.quiet:
+            self.quiet, self.quiet_since = switches, now
+            return False
+        return now - self.quiet_since >= (ALONE_S if procfs.sockets(self.pid) == 1 else QUIET_S)
 
     def reap(self) -> bool:
         """Whether it has ended. How is noted once."""
@@ -176,7 +183,8 @@ class Clients:
             if self.wakeup in readable:
                 os.read(self.wakeup, 4096)
             elif time.monotonic() < deadline:
-                over = self.are_waiting()
+                waiting = [process.is_waiting() for process in self.running()]
+                over = bool(waiting) and all(waiting)
                 if over:
                     tell_over()
                 look = time.monotonic() + (AGAIN_S if over else LOOK_S)
@@ -185,14 +193,6 @@ class Clients:
                 self.kill()
                 deadline, look = deadline + NEVER, deadline + NEVER
         return reason
-
-    def are_waiting(self) -> bool:
-        """Whether all processes that run do nothing but wait for the server, and did so for a while."""
-        before = [process.waits() for process in self.running()]
-        if not all(before):
-            return False
-        time.sleep(LOOK_S)
-        return before == [process.waits() for process in self.running()]
 
     def running(self) -> List[Process]:
         """The processes that have not ended; those that have are reaped."""

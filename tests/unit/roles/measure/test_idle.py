@@ -16,7 +16,7 @@ from labctl_agent import idle
 from labctl_agent.idle import DEVICE, Idle, awake_us, interrupts, is_virtual, states_of
 from labctl_agent.instrument import Machine
 
-from tests.unit.roles.measure.conftest import ROOT, agent, until
+from tests.unit.roles.measure.conftest import NOBODY, ROOT, agent, until
 
 DRIVEN = Path("/sys/devices/system/cpu/cpu0/cpuidle/state0").exists() and Path(DEVICE).exists()
 NOBODY_US = 2000 * 1000 * 1000  # PM_QOS_CPU_LATENCY_DEFAULT_VALUE
@@ -116,7 +116,7 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_request_ends_with_the_sample_and_with_its_holder_however_that_ends(end: str) -> None:
     before = effective_us()
     with agent(*ROOT) as channel:
-        channel.ask("kernel_begin", sample={**SAMPLE, "idle": "awake:3"})
+        channel.ask("kernel_begin", sample={**SAMPLE, "idle": "awake:3"}, parties=NOBODY)
         assert effective_us() == min(3, before)
         if end == "released":
             told = channel.ask("kernel_end")["kernel"]["idle"]
@@ -135,7 +135,7 @@ def test_what_somebody_else_requests_is_seen_through_it() -> None:
         try:
             until(lambda: effective_us() <= 7)
             with agent(*ROOT) as channel:
-                channel.ask("kernel_begin", sample={**SAMPLE, "idle": "awake:100"})
+                channel.ask("kernel_begin", sample={**SAMPLE, "idle": "awake:100"}, parties=NOBODY)
                 told = channel.ask("kernel_end")["kernel"]["idle"]
             assert (told["held"], told["latency_us"]) == (True, 100)
             assert told["effective_us"] <= 7
@@ -149,7 +149,7 @@ def test_awake_cpus_of_a_virtual_machine_enter_no_sleep() -> None:
     if not is_virtual():
         pytest.skip("this machine is real")
     with agent(*ROOT) as channel:
-        channel.ask("kernel_begin", sample={**SAMPLE, "idle": "awake"})
+        channel.ask("kernel_begin", sample={**SAMPLE, "idle": "awake"}, parties=NOBODY)
         time.sleep(0.5)
         told = channel.ask("kernel_end")["kernel"]["idle"]
     assert (told["held"], told["latency_us"]) == (True, 0)

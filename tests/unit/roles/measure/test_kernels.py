@@ -6,16 +6,14 @@ import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from labctl_measure.channel import Channel
 from labctl_measure.ends import End, Ends
 from labctl_measure.kernels import Kernels, on_one_kernel
 
-from tests.unit.roles.measure.conftest import agent
+from tests.unit.roles.measure.conftest import NOBODY, agent
 
-PARTIES: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": []}
 SAMPLE = {"time_limit_s": 5, "interval_s": 0.1, "warmup_s": 0.1, "duration_s": 0.1, "idle": "awake"}
 
 
@@ -55,7 +53,7 @@ def test_the_kernel_that_all_share_is_owned_by_an_agent_on_this_controller(chann
     with agent() as third:
         kernels = Kernels.of(channels, ends(watch=False), lambda: third)
         assert (kernels.shared, kernels.owners, kernels.why_not) == (True, {"measurement": third}, {})
-        kernels.begin(SAMPLE, PARTIES)
+        kernels.begin(SAMPLE, NOBODY)
         seen = kernels.end(SAMPLE)
     assert seen.keys() == {"measurement"}
     assert seen["measurement"].keys() == {"kernel"}
@@ -64,7 +62,7 @@ def test_the_kernel_that_all_share_is_owned_by_an_agent_on_this_controller(chann
 def test_where_nobody_may_be_root_on_this_controller_its_kernel_has_no_owner(channels: dict[str, Channel]) -> None:
     refused = [sys.executable, "-c", "import sys; sys.exit('sudo: a password is required')"]
     kernels = Kernels.of(channels, ends(), lambda: Channel("this controller", refused, b""))
-    kernels.begin(SAMPLE, PARTIES)
+    kernels.begin(SAMPLE, NOBODY)
     idle = kernels.end(SAMPLE)["measurement"]["kernel"]["idle"]
     assert (kernels.shared, kernels.owners) == (True, {})
     assert (idle["policy"], idle["held"]) == ("awake", False)
@@ -78,7 +76,7 @@ def test_kernels_of_their_own_are_owned_by_their_nodes(
     on_other_kernels(monkeypatch, False)
     kernels = Kernels.of(channels, ends(), never)
     assert (kernels.shared, kernels.owners) == (False, channels)
-    kernels.begin(SAMPLE, PARTIES)
+    kernels.begin(SAMPLE, NOBODY)
     assert kernels.end(SAMPLE).keys() == {"client", "server"}
 
 

@@ -14,9 +14,10 @@ from labctl_agent.instrument import Machine
 from labctl_agent.load import Growth, Load, account, look
 from labctl_agent.parties import Parties, Task, identity
 
-from tests.unit.roles.measure.conftest import ROOT, agent, running, until
+from tests.unit.roles.measure.conftest import NOBODY, ROOT, agent, running, until
 
-NOBODY = Parties(0, 0, ())
+FOREIGN = Parties(0, 0, ())  # all of them are
+SAMPLE = {"time_limit_s": 5, "interval_s": 0.1, "warmup_s": 0.1, "duration_s": 0.1}
 SPIN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
 
 
@@ -41,7 +42,7 @@ def test_a_hog_is_named_with_what_it_took_and_is_nobody_elses() -> None:
         before, first = look(), clock(hog.pid)
         until(lambda: clock(hog.pid) > first + 0.2)
         after, last = look(), clock(hog.pid)
-    told = account(before, after, NOBODY)
+    told = account(before, after, FOREIGN)
     (named,) = (one for one in told["top"] if one["pid"] == hog.pid)
     assert named["name"].startswith("python")
     assert named["cpu_s"] == pytest.approx(last - first, abs=0.05)
@@ -62,7 +63,7 @@ def test_short_lived_work_shows_through_the_parent_that_waits() -> None:
         process.stdin.write(b"\n")
         process.stdin.flush()
         process.stdout.readline()
-        told = account(before, look(), NOBODY)
+        told = account(before, look(), FOREIGN)
         process.stdin.close()
     (named,) = (one for one in told["top"] if one["pid"] == process.pid)
     assert named["name"] == "sh"
@@ -96,9 +97,7 @@ def test_a_child_that_nobody_waits_for_takes_nothing_from_others() -> None:
 
 def test_an_idle_second_of_an_agent_costs_it_next_to_nothing() -> None:
     with agent() as channel:
-        parties: dict[str, Any] = {"starter": identity(channel.process.pid), "server": None, "own": [], "carriers": []}
-        sample = {"time_limit_s": 5, "interval_s": 0.1}
-        channel.ask("kernel_begin", sample=sample, parties=parties)
+        channel.ask("kernel_begin", sample=SAMPLE, parties={**NOBODY, "starter": identity(channel.process.pid)})
         time.sleep(0.3)
         told: dict[str, Any] = channel.ask("kernel_end")["kernel"]["load"]
     assert 0 < told["own_s"] < 0.15
@@ -107,8 +106,7 @@ def test_an_idle_second_of_an_agent_costs_it_next_to_nothing() -> None:
 
 def test_from_a_process_namespace_of_its_own_nothing_is_known_and_nothing_guessed(node: tuple[str, ...]) -> None:
     with agent(*node) as channel:
-        parties: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": []}
-        channel.ask("kernel_begin", sample={"time_limit_s": 5, "interval_s": 0.1}, parties=parties)
+        channel.ask("kernel_begin", sample=SAMPLE, parties=NOBODY)
         told = channel.ask("kernel_end")["kernel"]["load"]
     assert told.pop("seconds") > 0
     assert set(told) == {"cpu_s", "endpoint_s", "own_s", "path_s", "cluster_s", "foreign_s", "top"}
@@ -116,7 +114,7 @@ def test_from_a_process_namespace_of_its_own_nothing_is_known_and_nothing_guesse
 
 
 def test_the_instrument_encloses_a_sample() -> None:
-    instrument = Load(Machine({}, NOBODY))
+    instrument = Load(Machine({}, FOREIGN))
     instrument.begin()
     assert instrument.end()["load"]["cpu_s"] > 0
 

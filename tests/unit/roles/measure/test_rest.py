@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 import pytest
 from labctl_agent import load
@@ -14,9 +13,8 @@ from labctl_agent.rest import LOOK_S
 from labctl_agent.rest import rest as wait_for_rest
 from labctl_measure.rest import NoRest, rest, words
 
-from tests.unit.roles.measure.conftest import agent, running
+from tests.unit.roles.measure.conftest import NOBODY, agent, running
 
-PARTIES: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": []}
 QUIET = Parties(0, 0, ())
 
 
@@ -55,7 +53,7 @@ def test_at_the_limit_the_whole_time_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_hog_is_named_with_the_machine_and_what_to_do() -> None:
     with running(sys.executable, "-c", "while True: pass") as hog, agent() as channel:
         with pytest.raises(NoRest) as raised:
-            rest([channel], PARTIES, 0.6)
+            rest([channel], NOBODY, 0.6)
         assert str(raised.value).startswith("here does not come to rest: within 1 s other processes took ")
         assert f" (process {hog.pid}) " in str(raised.value)
         assert "measure_rest_limit_s" in str(raised.value)
@@ -64,11 +62,11 @@ def test_a_hog_is_named_with_the_machine_and_what_to_do() -> None:
 def test_our_own_work_is_no_unrest() -> None:
     everybody = [identity(pid) for pid, task in load.tasks().items() if task.parent == 0]  # and all below them
     with running(sys.executable, "-c", "while True: pass"), agent() as channel:
-        rest([channel], {**PARTIES, "own": everybody}, 0.6)
+        rest([channel], {**NOBODY, "own": everybody}, 0.6)
 
 
 def test_where_nobody_sees_the_machine_nothing_is_waited_for(node: tuple[str, ...]) -> None:
     with running(sys.executable, "-c", "while True: pass"), agent(*node) as channel:
         began = time.monotonic()
-        rest([channel], PARTIES, 60.0)
+        rest([channel], NOBODY, 60.0)
         assert time.monotonic() - began < 10

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from labctl_agent.parties import resolve
 from labctl_measure.channel import Refused
 from labctl_measure.ends import End, Ends
 from labctl_measure.placement import Placement
-from labctl_measure.session import Session, clients_of, ports_of, server_of
+from labctl_measure.session import Session, carriers_of, clients_of, ports_of, server_of
 
 from tests.unit.roles.measure.conftest import agent
 
@@ -102,3 +104,20 @@ def test_ports_are_fresh_until_each_process_has_been_round_them() -> None:
 
 def test_the_server_is_the_unit_of_its_role() -> None:
     assert server_of(SAMPLE) == {"name": "netserver", "port": 12865, "unit": "labctl-netserver.service"}
+
+
+def test_ours_are_both_agents_and_labctl_or_the_ansible_that_a_person_runs(
+    session: Session,
+) -> None:
+    told = session.parties([], {"pid": 1})
+    agents = [channel.process.pid for channel in (session.client, session.server)]
+    assert [resolve(each) for each in told["own"]] == [*agents, os.getppid()]
+    assert told["starter"] == told["own"][0]
+    assert told["server"] == {"pid": 1}
+
+
+def test_what_encrypts_carries_packets() -> None:
+    tunnels = (None, "kernel", "esp", "wireguard-go")
+    told = {tunnel: carriers_of({**SAMPLE, "tunnel": tunnel}) for tunnel in tunnels}
+    assert told == {None: [], "kernel": ["kworker/"], "esp": ["kworker/"], "wireguard-go": ["wireguard-go"]}
+    assert carriers_of(SAMPLE) == []  # of a plan older than tunnels
