@@ -127,7 +127,7 @@ class Taker:
 
 @dataclass(frozen=True)
 class LoadReading:
-    """CPU seconds of what ran on a kernel for so many `seconds`: the test's ends, labctl, a cluster's services, others."""
+    """CPU seconds of what ran on a kernel for so many `seconds`: the test's ends, labctl, a cluster, others."""
 
     seconds: float
     cpu_s: float | None = None
