@@ -130,7 +130,7 @@ def test_a_cost_is_the_tests_own(copy: Copy) -> None:
         return found.value
 
     alone = cost(with_kernel(copy(CRR), load=load_reading(0.0)))
-    watched = with_kernel(copy(CRR), load=load_reading(0.06, own_s=0.09))
+    watched = with_kernel(copy(CRR), load=load_reading(0.06, own_s=0.06) | {"cluster_s": 0.03})
     derived = sample.derive(watched)
     assert derived.rate is not None
     assert derived.window is not None
