@@ -10,7 +10,7 @@ from labctl.core.tables import Document, Table, Value, counted, fixed, listing, 
 from labctl.plan.options import SYSTEM
 from labctl.plan.tables import conditions, marks
 from labctl.results.conditions import PER_UNIT, Awake
-from labctl.results.legend import WITHHELD, legend, of_all, said
+from labctl.results.legend import OF_A_RUN, WITHHELD, legend, of_all, said
 from labctl.results.ratios import Comparison
 from labctl.results.summary import Mode, Row, Summary
 from labctl.runs.history import History
@@ -48,10 +48,12 @@ def _parts(summary: Summary) -> list[Table | str]:
 
 
 def sample_words(sample: Sample) -> str:
-    """One sample in a few words, for progress: its rate, or why it has none that counts."""
+    """One sample in a few words, for progress: its rate and what befell it, or why it has none that counts."""
     if sample.status is not Status.VALID:
         return f"{sample.status}: {'; '.join(sample.reasons)}"
-    return "-" if sample.rate is None else f"{number(sample.rate.value)} {sample.rate.unit}"
+    flags = ", ".join(said(flag) for flag in sample.flags if flag not in OF_A_RUN)
+    rate = "-" if sample.rate is None else f"{number(sample.rate.value)} {sample.rate.unit}"
+    return f"{rate} ({flags})" if flags else rate
 
 
 def _head(summary: Summary) -> str:
