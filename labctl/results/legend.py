@@ -13,8 +13,8 @@ from labctl.samples.sample import Flag
 FLAG_TEXTS = {
     Flag.INDICATIVE: "measured over less than 30 s",
     Flag.STEAL: "other virtual machines had the CPUs for more than 1 % of the time",
-    Flag.CPU_UNKNOWN: "the CPU readings do not cover the window",
-    Flag.CPU_ACCOUNTING: "/proc/stat accounts for another amount of time than passed",
+    Flag.CPU_UNKNOWN: "the CPU readings do not cover the window, so there is no CPU use",
+    Flag.CPU_ACCOUNTING: "/proc/stat accounts for another amount of time than passed, so there is no CPU use",
     Flag.COUNTERS_UNREAD: "a counter that would void a sample could not be read",
     Flag.IDLE_EXITS: "CPUs slept though they were to be kept awake: use haltpoll, idle=poll or a cpuidle driver",
     Flag.FOREIGN_LOAD: "something else took more than 2 % of a CPU thread: stop it, and measure again",

@@ -249,5 +249,7 @@ def test_a_sample_in_a_few_words(small_catalog: Catalog) -> None:
     (sample,) = samples_of(plan, noise=0)
     assert sample.rate is not None
     assert sample_words(replace(sample, rate=replace(sample.rate, value=27411.6))) == "27412 requests/s"
+    hurt = replace(sample, rate=replace(sample.rate, value=27411.6), flags=(Flag.INDICATIVE, Flag.FOREIGN_LOAD))
+    assert sample_words(hurt) == "27412 requests/s (foreign load)"
     failed = replace(sample, status=Status.FAILED, rate=None, reasons=("no route", "late"))
     assert sample_words(failed) == "failed: no route; late"
