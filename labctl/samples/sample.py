@@ -103,13 +103,21 @@ class Sample:
     shared_kernel: bool | None = None
 
 
-def derive(folder: Path, workload: Workload | None = None) -> Sample:
+def derive(folder: Path, workload: Workload | None = None, void: tuple[str, ...] = ()) -> Sample:
     """The sample of a raw folder (RUN/samples/<cell>/<round>-<n>).
 
     `workload` is what the plan says the sample's workload is; the catalog's without one. Whatever went wrong in
     the measurement becomes a failed or invalid sample; only raw files of ours that are missing, broken or from
-    another labctl raise LabctlError.
+    another labctl raise LabctlError. `void` says why the visit in which it was taken does not count.
     """
+    derived = _derive(folder, workload)
+    if not void:
+        return derived
+    status = Status.INVALID if derived.status is Status.VALID else derived.status
+    return replace(derived, status=status, reasons=(*derived.reasons, *void))
+
+
+def _derive(folder: Path, workload: Workload | None) -> Sample:
     sample = raw.read(folder)
     workload, tool = _checked(sample, workload)
     base = _blank(sample)
