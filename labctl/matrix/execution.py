@@ -292,6 +292,8 @@ class Execution:
                 for raw in conditions.measured:
                     self._derive(raw, now)
                 self.record.void()
+                if self._work.fail_fast:
+                    self.stop.hold()
             if now.reasons:
                 void = len(conditions.measured)
                 self._work.progress(VisitDisturbed(now.setup, now.round, now.reasons, void))
