@@ -65,7 +65,7 @@ def _sample(folder: Path, planned: PlannedSample, workload: Workload, void: tupl
         sample: Sample | None = read_record(Sample, path)
     except LabctlError:  # missing, damaged or of another version: it is only derived
         sample = None
-    if sample is None or not set(void) <= set(sample.reasons):
+    if sample is None or (sample.status is not samples.Status.FAILED and not set(void) <= set(sample.reasons)):
         sample = samples.derive(folder, workload, void)
         keep_derived(path, sample)
     if sample.id != planned.id:

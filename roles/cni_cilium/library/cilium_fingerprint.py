@@ -23,7 +23,7 @@ fingerprint: {type: dict, description: "The section C(cni) alone.", returned: al
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, Callable, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.cilium_api import ask, program_version
@@ -46,8 +46,17 @@ def shown(value: Any, name: str = "") -> Any:
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
-    seen = said(ask(params["socket"], "healthz"), ipsec_keys(run(["ip", "xfrm", "state", "list", "nokeys"])))
-    seen["version"] = seen["version"] or program_version(params["socket"])
+    keys = ipsec_keys(run(["ip", "xfrm", "state", "list", "nokeys"]))
+    section = judged(ask(params["socket"], "healthz"), keys, lambda: program_version(params["socket"]), params)
+    return {"fingerprint": {"cni": section}}
+
+
+def judged(
+    status: Mapping[str, Any], keys: int, program: Callable[[], str | None], params: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the section. Raises Refused for another version than wanted; `program` tells what the status does not."""
+    seen = said(status, keys)
+    seen["version"] = seen["version"] or program()
     if seen["version"] != params["version"]:
         raise Refused(
             f"The Cilium agent is not of version {params['version']}, which its edition has.",
@@ -57,7 +66,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         )
     text = json.dumps(params["values"], sort_keys=True, separators=(",", ":"))
     values = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "values": shown(params["values"])}
-    return {"fingerprint": {"cni": {"says": seen, "helm": values}}}
+    return {"says": seen, "helm": values}
 
 
 def main() -> None:

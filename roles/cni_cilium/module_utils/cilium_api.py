@@ -11,7 +11,7 @@ import struct
 from typing import Any, Optional
 
 from ansible.module_utils.labctl_node.refused import Refused
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import CommandFailed, run
 
 ANSWER_S = 10
 PROGRAM = "cilium-agent"
@@ -64,6 +64,9 @@ def program_version(path: str) -> Optional[str]:
     process = struct.unpack("3i", told)[0]
     if not os.path.isdir(f"/proc/{process}/root"):
         return None
-    printed = run(["chroot", f"/proc/{process}/root", PROGRAM, "--version"])
+    try:
+        printed = run(["chroot", f"/proc/{process}/root", PROGRAM, "--version"])
+    except CommandFailed:  # it is another program, or a stub of one, and names nothing
+        return None
     named = re.match(r"Cilium: (\d+\.\d+\S*)", printed)
     return named and named[1]

@@ -430,7 +430,7 @@ def test_nobody_waits_for_a_node_where_the_run_ends_anyway(bench: Bench) -> None
     assert "no space left" in str(execution.record.broken)
 
 
-def looking(**changes: dict[str, Any]) -> Callable[[Call], Outcome]:
+def looking(**changes: Any) -> Callable[[Call], Outcome]:
     """A visit with its fingerprints, which after the last sample hold `changes` in sections."""
 
     def visit(call: Call) -> Outcome:
