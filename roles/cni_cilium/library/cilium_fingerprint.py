@@ -13,6 +13,10 @@ options:
   socket: {type: path, default: /var/run/cilium/cilium.sock, description: Where the agent answers.}
   version: {type: str, required: true, description: The version of the edition that is deployed.}
   values: {type: dict, required: true, description: The Helm values.}
+  seal:
+    type: bool
+    default: false
+    description: Whether nothing is refused, for labctl compares an earlier look with this one. Silence makes it null.
 author: labctl
 """
 
@@ -46,9 +50,15 @@ def shown(value: Any, name: str = "") -> Any:
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the section; None where there is no agent to ask, and a seal is asked for."""
+    try:
+        status = ask(params["socket"], "healthz")
+    except Refused:
+        if params["seal"]:
+            return {"fingerprint": {"cni": None}}
+        raise
     keys = ipsec_keys(run(["ip", "xfrm", "state", "list", "nokeys"]))
-    section = judged(ask(params["socket"], "healthz"), keys, lambda: program_version(params["socket"]), params)
-    return {"fingerprint": {"cni": section}}
+    return {"fingerprint": {"cni": judged(status, keys, lambda: program_version(params["socket"]), params)}}
 
 
 def judged(
@@ -57,7 +67,7 @@ def judged(
     """Return the section. Raises Refused for another version than wanted; `program` tells what the status does not."""
     seen = said(status, keys)
     seen["version"] = seen["version"] or program()
-    if seen["version"] != params["version"]:
+    if seen["version"] != params["version"] and not params["seal"]:
         raise Refused(
             f"The Cilium agent is not of version {params['version']}, which its edition has.",
             where=params["socket"],
@@ -75,6 +85,7 @@ def main() -> None:
             "socket": {"type": "path", "default": "/var/run/cilium/cilium.sock"},
             "version": {"type": "str", "required": True},
             "values": {"type": "dict", "required": True},
+            "seal": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

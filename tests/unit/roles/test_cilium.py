@@ -200,7 +200,7 @@ def test_forwarded_packets_are_summed_over_cpus_and_places() -> None:
 
 
 def wanted(version: str, **values: object) -> dict[str, Any]:
-    return {"socket": "/run/cilium.sock", "version": version, "values": values}
+    return {"socket": "/run/cilium.sock", "version": version, "values": values, "seal": False}
 
 
 def status_of(version: str, capture: str = "1.19.4-ebpf") -> Any:
@@ -231,6 +231,16 @@ def test_an_agent_of_another_version_or_of_none_is_refused(told: str, seen: str)
     (problem,) = raised.value.problems
     assert problem["what"] == "The Cilium agent is not of version 1.19.4, which its edition has."
     assert problem["seen"] == seen
+
+
+def test_after_the_last_sample_an_agent_that_is_gone_or_another_is_told_and_not_refused(tmp_path: Path) -> None:
+    seal = {**wanted("1.19.4"), "seal": True}
+    section = cilium_fingerprint.judged(status_of("1.18.1"), 0, lambda: None, seal)
+    assert section["says"]["version"] == "1.18.1"
+    nobody = {**seal, "socket": str(tmp_path / "none.sock")}
+    assert cilium_fingerprint.look(nobody) == {"fingerprint": {"cni": None}}
+    with pytest.raises(Refused, match="does not answer"):
+        cilium_fingerprint.look({**nobody, "seal": False})
 
 
 def test_values_that_changed_have_another_hash_and_secret_ones_are_hidden() -> None:
