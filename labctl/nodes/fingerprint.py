@@ -28,6 +28,8 @@ VOLATILE: tuple[Path, ...] = (
     ("boot", "time_s"),  # reckoned from the clock, which is slewed
     ("congestion_control", "available"),
     ("tunnels", "drivers"),
+    # A CNI's agent that may sets it, and without a reboot there is no way back. It decides who may load programs.
+    ("sysctl", "host", "kernel.unprivileged_bpf_disabled"),
     ("cni", "says", "state"),
     ("cni", "says", "failing_controllers"),
 )
@@ -43,6 +45,11 @@ OF_EVERY_SETUP: tuple[Path, ...] = (
         ("link", name)
         for name in ("kind", "up", "carrier", "max_mtu", "tx_queue_length", "gso_max_size", "gro_max_size")
     ),
+)
+# What an agent of a CNI sets of a machine that is the node's own, and its undeploy puts back.
+OF_AGENTS: tuple[Path, ...] = tuple(
+    ("sysctl", "host", name)
+    for name in ("kernel.timer_migration", "net.core.bpf_jit_enable", "net.core.bpf_jit_harden")
 )
 # What is there only while a module is loaded: none at one time and some at another is no change.
 OF_A_MODULE: tuple[Path, ...] = (("network", "conntrack"),)
@@ -174,7 +181,11 @@ def differences(first: Fingerprint, second: Fingerprint, span: Span = Span.SETUP
         return tuple(_compare(first.data, second.data, lambda path: _begins(path, VOLATILE)))
     if span is Span.SETUP:
         return tuple(_compare(first.data, second.data, lambda path: _begins(path, (*VOLATILE, *OF_ONE_DEPLOYMENT))))
-    own = _compare(first.data, second.data, lambda path: _begins(path, VOLATILE) or not _begins(path, OF_EVERY_SETUP))
+    own = _compare(
+        first.data,
+        second.data,
+        lambda path: _begins(path, (*VOLATILE, *OF_AGENTS)) or not _begins(path, OF_EVERY_SETUP),
+    )
     return (*own, *_compare(*_untouched(first.data, second.data), lambda _: False))
 
 

@@ -397,6 +397,8 @@ OF_ONE_SETUP = ALWAYS - {Span.RUN}
         (("nic", "features", "generic-receive-offload"), True, ALWAYS),
         (("sysctl", "namespace", "net.ipv4.tcp_rmem"), "1 2 3", ALWAYS),
         (("sysctl", "setup", "net.ipv4.ip_forward"), "1", OF_ONE_SETUP),
+        (("sysctl", "host", "kernel.timer_migration"), "7", OF_ONE_SETUP),  # an agent sets it while it runs
+        (("sysctl", "host", "kernel.unprivileged_bpf_disabled"), "1", frozenset()),
         (("congestion_control", "current"), "cubic", ALWAYS),
         (("link", "carrier"), False, ALWAYS),
         (("link", "mtu"), 9000, OF_ONE_SETUP),
