@@ -88,8 +88,10 @@ def read(folder: RunFolder) -> History:
         with collected(problems):
             seen.append(read_record(Conditions, path))
     seen.sort(key=lambda one: (one.attempt, one.round))
+    attempts = max((int(path.stem) for path in folder.attempts()), default=1)
+    over = {(visit.setup, visit.round, visit.deployment) for visit in visits}
     return History(
-        attempts=max((int(path.stem) for path in folder.attempts()), default=1),
+        attempts=attempts,
         cut_rounds=cut_rounds(visits),
         drift=tuple(Drift(attempt.number, str(change)) for attempt in made for change in attempt.drift),
         failed_visits=tuple(
@@ -100,7 +102,11 @@ def read(folder: RunFolder) -> History:
         disturbed=tuple(
             Disturbed(one.setup, one.round, one.attempt, one.reasons, len(one.void)) for one in seen if one.changes
         ),
-        unsealed=tuple(f"{one.setup}, round {one.round}" for one in seen if not one.sealed),
+        unsealed=tuple(
+            f"{one.setup}, round {one.round}"
+            for one in seen  # one that is neither over nor of an earlier attempt goes on
+            if not one.sealed and ((one.setup, one.round, one.deployment) in over or one.attempt < attempts)
+        ),
         retaken=tuple(_retaken(folder.samples, aside) for aside in _set_aside(folder.samples)),
         damaged=tuple(f"{problem.what} ({problem.where})" for problem in problems),
     )
