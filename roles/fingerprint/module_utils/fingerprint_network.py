@@ -28,6 +28,8 @@ LINK = (
 NUMBERED = re.compile(
     r"^(handle|fh|id|index|ref|refcnt|bind|tag|jited|installed|last_used|first_used|expires)$|_stat$|qlen$"
 )
+# Ids of pods and containers, after which their control groups are named, are others in every deployment.
+IDENTITY = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}([-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}")
 # A CNI draws the name of a pod's link: that there is one, and how it is set, is what can be compared.
 DRAWN = re.compile(r"^(lxc|veth|cali)[0-9a-f]{6,}$")
 
@@ -300,7 +302,9 @@ def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
 
 def parse_socket_programs(text: Optional[str]) -> Optional[List[str]]:
     """Programs that sockets pass, as sorted "group type program"; None where not readable."""
-    return None if text is None else sorted(map(cgroups.words, cgroups.socket_programs(text)))
+    if text is None:
+        return None
+    return sorted(IDENTITY.sub("*", cgroups.words(program)) for program in cgroups.socket_programs(text))
 
 
 def parse_rules(text: Optional[str]) -> Optional[Dict[str, Dict[str, object]]]:

@@ -265,6 +265,9 @@ def test_programs_of_sockets_are_named_but_those_of_units_and_containers() -> No
         {"cgroup": "/sys/fs/cgroup/kubepods", "programs": [program("cgroup_device", "")]},
     ]
     assert network.parse_socket_programs(json.dumps(tree)) == ["/sys/fs/cgroup connect4 sock4_connect"]
+    pod = "kubepods/pod12345678-1234-1234-1234-123456789abc/" + "0f" * 32
+    of_pod = json.dumps([{"cgroup": pod, "programs": [program("connect4", "other")]}])
+    assert network.parse_socket_programs(of_pod) == ["kubepods/pod*/* connect4 other"]
     assert network.parse_socket_programs("[]") == []
     assert network.parse_socket_programs(None) is None
 
