@@ -248,6 +248,9 @@ def _unusable(summary: Summary) -> list[Table]:
     visits = tuple((one.setup, one.round, one.attempt, "; ".join(one.reasons)) for one in past.failed_visits)
     if visits:
         tables.append(Table("Visits that failed", ("setup", "round", "attempt", "reason"), visits))
+    changed = tuple((one.setup, one.round, one.attempt, one.void, "; ".join(one.changes)) for one in past.disturbed)
+    if changed:
+        tables.append(Table("Visits under other conditions", ("setup", "round", "attempt", "void", "change"), changed))
     return tables
 
 
@@ -257,6 +260,8 @@ def _past(history: History) -> str:
     if history.attempts > 1:
         cut = ", ".join(map(str, history.cut_rounds)) or "none"
         lines.append(f"Resumed: {counted(history.attempts, 'attempt')}. Rounds not taken in one go: {cut}.")
+    if history.unsealed:
+        lines.append(f"Cut short, so that nobody saw whether something changed in them: {'; '.join(history.unsealed)}.")
     lines += [f"Accepted drift, attempt {one.attempt}: {one.change}" for one in history.drift]
     return "\n".join(lines)
 
