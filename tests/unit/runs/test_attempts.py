@@ -72,8 +72,8 @@ def test_a_variable_of_a_role_that_changed_is_drift(one: Attempt) -> None:
     before = {**HOSTS, "node2": {**HOSTS["node2"], "measure_rest_limit_s": 30}}
     now = {**HOSTS, "node2": {**HOSTS["node2"], "measure_rest_limit_s": 3, "cni_cilium_values": {"MTU": 9}}}
     assert attempts.changes(observed(before), observed(now)) == (
-        Change("lab", "node2: measure_rest_limit_s", 30, 3),
         Change("lab", "node2: cni_cilium_values", None, {"MTU": 9}),
+        Change("lab", "node2: measure_rest_limit_s", 30, 3),
     )
 
 
