@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from labctl_agent import procfs
 from labctl_measure.channel import Channel, ChannelDied, Refused
 
-from tests.unit.roles.measure.conftest import AGENT, agent, until
+from tests.unit.roles.measure.conftest import AGENT, ROOT, agent, until
 
 SAMPLE = {"time_limit_s": 5, "interval_s": 0.1}
 WAITS = "import socket, sys, time; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.recv(1)"
@@ -121,3 +123,33 @@ def test_it_imports_the_standard_library_alone_and_knows_no_tool() -> None:
 def test_requests_of_another_kind_end_it_with_words() -> None:
     with agent() as channel, pytest.raises(ChannelDied, match=r"the connection was closed \(KeyError: 'dance'\)"):
         channel.ask("dance")
+
+
+@pytest.fixture
+def cpuset() -> Iterator[tuple[str, int]]:
+    """A control group that allows one CPU; the command that runs others in it, and the CPU."""
+    group, cpu = Path(f"/sys/fs/cgroup/cpuset/labctl-test-{os.getpid()}"), max(os.sched_getaffinity(0))
+    if not group.parent.exists() or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this machine has no cpuset hierarchy (cgroup v1), or one CPU")
+    made = f"mkdir {group}; echo {cpu} > {group}/cpuset.cpus; cat {group.parent}/cpuset.mems > {group}/cpuset.mems"
+    subprocess.run([*ROOT, "sh", "-c", made], check=True)
+    try:
+        yield f'echo $$ > {group}/cgroup.procs; exec "$@"', cpu
+    finally:
+        until(lambda: not (group / "cgroup.procs").read_text())
+        subprocess.run([*ROOT, "rmdir", str(group)], check=True)
+
+
+@pytest.mark.lab
+def test_in_a_cpuset_its_cpus_are_the_allowed_ones_and_another_is_refused(cpuset: tuple[str, int]) -> None:
+    enter, cpu = cpuset
+    other = min(os.sched_getaffinity(0))
+    with agent(*ROOT, "sh", "-c", enter, "sh") as channel:
+        channel.ask("hello", cable="lo", **HERE)
+        told = channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)["cpus"]
+        assert (told["allowed"], set(told["online"]) >= {cpu, other}) == ([cpu], True)
+        refused = channel.ask("run", argvs=[["true"]], cpus=[other])
+        assert refused["reason"] == f"true cannot run on CPU {other}: Invalid argument (it may run on {cpu})"
+        channel.ask("begin", sample=SAMPLE, addresses=LOOPBACK)
+        (process,) = channel.ask("run", argvs=[["true"]], cpus=[cpu])["processes"]
+        assert (process["exit"], process["planned"]) == (0, cpu)
