@@ -1,7 +1,9 @@
-"""Looking at a lab: the fingerprints of its nodes."""
+"""Looking at a lab: the fingerprints of its nodes, and what may be done on this machine if it carries them."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +17,14 @@ from labctl.nodes.fingerprint import Fingerprint, parse
 
 @dataclass(frozen=True)
 class Look:
-    """What `check` saw: a fingerprint per node that answered, how the playbook ended, and when (ISO 8601, UTC)."""
+    """What `check` saw: a fingerprint per node that answered, how the playbook ended, and when (ISO 8601, UTC).
+
+    `no_root` says why labctl cannot be root on this machine, as far as it can tell; None where it can.
+    """
 
     fingerprints: Mapping[str, Fingerprint]
     outcome: Outcome
+    no_root: str | None = None
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -41,7 +47,19 @@ def look(
         listener(event)
 
     outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
-    return Look(fingerprints, outcome)
+    return Look(fingerprints, outcome, no_root(options))
+
+
+def no_root(options: AnsibleOptions) -> str | None:
+    """Why labctl cannot be root on this machine; None where it is, or sudo lets it, or was given a password."""
+    if os.geteuid() == 0 or options.become_password is not None:
+        return None
+    try:
+        tried = subprocess.run(["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        return f"labctl is not root on this machine, and has no sudo ({error.strerror})"
+    words = tried.stderr.decode(errors="replace").strip()
+    return f"labctl is not root on this machine ({words}): --ask-become-pass" if tried.returncode else None
 
 
 def is_provisioned(seen: Look) -> bool:

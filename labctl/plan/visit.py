@@ -68,6 +68,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     interval_s=plan.interval_s,
                     tool=workload.tool,
                     settings=workload.settings,
+                    idle=plan.idle,
                     pin=plan.pin,
                     tunnel=setup.tunnel,
                     mtu=setup.mtu,

@@ -20,6 +20,7 @@ from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import Fingerprint, differences, shown
 from labctl.nodes.fingerprint import parse as parse_fingerprint
+from labctl.plan.options import SYSTEM
 from labctl.runs.folder import RunFolder
 
 # What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
@@ -63,7 +64,10 @@ class LabRecord:
 
 @dataclass(frozen=True)
 class Attempt:
-    """attempts/<number>.json. `fingerprints` by node are documents of roles/fingerprint, with nothing deployed."""
+    """attempts/<number>.json. `fingerprints` by node are documents of roles/fingerprint, with nothing deployed.
+
+    `awake_refused` says why the CPUs could not be kept awake, None where nothing was in the way of it.
+    """
 
     schema: Literal["labctl.attempt/1"]
     number: int
@@ -75,9 +79,16 @@ class Attempt:
     lab: LabRecord
     fingerprints: Mapping[str, object]
     drift: tuple[Change, ...]
+    awake_refused: str | None = None
 
 
-def observe(number: int, plan_text: str, lab: Inventory, fingerprints: Mapping[str, Fingerprint]) -> Attempt:
+def observe(
+    number: int,
+    plan_text: str,
+    lab: Inventory,
+    fingerprints: Mapping[str, Fingerprint],
+    awake_refused: str | None = None,
+) -> Attempt:
     """This attempt, without its drift."""
     return Attempt(
         schema="labctl.attempt/1",
@@ -90,6 +101,7 @@ def observe(number: int, plan_text: str, lab: Inventory, fingerprints: Mapping[s
         lab=lab_record(lab),
         fingerprints={node: fingerprint.data for node, fingerprint in fingerprints.items()},
         drift=(),
+        awake_refused=awake_refused,
     )
 
 
@@ -118,6 +130,13 @@ def lab_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 yield Change("lab", f"{node}: {name}", old.get(name), new.get(name))
+
+
+def idle_changes(policy: str, before: Attempt, now: Attempt) -> Iterator[Change]:
+    """Whether what the plan's policy `awake` takes is there in one attempt and not in the other."""
+    recorded, seen = (f"refused: {one.awake_refused}" if one.awake_refused else "granted" for one in (before, now))
+    if policy != SYSTEM and (before.awake_refused is None) != (now.awake_refused is None):
+        yield Change("lab", f"idle policy {policy}", recorded, seen)
 
 
 def _plan_changes(before: Attempt, now: Attempt) -> Iterator[Change]:

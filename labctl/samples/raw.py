@@ -30,7 +30,7 @@ class Item:
 
     `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both. `forwarded` is
     the share of its packets that each node's stack forwards, `tracked` whether its connections are tracked there; None
-    where the setup does not say.
+    where the setup does not say. `idle` is awake, awake:N (microseconds) or system.
     """
 
     id: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import struct
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +71,20 @@ def test_captured_node_gives_the_fingerprint_that_the_module_gave_there(files: A
         assert taken[name] == wanted[name], name
 
 
+def test_the_wake_latency_that_is_requested_is_read_and_left_as_it_was() -> None:
+    device = Path("/dev/cpu_dma_latency")
+    if not os.access(device, os.W_OK):
+        pytest.skip("this machine has no such device, or it is not ours")
+    alone = machine.wake_latency(probe.Files())
+    assert alone == machine.wake_latency(probe.Files())
+    with device.open("r+b", buffering=0) as held:
+        held.write(struct.pack("=i", 5))
+        requested = machine.wake_latency(probe.Files())["requested_us"]
+    assert isinstance(requested, int)
+    assert requested <= 5
+    assert machine.wake_latency(probe.Files())["refused"] is None
+
+
 def test_missing_files_and_commands_are_null_and_never_zero(tmp_path: Path) -> None:
     taken = module.take(probe.Files(str(tmp_path)), Captured({}), "cable0")
     assert taken["link"] is None
@@ -84,6 +100,7 @@ def test_missing_files_and_commands_are_null_and_never_zero(tmp_path: Path) -> N
     assert set(taken["versions"].values()) == {None, taken["versions"]["python"]}
     assert taken["state"]["load"] is None
     assert taken["state"]["steal_pct_since_boot"] is None
+    assert taken["state"]["wake_latency"] == {"requested_us": None, "refused": "No such file or directory"}
 
 
 def test_no_secret_and_no_machine_id_is_read(files: Any, outputs: Any) -> None:

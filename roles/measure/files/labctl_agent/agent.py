@@ -44,6 +44,7 @@ class Agent:
         self.watch = True
         self.suspect = False  # the server may hang, or still be busy with a test whose client is gone
         self.sample: Dict[str, Any] = {}
+        self.asked_for: Dict[str, Any] = {}
         self.server: servers.Server
         self.server_pid = 0
         self.watched: Watched
@@ -65,7 +66,7 @@ class Agent:
         earlier helper may have left the server busy.
         """
         self.seat.take()
-        self.suspect = again
+        self.suspect, self.asked_for = again, {}
         self.place, self.watch = places.place(netns, pod), watch
         self.cable = (cable or interface_towards(peer)) if watch else ""
         self.endpoint = Inside(self.place.enter_network)  # what cannot be entered is refused now
@@ -82,7 +83,8 @@ class Agent:
         signal.alarm(SILENCE_S + int(sample["time_limit_s"]))
         self.sample, self.server_pid = sample, 0
         if server:
-            self.server = servers.server(self.place, **server)
+            if server != self.asked_for:
+                self.asked_for, self.server = server, servers.server(self.place, **server)
             self.server_pid = (0 if self.suspect else self.server.pid()) or self.server.start()
             self.suspect = False
         flushed = hygiene.flush_conntrack(addresses)

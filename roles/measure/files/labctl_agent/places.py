@@ -107,8 +107,7 @@ class Pod(Node):
 
     def first(self) -> int:
         """The container's first process, 0 when there is none: kubelet may be about to start it again."""
-        same = self._first and procfs.start_time(self._first) == self._started
-        if not same or procfs.has_ended(self._first):
+        if not procfs.lives(self._first, self._started):
             self._first = next(filter(self._is_first, procfs.numbered()), 0)
             self._started = procfs.start_time(self._first) if self._first else ""
         return self._first

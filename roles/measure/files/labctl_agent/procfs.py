@@ -70,6 +70,11 @@ def has_ended(pid: int) -> bool:
     return not fields or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
 
 
+def lives(pid: int, started: str) -> bool:
+    """Whether a process that was seen before, with the start it had, still runs."""
+    return pid > 0 and start_time(pid) == started and not has_ended(pid)
+
+
 def numbered() -> list[int]:
     """The ids of all processes."""
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
