@@ -27,8 +27,10 @@ FLAG_TEXTS = {
 # What says how a run was measured rather than what befell a row: said once where every sample has it.
 OF_A_RUN = (Flag.INDICATIVE, Flag.CPU_UNKNOWN, Flag.COUNTERS_UNREAD, Flag.LOAD_UNKNOWN, Flag.IDLE_UNKNOWN)
 WITHHELD = {
-    Verdict.MODES: "modes differ: the samples are of different modes, which are not compared with each other.",
-    Verdict.IDLE: "idle differs: CPUs were kept awake in one and could sleep in the other, which are not compared.",
+    Verdict.MODES: "modes differ: the samples, or too many of them, are of different modes, which are not compared "
+    "with each other.",
+    Verdict.IDLE: "idle differs: CPUs were kept awake in one and could sleep, or more deeply, in the other; these are "
+    "not compared.",
 }
 
 
