@@ -35,12 +35,12 @@ class Disturbed:
             (self.run,) = (directory / "runs").iterdir()
             self.visits = [(visit["setup"], visit["round"]) for visit in load(self.run / "plan.json")["visits"]]
             third, last = self.visits[4:]
-            wait_until(lambda: self.folder(third).is_dir(), process=process)
+            wait_until(lambda: self.folder(third).is_dir(), 180.0, process)
             self.change(GSO, SYSCTL)
-            wait_until(lambda: (self.folder(last) / "proof.json").is_file(), process=process)
+            wait_until(lambda: (self.folder(last) / "proof.json").is_file(), 180.0, process)
             wait_until(lab.measuring, process=process)
             self.change(SHAPED)
-            self.out, self.err = process.communicate(timeout=60)
+            self.out, self.err = process.communicate(timeout=180)
         self.code = process.returncode
 
     @staticmethod
@@ -62,7 +62,7 @@ class Disturbed:
 
     def resume(self) -> subprocess.CompletedProcess[str]:
         command = self.command("--resume", "latest")
-        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.fixture(scope="module")
