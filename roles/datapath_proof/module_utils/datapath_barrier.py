@@ -13,7 +13,7 @@ import socket
 import time
 
 REPEAT_S = 0.02
-GOODBYE_S = 2.0
+GOODBYE_S = 10.0  # the server reads what its tap holds meanwhile
 TRAFFIC_S = 60.0
 HELLO, READY, DONE, AGAIN, GOODBYE = "hello", "ready", "done", "again", "goodbye"
 # What the client adds to DONE: whether it saw all of its traffic.

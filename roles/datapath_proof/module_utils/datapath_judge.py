@@ -211,7 +211,7 @@ def _along(setup: Setup, name: str, seen: Evidence) -> List[str]:
 
 def unalike(setup: Setup, nodes: Mapping[str, Evidence]) -> Dict[str, str]:
     """Return what the ends have that should be the same at both and is not: how TCP speaks, and how cards are set."""
-    judged = {f"cable {name}" for name in (*NEVER, *setup.offloads.get("cable", ()))}
+    judged = {NO_METRICS, *(f"cable {name}" for name in (*NEVER, *setup.offloads.get("cable", ())))}
     told = {node: _settings(seen) for node, seen in nodes.items()}
     found = {}
     for name in sorted({name for settings in told.values() for name in settings} - judged):
@@ -311,17 +311,21 @@ def _said(setup: Setup, node: str, word: str, seen: Evidence) -> object:
 
 
 def _encrypted(setup: Setup, node: str, seen: Evidence) -> List[Assertion]:
-    """What a node sent while the probe ran, and what its tunnel counted."""
+    """What a node sent while the probe ran, and what its tunnel counted. A tap that lost frames says nothing."""
     tap, grew = seen["tap"], seen["grew"]
     payload = setup.transactions * setup.size
     carried = min(int(grew["tunnel_received"]), int(grew["tunnel_sent"]))
-    return [
-        share("encrypted_on_cable", node, int(tap["tunnel"]), payload),
-        Assertion("stray_on_cable", node, {}, tap["stray"]),
-        Assertion("text_on_cable", node, 0, tap["text"]),
+    found = [
         share("tunnel_carried", node, carried, payload * int(seen["attempts"])),
         Assertion("tunnel_errors", node, 0, grew["tunnel_errors"]),
     ]
+    if not tap["lost"]:
+        found += [
+            share("encrypted_on_cable", node, int(tap["tunnel"]), payload),
+            Assertion("stray_on_cable", node, {}, tap["stray"]),
+            Assertion("text_on_cable", node, 0, tap["text"]),
+        ]
+    return found
 
 
 def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Evidence]) -> List[Assertion]:
@@ -341,7 +345,7 @@ def assertions_of_path(setup: Setup, probe: Evidence, nodes: Mapping[str, Eviden
     stamped = all(seen["tcp"]["tcp_timestamps"] != "0" for seen in nodes.values())
     mss = setup.endpoint_mtu - IP_AND_TCP_BYTES - (TIMESTAMP_BYTES if stamped else 0)
     found.append(Assertion("mss", client, mss, probe["mss"]))
-    if not setup.encrypted:
+    if not setup.encrypted and not probe["tap"]["lost"]:
         payload = 2 * setup.transactions * setup.size
         found.append(share("clear_on_cable", client, int(probe["tap"]["readable"]), payload))
     for node in nodes if not setup.tap_sees_wire else (client,):
