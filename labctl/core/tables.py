@@ -154,11 +154,12 @@ def _aligned(table: Table, width: int) -> str:
     """The table in columns that keep their words whole, in two parts where it has a seam and is too wide."""
     rows = [[_shown(value) for value in row] for row in table.rows]
     widths = _fitting(table.headers, rows, width)
-    if table.seam and _total(widths) > width:
-        return "\n\n".join(_aligned(part, width) for part in _cut(table, table.seam))
     headers = [_wrapped(header, space - PADDING) for header, space in zip(table.headers, widths, strict=True)]
     cells = [[_wrapped(cell, space) for cell, space in zip(row, widths, strict=True)] for row in rows]
-    return _titled(_filled(table.title, width), _drawn(table, headers, cells, "simple"))
+    drawn = _drawn(table, headers, cells, "simple")
+    if table.seam and any(len(line) > width for line in drawn.splitlines()):
+        return "\n\n".join(_aligned(part, width) for part in _cut(table, table.seam))
+    return _titled(_filled(table.title, width), drawn)
 
 
 def _cut(table: Table, seam: str) -> tuple[Table, Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     pin=plan.pin,
                     tunnel=setup.tunnel,
                     mtu=setup.mtu,
+                    forwarded=_forwarded(setup.expected),
+                    tracked=_tracked(setup.expected),
                     data_port=FIRST_PORT + port % usable,
                     time_limit_s=plan.duration_s + plan.warmup_s + SLACK_S,
                 )
@@ -110,6 +112,18 @@ def setup_inventory(
         }
 
     return {"all": {"hosts": {host: variables() for host in hosts}}}
+
+
+def _forwarded(expected: Mapping[str, object]) -> float | None:
+    """The share of a setup's packets that the stack of each node forwards; None where the setup does not say."""
+    share = expected.get("forwarded_by_stack")
+    return float(share) if isinstance(share, (bool, int, float)) else None
+
+
+def _tracked(expected: Mapping[str, object]) -> bool | None:
+    """Whether a setup's connections are tracked."""
+    tracked = expected.get("tracked")
+    return tracked if isinstance(tracked, bool) else None
 
 
 def _ports_before(plan: Plan, visit: Visit) -> int:

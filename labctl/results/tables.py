@@ -21,6 +21,14 @@ FLAG_TEXTS = {
     Flag.CPU_UNKNOWN: "cpu_unknown: the CPU readings do not cover the window",
     Flag.CPU_ACCOUNTING: "cpu_accounting: /proc/stat accounts for another amount of time than passed",
     Flag.COUNTERS_UNREAD: "counters_unread: a counter that would void a sample could not be read",
+    Flag.IDLE_EXITS: "idle_exits: CPUs slept though they were kept from it; haltpoll, `idle=poll` or a cpuidle driver "
+    "keeps them awake",
+    Flag.FOREIGN_LOAD: "foreign_load: something else took more than 2 % of a CPU thread; stop it (the samples name it)",
+    Flag.MOVED: "moved: netperf or netserver left the CPUs that it was given",
+    Flag.RETRANSMITS: "retransmits: segments were lost and sent again; the path or a queue drops",
+    Flag.MIXED_PORTS: "mixed_ports: the client used fresh and reused ports in one window, which cost differently",
+    Flag.LOAD_UNKNOWN: "load_unknown: whether anything else ran could not be read",
+    Flag.IDLE_UNKNOWN: "idle_unknown: whether the CPUs slept could not be read",
 }
 
 

@@ -117,13 +117,16 @@ def _use(end: End, window: Window, offset_s: float) -> CpuUse:
     return cpu.use(end.ticks, window.start + offset_s, window.end + offset_s, end.hz, end.threads, end.source)
 
 
-def cost(used: Cpu, rate: Rate, window: Window) -> CpuCost | None:
-    """CPU seconds per unit of work done in the window; None unless both ends are known, or nothing was done."""
+def cost(used: Cpu, rate: Rate, window: Window, others_s: float = 0.0) -> CpuCost | None:
+    """CPU seconds per unit of work done in the window; None unless both ends are known, or nothing was done.
+
+    `others_s` are seconds of them that were not spent for the test.
+    """
     whole = used.machine is not None or (used.client is not None and used.server is not None)
     work = rate.value * window.seconds
     if not whole or work <= 0:
         return None
-    busy_s = math.fsum(use.busy_core_s for use in used.known)
+    busy_s = max(0.0, math.fsum(use.busy_core_s for use in used.known) - others_s)
     if rate.unit is Unit.GBIT:
         return CpuCost(busy_s / (work / 8), "core-s/GB")
     return CpuCost(busy_s / (work / 1000), "core-s/1k")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -28,7 +28,9 @@ CableUse = Literal["own", "shared", "unknown"]
 class Item:
     """What is to be measured. `id` is `<cell>/<round>-<n>`, its folder below samples/; times in seconds.
 
-    `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both.
+    `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both. `forwarded` is
+    the share of its packets that each node's stack forwards, `tracked` whether its connections are tracked there; None
+    where the setup does not say.
     """
 
     id: str
@@ -45,6 +47,9 @@ class Item:
     settings: Mapping[str, object]
     tunnel: Tunnel | None = None
     mtu: int = 1500
+    forwarded: float | None = None
+    tracked: bool | None = None
+    idle: str = "system"
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class _Tick:
     t: float
     mono: float
     stat: object
+    raw: float | None = None
+    net_rx: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,11 +92,96 @@ class _End:
 
 
 @dataclass(frozen=True)
+class Slept:
+    """What the CPUs' sleep counted so far: by CPU and idle state its entries and microseconds; interrupts by kind.
+
+    None is what the kernel does not tell.
+    """
+
+    cpus: Mapping[str, Mapping[str, tuple[int, int]]] | None = None
+    rescheduling: int | None = None
+    calls: int | None = None
+
+
+@dataclass(frozen=True)
+class IdleReading:
+    """How a kernel was kept from sleeping, and how it slept, before the sample and after it."""
+
+    policy: str
+    latency_us: int | None
+    held: bool
+    before: Slept
+    after: Slept
+    why: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Taker:
+    """A process that took CPU time from the sample."""
+
+    name: str
+    pid: int
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class LoadReading:
+    """CPU seconds of all that ran on a kernel for so many `seconds`: the test's ends, labctl's own, all others."""
+
+    seconds: float
+    cpu_s: float | None = None
+    endpoint_s: float | None = None
+    own_s: float | None = None
+    foreign_s: float | None = None
+    top: tuple[Taker, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the owner of a kernel saw of it; None where it could not look."""
+
+    idle: IdleReading | None = None
+    load: LoadReading | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One process of an end: how often it was seen on which CPU, and the one it was planned for."""
+
+    looks: Mapping[str, int] = field(default_factory=dict)
+    planned: int | None = None
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Context switches of an end's processes."""
+
+    voluntary: int | None = None
+    involuntary: int | None = None
+
+    @property
+    def both(self) -> int | None:
+        """Their sum."""
+        known = [one for one in (self.voluntary, self.involuntary) if one is not None]
+        return sum(known) if len(known) == len(("voluntary", "involuntary")) else None
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Client ports that a sample used for the first time, and those that it used again."""
+
+    fresh: int | None = None
+    reused: int | None = None
+
+
+@dataclass(frozen=True)
 class End:
     """What one end recorded. Counters are cumulative, None where one could not be read.
 
-    `clock_offsets_s` are the time of day minus the monotonic clock at every tick: they drift, and jump where somebody
-    sets the clock.
+    `clock_offsets_s` are the time of day minus the monotonic clock at every tick: they jump where somebody sets the
+    clock; `clock_drifts_s` minus the raw one, which nobody slews. `net_rx` are softirqs by CPU at every tick. `kernel`
+    is there where this end owns one.
     """
 
     source: str
@@ -100,6 +192,12 @@ class End:
     after: Counters
     ticks: tuple[Tick, ...]
     clock_offsets_s: tuple[float, ...] = ()
+    clock_drifts_s: tuple[float, ...] = ()
+    net_rx: tuple[tuple[int, ...], ...] = ()
+    seen: tuple[Seen, ...] = ()
+    switches: Switches = Switches()
+    ports: Ports = Ports()
+    kernel: Kernel | None = None
 
     def delta(self, name: str) -> int | None:
         """How much a counter grew over the sample; None unless it was read before and after."""
@@ -123,6 +221,7 @@ class _Measurement:
     clock_uncertainty_s: float | None = None
     shared_kernel: bool | None = None
     cable: CableUse = "own"
+    kernel: object = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +243,7 @@ class RawSample:
     server: End | None
     processes: tuple[Process, ...]
     cable: CableUse = "own"
+    kernel: Kernel | None = None
 
     def text(self, process: Process) -> str:
         """What a process printed. Raises LabctlError."""
@@ -173,6 +273,7 @@ def read(folder: Path) -> RawSample:
         server=server,
         processes=processes,
         cable=measurement.cable,
+        kernel=_kernel(measurement.kernel, f"{path.name}:kernel"),
     )
 
 
@@ -183,10 +284,38 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
     head = _known(_End, data, path.name)
     rows = _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
     ticks = tuple(Tick(row.t, _stat(row.stat, f"{path.name}:ticks")) for row in rows)
-    offsets = tuple(row.t - row.mono for row in rows)
-    before = _counters(head.counters.before, f"{path.name}:counters.before")
-    after = _counters(head.counters.after, f"{path.name}:counters.after")
-    return data, End(path.name, head.node, head.threads, head.hz, before, after, ticks, offsets)
+    lists = [data.get(name) for name in ("processes", "servers")]
+    seen = [one for each in lists if isinstance(each, list) for one in each]
+    return data, End(
+        source=path.name,
+        node=head.node,
+        threads=head.threads,
+        hz=head.hz,
+        before=_counters(head.counters.before, f"{path.name}:counters.before"),
+        after=_counters(head.counters.after, f"{path.name}:counters.after"),
+        ticks=ticks,
+        clock_offsets_s=tuple(row.t - row.mono for row in rows),
+        clock_drifts_s=tuple(row.t - row.raw for row in rows if row.raw is not None),
+        net_rx=tuple(tuple(row.net_rx) for row in rows),
+        seen=_many(Seen, seen, f"{path.name}:processes"),
+        switches=_known(Switches, data.get("switches") or {}, f"{path.name}:switches"),
+        ports=_known(Ports, data.get("local_ports") or {}, f"{path.name}:local_ports"),
+        kernel=_kernel(data.get("kernel"), f"{path.name}:kernel"),
+    )
+
+
+def _kernel(data: object, where: str) -> Kernel | None:
+    """What the owner of a kernel saw, without the keys that nothing is derived from."""
+    if data is None:
+        return None
+    parts = data if isinstance(data, Mapping) else {}
+    idle, load = parts.get("idle"), parts.get("load")
+    if isinstance(idle, Mapping):
+        slept = {name: _without_others(Slept, idle.get(name)) for name in ("before", "after")}
+        idle = _known(IdleReading, {**idle, **slept}, f"{where}.idle")
+    if isinstance(load, Mapping):
+        load = _known(LoadReading, load, f"{where}.load")
+    return Kernel(idle, load)
 
 
 def _counters(data: object, where: str) -> dict[str, int | None]:
@@ -216,9 +345,12 @@ def _many(cls: type[T], items: object, where: str) -> tuple[T, ...]:
 
 def _known(cls: type[T], data: object, where: str) -> T:
     """`data` as a `cls`, without the keys that `cls` does not have."""
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    known = {key: value for key, value in data.items() if key in names} if isinstance(data, Mapping) else data
-    return decode(cls, known, where)
+    return decode(cls, _without_others(cls, data), where)
+
+
+def _without_others(cls: type, data: object) -> object:
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {key: value for key, value in data.items() if key in names} if isinstance(data, Mapping) else data
 
 
 def _document(path: Path) -> Mapping[str, object]:

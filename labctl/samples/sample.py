@@ -18,8 +18,9 @@ from labctl import catalog, tools
 from labctl.catalog import Workload
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import suggestion
-from labctl.samples import quantities, raw, window
+from labctl.samples import conditions, quantities, raw, window
 from labctl.samples import validity as checks
+from labctl.samples.conditions import Idle, Load, Placement
 from labctl.samples.cpu import CpuError
 from labctl.samples.quantities import Cpu, CpuCost, Latency, Rate
 from labctl.samples.raw import Process, RawSample
@@ -32,7 +33,6 @@ T = TypeVar("T")
 
 INDICATIVE_BELOW_S = 30.0
 SKEW_GRACE_S = 0.5  # a window planned at 30 s loses the start skew of its processes
-ACCOUNTED_PCT = (95.0, 105.0)  # outside, /proc/stat and the clock disagree about how much time passed
 PROBLEMS_PER_FILE = 3  # a file cut short lacks every field: three of them tell as much
 
 
@@ -50,6 +50,9 @@ class Flag(StrEnum):
     `indicative`: the window is shorter than 30 s. `steal`: somebody else had the CPUs for more than 1 %.
     `cpu_unknown`: no CPU use, its readings do not cover the window. `cpu_accounting`: /proc/stat accounts for
     another amount of time than passed. `counters_unread`: a counter that would void the sample was not readable.
+    `idle_exits`: under the policy `awake` a CPU slept all the same. `foreign_load`: something else used the CPUs.
+    `moved`: an end left its planned CPUs. `retransmits`: segments were sent again. `mixed_ports`: fresh and reused
+    client ports. `load_unknown`, `idle_unknown`: whether anything else ran, or a CPU slept, could not be read.
     """
 
     INDICATIVE = "indicative"
@@ -57,6 +60,13 @@ class Flag(StrEnum):
     CPU_UNKNOWN = "cpu_unknown"
     CPU_ACCOUNTING = "cpu_accounting"
     COUNTERS_UNREAD = "counters_unread"
+    IDLE_EXITS = "idle_exits"
+    FOREIGN_LOAD = "foreign_load"
+    MOVED = "moved"
+    RETRANSMITS = "retransmits"
+    MIXED_PORTS = "mixed_ports"
+    LOAD_UNKNOWN = "load_unknown"
+    IDLE_UNKNOWN = "idle_unknown"
 
 
 @dataclass(frozen=True)
@@ -101,12 +111,16 @@ class Sample:
     counters: EndCounters = field(default_factory=EndCounters)
     clock_offset_s: float | None = None
     shared_kernel: bool | None = None
+    idle: Idle | None = None
+    placement: Placement | None = None
+    load: tuple[Load, ...] = ()
 
 
-def derive(folder: Path, workload: Workload | None = None) -> Sample:
+def derive(folder: Path, workload: Workload | None = None, void: Sequence[str] = ()) -> Sample:
     """The sample of a raw folder (RUN/samples/<cell>/<round>-<n>).
 
-    `workload` is what the plan says the sample's workload is; the catalog's without one. Whatever went wrong in
+    `workload` is what the plan says the sample's workload is; the catalog's without one. `void` are reasons against the
+    sample that its visit knows of. Whatever went wrong in
     the measurement becomes a failed or invalid sample; only raw files of ours that are missing, broken or from
     another labctl raise LabctlError.
     """
@@ -119,7 +133,7 @@ def derive(folder: Path, workload: Workload | None = None) -> Sample:
     readings, reasons = _readings(sample, tool)
     if reasons:
         return replace(base, reasons=reasons)
-    return _measured(base, sample, readings, workload)
+    return _measured(base, sample, readings, workload, tuple(void))
 
 
 def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, Tool]:
@@ -139,7 +153,8 @@ def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, To
 
 def _blank(sample: RawSample) -> Sample:
     """A failed sample with what is known before any output is read."""
-    item = {name: value for name, value in vars(sample.item).items() if name in Sample.__dataclass_fields__}
+    own = Sample.__dataclass_fields__.keys() - {"idle"}  # what was asked for; how it was stands in the record
+    item = {name: value for name, value in vars(sample.item).items() if name in own}
     return Sample(
         schema="labctl.sample/1",
         **item,
@@ -188,20 +203,29 @@ def _readings(sample: RawSample, tool: Tool) -> tuple[tuple[Reading, ...], tuple
     return tuple(readings), tuple(reasons)
 
 
-def _measured(base: Sample, sample: RawSample, readings: Sequence[Reading], workload: Workload) -> Sample:
+def _measured(
+    base: Sample, sample: RawSample, readings: Sequence[Reading], workload: Workload, void: tuple[str, ...]
+) -> Sample:
     """The sample with its numbers, valid unless a check objects."""
     if sample.client is None or sample.server is None:  # raw.read lets only failed measurements lack an end
         raise LabctlError(Problem("a measured sample lacks an end", str(sample.folder)))
     ends = (sample.client, sample.server)
     link = Link(sample.item.tunnel, sample.item.mtu)
-    wire, reasons = checks.wire(sample.client, readings, workload, link, sample.cable)
+    wire, reasons = checks.wire(sample.client, sample.server, readings, workload, link, sample.cable)
+    reasons += checks.path(sample, wire, readings) + checks.interims(readings)
     reasons += checks.settings(readings) + checks.errors(readings)
     reasons += checks.clocks(sample) + checks.clock_steps(ends) + checks.carrier(ends)
     reasons += checks.tracking(ends, readings)
     flags = {Flag.COUNTERS_UNREAD for end in ends if checks.unread(end, readings)}
+    flags |= {Flag.RETRANSMITS} if checks.resent(wire) else set()
+    flags |= {Flag.MIXED_PORTS} if checks.mixed_ports(sample.client) else set()
+    flags |= {Flag.MOVED for end in ends if conditions.moved(end)}
+    idle = conditions.idle(sample, _work(readings))
+    flags |= _sleep_flags(sample, idle, readings)
     base = replace(
         base,
         wire=wire,
+        idle=idle,
         latency_us=quantities.latency(readings) if workload.latency else None,
         mss=_common(reading.mss for reading in readings),
         congestion_control=_common(reading.client.congestion_control for reading in readings),
@@ -212,6 +236,7 @@ def _measured(base: Sample, sample: RawSample, readings: Sequence[Reading], work
         base, flags = _within_window(base, sample, readings, workload, flags)
     except WindowError as error:
         reasons += tuple(_words(problem) for problem in error.problems)
+    reasons += tuple(words for load in base.load for words in conditions.load_words(load)) + void
     status = Status.INVALID if reasons else Status.VALID
     return replace(base, status=status, reasons=reasons, flags=tuple(flag for flag in Flag if flag in flags))
 
@@ -235,12 +260,49 @@ def _within_window(
         used = quantities.cpu_use(sample, common)
     except CpuError:
         used, flags = Cpu(), flags | {Flag.CPU_UNKNOWN}
-    if any(use.stolen for use in used.known):
-        flags = flags | {Flag.STEAL}
-    if not all(ACCOUNTED_PCT[0] <= use.accounted_pct <= ACCOUNTED_PCT[1] for use in used.known):
-        flags = flags | {Flag.CPU_ACCOUNTING}
-    cost = quantities.cost(used, rate, common)
-    return replace(base, rate=rate, per_process=per_process, window=common, cpu=used, cpu_cost=cost), flags
+    load = conditions.loads(sample, used)
+    flags = flags | _load_flags(load)
+    if not all(use.is_sound for use in used.known):
+        used, flags = Cpu(), flags | {Flag.CPU_ACCOUNTING}
+    crowded = any(conditions.beyond(conditions.FOREIGN_PCT, one.foreign_pct)[1] for one in load)
+    cost = None if crowded else quantities.cost(used, rate, common, conditions.not_the_tests_s(sample, common))
+    return replace(
+        base,
+        rate=rate,
+        per_process=per_process,
+        window=common,
+        cpu=used,
+        cpu_cost=cost,
+        placement=conditions.placement(sample, common),
+        load=load,
+    ), flags
+
+
+def _work(readings: Iterable[Reading]) -> float | None:
+    """The units of the whole test, or of bulk data its GB."""
+    units = [reading.units for reading in readings]
+    if any(one is None for one in units):
+        moved = [(one.sent_bytes or 0) + (one.received_bytes or 0) for one in readings]
+        return math.fsum(moved) / 1e9 or None
+    return math.fsum(one for one in units if one is not None) or None
+
+
+def _sleep_flags(sample: RawSample, idle: Idle | None, readings: Iterable[Reading]) -> set[Flag]:
+    """Whether CPUs slept that were to stay awake. What bulk data waits for is no wake-up."""
+    if not sample.item.idle.startswith(conditions.AWAKE) or any(one.units is None for one in readings):
+        return set()
+    slept = None if idle is None else conditions.slept(idle)
+    return {Flag.IDLE_UNKNOWN} if slept is None else {Flag.IDLE_EXITS} if slept else set()
+
+
+def _load_flags(load: Iterable[Load]) -> set[Flag]:
+    """What else ran, as far as it was seen."""
+    flags: set[Flag] = set()
+    for one in load:
+        flags |= {Flag.LOAD_UNKNOWN} if one.foreign_pct is None else set()
+        flags |= {Flag.FOREIGN_LOAD} if conditions.beyond(conditions.FOREIGN_PCT, one.foreign_pct)[0] else set()
+        flags |= {Flag.STEAL} if conditions.beyond(conditions.STEAL_PCT, one.steal_pct)[0] else set()
+    return flags
 
 
 def _common(values: Iterable[T]) -> T | None:

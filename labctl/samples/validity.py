@@ -5,6 +5,7 @@ Every check returns reasons in words; an empty tuple is a pass. Pure functions o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,15 @@ from labctl.tools.reading import Reading
 CLOCK_LIMIT_S = 0.1
 STEP_LIMIT_S = 0.05  # a clock that is slewed moves 0.5 ms a second; what a tool and the ticks are cut by jumps with it
 TOLERANCE = 0.05
+FCS_BYTES = 4  # some cards count the frame check sequence of every packet
+FCS_TOLERANCE = 0.005  # what is not as exactly explained by it is somebody's traffic
+RETRANSMIT_SHARE = 0.01  # of the packets of a sample; more is flagged
+INTERIM_TOLERANCE = 0.01
+# A packet of the stack can be that long, and is cut into many for the cable.
+LONGEST_SEGMENT = 65536
+# Connections that are tracked leave an entry each: at least so many, since a reused port finds that of the one before.
+TRACKED_SHARE, UNTRACKED_SHARE, ENTRIES = 0.3, 0.05, 20_000
+OTHERS_ENTRIES = 50
 # Ethernet 14, IPv4 20, TCP 20 and its timestamps 12, as the interface counts a packet (without FCS).
 HEADER_BYTES = 66
 ETHERNET_BYTES = 14
@@ -42,7 +52,10 @@ PLAIN = Link()
 class Wire:
     """What the client's cable carried over the whole test, both directions, and what the tool's bytes say it should.
 
-    `expected_bytes` is payload and headers; `ratio` is bytes over expected bytes.
+    `expected_bytes` is payload and headers; `ratio` is bytes over expected bytes. `retransmits` are the segments that
+    the ends sent again, which are expected as well; None where they could not be read. `counts_fcs`: the card counts
+    the frame check sequence of every packet. `forwarded_per_packet` is the share of the packets that the stacks of both
+    nodes forwarded, the client's first; None where that could not be read.
     """
 
     bytes: int
@@ -50,17 +63,26 @@ class Wire:
     bytes_per_packet: float | None
     expected_bytes: float
     ratio: float
+    retransmits: int | None = None
+    counts_fcs: bool = False
+    forwarded_per_packet: tuple[float | None, float | None] = (None, None)
 
 
 def wire(
-    client: End, readings: Sequence[Reading], workload: Workload, link: Link = PLAIN, cable: CableUse = "own"
+    client: End,
+    server: End,
+    readings: Sequence[Reading],
+    workload: Workload,
+    link: Link = PLAIN,
+    cable: CableUse = "own",
 ) -> tuple[Wire | None, tuple[str, ...]]:
     """The cable's own counters against the tool's totals, and the reasons against the sample.
 
     Both cover the whole test, control connections included, not the window. Bulk data: payload plus a header for
     every packet that was seen. Requests and connections: their number times the packets they take. A tunnel adds
-    its own bytes to every packet. On a cable shared with others' traffic no more than the lower bound can be asked
-    for; where nobody could look at it, nothing.
+    its own bytes to every packet, segments that were sent again cross the cable again, and a card may count the frame
+    check sequence, which is recognised where it alone explains the bytes. On a cable shared with others' traffic no
+    more than the lower bound can be asked for; where nobody could look at it, nothing.
     """
     if cable == "unknown":
         return None, ()
@@ -76,11 +98,19 @@ def wire(
         return None, (f"whether the traffic took the cable is unknown: {tool} did not return its totals",)
     octets = known["cable.rx_bytes"] + known["cable.tx_bytes"]
     packets = known["cable.rx_packets"] + known["cable.tx_packets"]
-    expected, per_unit = _expected(packets - sum(one.control_packets for one in readings), totals, workload)
+    resent = [client.delta("tcp.RetransSegs"), server.delta("tcp.RetransSegs")]
+    again = None if None in resent else sum(one for one in resent if one is not None)
+    segments = max(0, again or 0)
+    expected, per_unit = _expected(packets - sum(one.control_packets for one in readings), totals, workload, segments)
     expected += sum(one.control_bytes for one in readings)
     encrypted = "" if link.tunnel is None else f" and {link.tunnel.words}"
-    expected += tunnel_bytes(packets, totals, link, readings[0].mss)
-    seen = Wire(octets, packets, octets / packets if packets else None, expected, octets / expected)
+    expected += tunnel_bytes(packets, totals, link, readings[0].mss) + segments * _again_bytes(totals, readings[0].mss)
+    with_fcs = expected + FCS_BYTES * packets
+    fcs = abs(octets / expected - 1) > TOLERANCE and abs(octets / with_fcs - 1) <= FCS_TOLERANCE
+    expected = with_fcs if fcs else expected
+    forwarded = tuple(_share(end.delta("ip.ForwDatagrams"), packets) for end in (client, server))
+    each = octets / packets if packets else None
+    seen = Wire(octets, packets, each, expected, octets / expected, again, fcs, (forwarded[0], forwarded[1]))
     if abs(seen.ratio - 1) <= TOLERANCE or (cable == "shared" and seen.ratio > 1):
         return seen, ()
     units = "" if per_unit is None else f", {per_unit:.2f} packets per unit"
@@ -130,14 +160,99 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return sum(known) if len(known) == len(each) else None
 
 
-def _expected(packets: int, totals: _Totals, workload: Workload) -> tuple[float, float | None]:
-    """Bytes that the workload puts on the cable, and packets per unit (None for bulk data)."""
+def _share(part: int | None, whole: int) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+def _again_bytes(totals: _Totals, mss: float | None) -> float:
+    """Payload of a segment that was sent again; its headers count with the packets."""
+    return (mss or 0.0) if totals.units is None else totals.payload / totals.units / 2 if totals.units else 0.0
+
+
+def _expected(packets: int, totals: _Totals, workload: Workload, again: int) -> tuple[float, float | None]:
+    """Bytes that the workload puts on the cable, and packets per unit (None for bulk data).
+
+    `again` segments are no units' own.
+    """
     if workload.packets_per_unit is None or totals.units is None:
         return totals.payload + HEADER_BYTES * packets, None
     low, high = (bound * totals.units for bound in workload.packets_per_unit)
     syn = SYN_BYTES * totals.connections
-    expected = totals.payload + syn + HEADER_BYTES * min(max(packets, low), high)
+    expected = totals.payload + syn + HEADER_BYTES * min(max(packets, low), high + again)
     return expected, packets / totals.units if totals.units else None
+
+
+def path(sample: RawSample, seen: Wire | None, readings: Sequence[Reading]) -> tuple[str, ...]:
+    """The way that the packets took against the one that was proven: forwarded by a stack or not, tracked or not.
+
+    Of bulk data the stack forwards packets of up to 64 KiB, of which the cable carries the pieces.
+    """
+    if seen is None or sample.client is None or sample.server is None:
+        return ()
+    ends = (sample.client, sample.server)
+    reasons = [
+        words
+        for end, share in zip(ends, seen.forwarded_per_packet, strict=True)
+        if (words := _forwarded(sample, end, share, readings))
+    ]
+    return (*reasons, *(words for end in ends if (words := _tracked(sample, end, readings))))
+
+
+def _forwarded(sample: RawSample, end: End, share: float | None, readings: Sequence[Reading]) -> str | None:
+    wanted = sample.item.forwarded
+    bulk = any(reading.units is None for reading in readings)
+    if wanted is None or share is None or (bulk and 0 < wanted < 1):
+        return None
+    pieces = math.ceil(LONGEST_SEGMENT / (readings[0].mss or LONGEST_SEGMENT)) if bulk else 1
+    low, high = wanted * (1 - TOLERANCE) / pieces, wanted * (1 + TOLERANCE) + (0 if wanted else TOLERANCE / pieces)
+    if low <= share and (share <= high or (wanted and sample.cable != "own")):
+        return None
+    other = "at least a part of them took the kernel's stack" if share > high else "a part of them passed it by"
+    return (
+        f"{end.node} forwarded {share:.3f} datagrams for each packet on the cable, where the setup that was proven "
+        f"forwards {wanted:g}: {other}"
+    )
+
+
+def _tracked(sample: RawSample, end: End, readings: Sequence[Reading]) -> str | None:
+    """Only connections that come and go leave entries enough to tell."""
+    wanted, grown = sample.item.tracked, end.delta("conntrack.count")
+    opened = _sum(reading.connections for reading in readings)
+    if wanted is None or grown is None or not opened or opened < 20 * OTHERS_ENTRIES:
+        return None
+    if wanted and grown < TRACKED_SHARE * min(opened, ENTRIES):
+        return f"{end.node} tracked {grown} of {opened:.0f} connections, where the setup that was proven tracks them"
+    if not wanted and grown > UNTRACKED_SHARE * opened + OTHERS_ENTRIES and sample.cable == "own":
+        return f"{end.node} tracked {grown} of {opened:.0f} connections, where the setup that was proven tracks none"
+    return None
+
+
+def interims(readings: Sequence[Reading]) -> tuple[str, ...]:
+    """What the interim results add up to, against the rate of the whole test: the window is cut from the former."""
+    reasons = []
+    for number, reading in enumerate(readings):
+        units = math.fsum(one.rate * (one.end - one.start) for one in reading.interim)
+        whole = reading.rate * reading.elapsed_s
+        # The last interval is not printed where nothing ended in it.
+        rest = max((one.end - one.start for one in reading.interim), default=0.0) * reading.rate / 100
+        if reading.interim and abs(units - whole) > INTERIM_TOLERANCE * whole + min(rest, 2.0):
+            off = f"{100 * (units / whole - 1):+.1f} %" if whole else "all"
+            reasons.append(
+                f"the interim results of process {number} do not add up to its rate: {off}, allowed "
+                f"{100 * INTERIM_TOLERANCE:g} %"
+            )
+    return tuple(reasons)
+
+
+def resent(seen: Wire | None) -> bool:
+    """Whether so many segments were sent again that a reader has to know."""
+    return seen is not None and (seen.retransmits or 0) > RETRANSMIT_SHARE * seen.packets
+
+
+def mixed_ports(client: End) -> bool:
+    """Whether connections from fresh client ports and from reused ones are in one sample."""
+    fresh, reused = client.ports.fresh or 0, client.ports.reused or 0
+    return min(fresh, reused) > TOLERANCE * (fresh + reused)
 
 
 def settings(readings: Sequence[Reading]) -> tuple[str, ...]:
@@ -173,13 +288,16 @@ def clocks(sample: RawSample) -> tuple[str, ...]:
 
 
 def clock_steps(ends: Iterable[End]) -> tuple[str, ...]:
-    """Clocks that were set while the sample was taken: times before and after do not belong together."""
+    """Clocks that were set or ran away while the sample was taken: times before and after do not belong together."""
     reasons = []
     for end in ends:
+        drift = end.clock_drifts_s[-1] - end.clock_drifts_s[0] if end.clock_drifts_s else 0.0
         offsets = end.clock_offsets_s
         step = max((after - before for before, after in pairwise(offsets)), key=abs, default=0.0)
         if abs(step) > STEP_LIMIT_S:
             reasons.append(f"the clock of {end.node} was stepped by {step:+.3f} s during the sample")
+        elif abs(drift) > STEP_LIMIT_S:
+            reasons.append(f"the clock of {end.node} drifted by {drift:+.3f} s during the sample")
     return tuple(reasons)
 
 

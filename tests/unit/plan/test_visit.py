@@ -61,6 +61,9 @@ def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> No
         "pin": "none",
         "tunnel": None,
         "mtu": 1500,
+        "forwarded": None,
+        "tracked": None,
+        "idle": "system",
         "data_port": 20000,
         "time_limit_s": 33.0,
     }

@@ -150,7 +150,8 @@ def test_every_flag_is_explained_where_it_occurs(small_catalog: Catalog) -> None
     plan = plan_of(small_catalog, variant="base", workload="tcp_rr", processes="1", rounds="1")
     (sample,) = samples_of(plan)
     for flag, text in FLAG_TEXTS.items():
-        assert text in summary_tables(summarise(plan, [replace(sample, flags=(flag,))])).splitlines()
+        shown = summary_tables(summarise(plan, [replace(sample, flags=(flag,))]), "github")
+        assert text in shown.splitlines()
 
 
 def test_nodes_with_kernels_of_their_own_have_cpu_per_end(small_catalog: Catalog) -> None:

@@ -116,7 +116,7 @@ def test_the_file_names_everything_of_the_schema() -> None:
     data = encode(sample.derive(FIXTURES / CRR))
     assert list(data) == [field.name for field in dataclasses.fields(Sample)]
     assert data["schema"] == "labctl.sample/1"
-    assert data["flags"] == ["indicative"]
+    assert data["flags"] == ["indicative", "load_unknown"], "it was measured before others were looked for"
     assert (data["cpu"]["client"], data["cpu"]["server"]) == (None, None)
 
 
@@ -184,7 +184,7 @@ def test_readings_that_end_too_early_leave_the_cpu_unknown_and_the_rate_valid(co
         del data["ticks"][8:]
     derived = sample.derive(folder)
     assert derived.status is Status.VALID
-    assert derived.flags == (Flag.INDICATIVE, Flag.CPU_UNKNOWN)
+    assert derived.flags == (Flag.INDICATIVE, Flag.CPU_UNKNOWN, Flag.LOAD_UNKNOWN)
     assert (derived.cpu, derived.cpu_cost) == (Cpu(), None)
 
 
@@ -313,13 +313,13 @@ def scaled(folder: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("name", [CRR, RR2, STREAM])
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.94, 1.06, 2.0])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.94, 1.07, 2.0])
 def test_traffic_that_took_another_way_or_was_not_alone_is_invalid(copy: Copy, name: str, share: float) -> None:
     folder = copy(name)
     scaled(folder, share)
     status, reasons = verdict(folder)
     # bulk data and connections tolerate a few packets more or less, never missing payload
-    tolerated = name == CRR and share in (0.94, 1.06)
+    tolerated = name == CRR and share in (0.94, 1.07)
     assert (status is Status.VALID) == tolerated
     why = "traffic took another way" if share < 1 else "others' traffic crossed it too, or a tunnel added to it"
     assert tolerated or reasons[0].endswith(why)
@@ -468,8 +468,8 @@ def test_tracking_that_cannot_be_read_is_flagged_where_it_matters(copy: Copy) ->
     crr, rr = copy(CRR), copy(RR2)
     for folder in (crr, rr):
         grow(folder, "server", "conntrack.drop", None)
-    assert sample.derive(crr).flags == (Flag.INDICATIVE, Flag.COUNTERS_UNREAD)
-    assert sample.derive(rr).flags == (Flag.INDICATIVE,)
+    assert sample.derive(crr).flags == (Flag.INDICATIVE, Flag.COUNTERS_UNREAD, Flag.LOAD_UNKNOWN)
+    assert sample.derive(rr).flags == (Flag.INDICATIVE, Flag.LOAD_UNKNOWN)
     assert sample.derive(crr).status is Status.VALID
 
 
