@@ -113,10 +113,11 @@ def test_what_the_agent_and_the_node_say(bench: Bench) -> None:
             (SERVER, "ip link set cable0 mtu 1600", "ip link set cable0 mtu 1500"),
         ):
             on_client = {("kube_services", CLIENT), ("netfilter_tables", CLIENT)}
-            assert failed(bench, "cilium-ebpf") == on_client | {("conntrack_hooked", SERVER), ("cable_mtu", SERVER)}
+            on_server = {(name, SERVER) for name in ("conntrack_hooked", "rules", "cable_mtu")}
+            assert failed(bench, "cilium-ebpf") == on_client | on_server
         with broken(bench, (SERVER, f"iptables -I OUTPUT {NO_API}", f"iptables -D OUTPUT {NO_API}")):
             wait_until(lambda: agent(bench)["state"] != "Ok", 180)
-            assert failed(bench, "cilium-ebpf") == {("cni_state", SERVER)}
+            assert failed(bench, "cilium-ebpf") == {("cni_state", SERVER), ("rules", SERVER)}
         wait_until(lambda: agent(bench)["state"] == "Ok", 180)
         with broken(bench, (SERVER, NO_CNI_FILE, f"rm -r {CNI_FILE}")):
             wait_until(lambda: agent(bench)["failing_controllers"], 180)

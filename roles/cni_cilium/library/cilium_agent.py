@@ -7,8 +7,8 @@ module: cilium_agent
 short_description: Ask the node's Cilium agent what its datapath is
 description:
   - Asks the agent over its socket, and the kernel for the programs on the cable and on the pod's host end.
-  - With counters of an earlier call, says in which directions the agent's programs forwarded at least so many packets
-    since. Changes nothing.
+  - With counters of an earlier call, says how many packets the agent's programs forwarded since, by direction. Changes
+    nothing.
 options:
   cable: {type: str, required: true, description: Interface towards the other node.}
   pod_interface: {type: str, default: "", description: The node's end of the link to the endpoint's pod.}
@@ -18,7 +18,6 @@ options:
     default: /sys/fs/bpf/tc/globals/cilium_metrics
     description: Where the agent pins the map in which its programs count.
   since: {type: dict, default: {}, description: The counters of an earlier call.}
-  packets: {type: int, default: 0, description: How many packets have to be forwarded since then.}
 author: labctl
 """
 
@@ -65,8 +64,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     if params["pod_interface"]:
         datapath["pod_programs"] = programs_on(params["pod_interface"])
     if params["since"]:
-        grew = {way: count - int(params["since"].get(way, 0)) for way, count in counters.items()}
-        datapath["forwards"] = sorted(way for way, count in grew.items() if count >= params["packets"])
+        datapath["forwarded"] = {way: count - int(params["since"].get(way, 0)) for way, count in counters.items()}
     return {"said": datapath, "counters": counters, "address": own_address(), "status": status}
 
 
@@ -78,7 +76,6 @@ def main() -> None:
             "socket": {"type": "path", "default": "/var/run/cilium/cilium.sock"},
             "metrics": {"type": "path", "default": "/sys/fs/bpf/tc/globals/cilium_metrics"},
             "since": {"type": "dict", "default": {}},
-            "packets": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -277,14 +277,23 @@ def test_programs_of_sockets_are_named_but_those_of_units_and_containers() -> No
         return {"id": number, "attach_type": kind, "attach_flags": "multi", "name": name}
 
     of_units = [program("device", ""), program("egress", "sd_fw_egress"), program("cgroup_inet4_bind", "sd_bind4")]
+    unit, slice_, netserver = (f"/sys/fs/cgroup/{name}" for name in ("a.service", "system.slice", cgroups.NETSERVER))
     tree = [
-        {"cgroup": "/sys/fs/cgroup", "programs": [program("connect4", "sock4_connect"), *of_units]},
+        {"cgroup": "/sys/fs/cgroup", "programs": [program("connect4", "sock4_connect")]},
+        {"cgroup": unit, "programs": of_units},
+        {"cgroup": slice_, "programs": [program("cgroup_inet_egress", "sd_fw_egress")]},
+        {"cgroup": netserver, "programs": [program("cgroup_inet_ingress", "")]},
         {"cgroup": "/sys/fs/cgroup/kubepods", "programs": [program("cgroup_device", "")]},
     ]
-    assert network.parse_socket_programs(json.dumps(tree)) == ["/sys/fs/cgroup connect4 sock4_connect"]
     pod = "kubepods/pod12345678-1234-1234-1234-123456789abc/" + "0f" * 32
     of_pod = json.dumps([{"cgroup": pod, "programs": [program("connect4", "other")]}])
     assert network.parse_socket_programs(of_pod) == ["kubepods/pod*/* connect4 other"]
+    # What systemd has on a slice for packets, all processes of its units pass, and netserver what is on its own.
+    assert network.parse_socket_programs(json.dumps(tree)) == [
+        "/sys/fs/cgroup connect4 sock4_connect",
+        f"{netserver} cgroup_inet_ingress",
+        f"{slice_} cgroup_inet_egress sd_fw_egress",
+    ]
     assert network.parse_socket_programs("[]") == []
     assert network.parse_socket_programs(None) is None
 
