@@ -3,8 +3,8 @@
     python benchmarks/awake.py -i LAB [--rounds 10] [--pairs 0]
 
 Prints, by cell and policy, rate, P50, the spread over the rounds and how often a CPU slept for each transaction. With
-`--pairs N` also at least N pairs of a setup with itself, of six rounds each, and how many of them an uncorrected test at
-5 % calls different: 5 % are to be expected. Wanted with CPUs awake: a coefficient of variation of at most 8 %.
+`--pairs N` also at least N pairs of a setup with itself, of six rounds each, and how many of them an uncorrected test
+at 5 % calls different: 5 % are to be expected. Wanted with CPUs awake: a coefficient of variation of at most 8 %.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ def rows(policy: str, summary: Any) -> Iterator[tuple[object, ...]]:
         )
 
 
+def say(text: str) -> None:
+    """Print at once: what follows takes minutes."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,9 +71,9 @@ def main() -> None:
             for row in rows(policy, matrix(asked.lab, Path(directory, policy), *options))
         ]
         headers = ("setup", "workload", "idle", "n", "median", "p50 us", "CV %", "sleeps/unit", "modes")
-        print(tabulate(sorted(found), headers, floatfmt=".3g"))
+        say(tabulate(sorted(found, key=lambda row: row[:3]), headers, floatfmt=".4g"))
         spreads = [row[6] for row in found if row[2] == "awake" and isinstance(row[6], float)]
-        print(f"largest CV awake: {max(spreads, default=float('nan')):.1f} %, wanted at most {CV_LIMIT_PCT:g} %")
+        say(f"largest CV awake: {max(spreads, default=float('nan')):.1f} %, wanted at most {CV_LIMIT_PCT:g} %")
         pairs: list[tuple[str, float, float]] = []
         while len(pairs) < asked.pairs:
             summary = matrix(asked.lab, Path(directory, f"twice{len(pairs)}"), *TWICE)
@@ -77,8 +83,8 @@ def main() -> None:
             ]
         if pairs:
             different = sum(p < 0.05 for _, _, p in pairs)
-            print(tabulate(pairs, ("A/A", "ratio", "p"), floatfmt=".3f"))
-            print(f"{different} of {len(pairs)} pairs of a setup with itself were called different")
+            say(tabulate(pairs, ("A/A", "ratio", "p"), floatfmt=".3f"))
+            say(f"{different} of {len(pairs)} pairs of a setup with itself were called different")
 
 
 if __name__ == "__main__":
