@@ -39,7 +39,7 @@ def matrix(lab: str, folder: Path, *options: str) -> Any:
     return json.loads(found[0].read_text())
 
 
-def rows(policy: str, summary: Any) -> Iterator[tuple[object, ...]]:
+def rows(policy: str, summary: Any) -> Iterator[tuple[Any, ...]]:
     """What of each cell's samples is printed; null where its samples were of several modes."""
     for row in summary["rows"]:
         rate, latency, conditions = row["rate"] or {}, row["latency_us"] or {}, row["conditions"]
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        found = [
+        found: list[tuple[Any, ...]] = [
             row
             for policy in POLICIES
             for options in [(*MATRIX, "--rounds", str(asked.rounds), "--duration", "2", "--idle", policy)]
