@@ -129,8 +129,10 @@ class Session:
         self.kernels.begin(sample, self.parties(carriers_of(sample), server.pop("server")))
         client |= self.run(sample, placed)
         failed = client["reason"] is not None or any(process["exit"] != 0 for process in client["processes"])
-        kernels = self.kernels.end(sample)
-        server |= self.server.ask("end", failed=failed)
+        self.kernels.end()
+        self.server.send("end", failed=failed)
+        kernels = self.kernels.seen(sample)
+        server |= self.server.receive()
         reasons = [end.pop("reason") for end in (client, server)]
         return {
             "measurement": {
