@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from labctl.cli.console import Live, clock, note
+from labctl.core.tables import counted
 from labctl.engine.events import Event, Listener, TaskStart
 from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import Session
 from labctl.labs import lock
 from labctl.labs.embedded import KINDS
 from labctl.labs.lock import LabLock
-from labctl.matrix.execution import Measured, Progress, VisitFailed
+from labctl.matrix.execution import Measured, Progress, VisitDisturbed, VisitFailed
 from labctl.plan.plan import Plan
 from labctl.results.tables import sample_words
 
@@ -52,6 +53,11 @@ class Terminal(Live):
             elif isinstance(event, VisitFailed):
                 for failure in event.failures:
                     self.timed(f"{event.setup} round {event.round} failed: {failure.problem()}")
+            elif isinstance(event, VisitDisturbed):
+                where = f"{event.setup} round {event.round}"
+                for change in event.changes:
+                    self.timed(f"{where}: {change}")
+                self.timed(f"{where}: {counted(event.void, 'sample')} of it do not count; matrix --resume retakes them")
             elif event.node:
                 self.timed(f"{event.setup} round {event.round}: {event.node}: failed: {event.text}")
             else:

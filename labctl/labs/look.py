@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from labctl.engine.events import FINGERPRINTERS, Event, Listener, TaskResult
+from labctl.engine.events import FINGERPRINT, Event, Listener, TaskResult
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions, Session
@@ -42,8 +42,8 @@ def look(
     fingerprints: dict[str, Fingerprint] = {}
 
     def collect(event: Event) -> None:
-        if isinstance(event, TaskResult) and event.action in FINGERPRINTERS and event.ok:
-            fingerprints[event.node] = parse(event.data["fingerprint"], event.node)
+        if isinstance(event, TaskResult) and FINGERPRINT in event.data and event.ok:
+            fingerprints[event.node] = parse(event.data[FINGERPRINT], event.node)
         listener(event)
 
     outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)

@@ -117,8 +117,8 @@ def setup_inventory(
 
 def _forwarded(expected: Mapping[str, object]) -> float | None:
     """The share of a setup's packets that the stack of each node forwards; None where the setup does not say."""
-    share = expected.get("forwarded_by_stack")
-    return float(share) if isinstance(share, (bool, int, float)) else None
+    shares = {False: 0.0, "outgoing": 0.5, True: 1.0}
+    return next((share for word, share in shares.items() if word == expected.get("forwarded_by_stack")), None)
 
 
 def _tracked(expected: Mapping[str, object]) -> bool | None:

@@ -13,8 +13,8 @@ from labctl.samples.sample import Flag
 FLAG_TEXTS = {
     Flag.INDICATIVE: "measured over less than 30 s",
     Flag.STEAL: "other virtual machines had the CPUs for more than 1 % of the time",
-    Flag.CPU_UNKNOWN: "the CPU readings do not cover the window",
-    Flag.CPU_ACCOUNTING: "/proc/stat accounts for another amount of time than passed",
+    Flag.CPU_UNKNOWN: "the CPU readings do not cover the window, so there is no CPU use",
+    Flag.CPU_ACCOUNTING: "/proc/stat accounts for another amount of time than passed, so there is no CPU use",
     Flag.COUNTERS_UNREAD: "a counter that would void a sample could not be read",
     Flag.IDLE_EXITS: "CPUs slept though they were to be kept awake: use haltpoll, idle=poll or a cpuidle driver",
     Flag.FOREIGN_LOAD: "something else took more than 2 % of a CPU thread: stop it, and measure again",
@@ -27,8 +27,10 @@ FLAG_TEXTS = {
 # What says how a run was measured rather than what befell a row: said once where every sample has it.
 OF_A_RUN = (Flag.INDICATIVE, Flag.CPU_UNKNOWN, Flag.COUNTERS_UNREAD, Flag.LOAD_UNKNOWN, Flag.IDLE_UNKNOWN)
 WITHHELD = {
-    Verdict.MODES: "modes differ: the samples are of different modes, which are not compared with each other.",
-    Verdict.IDLE: "idle differs: CPUs were kept awake in one and could sleep in the other, which are not compared.",
+    Verdict.MODES: "modes differ: the samples, or too many of them, are of different modes, which are not compared "
+    "with each other.",
+    Verdict.IDLE: "idle differs: CPUs were kept awake in one and could sleep, or more deeply, in the other; these are "
+    "not compared.",
 }
 
 

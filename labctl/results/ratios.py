@@ -38,7 +38,7 @@ class Comparison:
     `low` and `high` are the 95 % interval; `p_adjusted` is Holm's, over all comparisons of the run;
     `noise_floor` is the factor within which an A/A pair of the same workload and processes differed. `verdict`
     is None without an interval and for the A/A pair itself, which has `is_noise_floor` set. Where the samples are of
-    different modes there is no number, and `verdict` says so.
+    different modes there is no number, or no interval where too many of them are, and `verdict` says so.
     """
 
     reference: str
@@ -73,28 +73,33 @@ def compare(plan: Plan, cells: Mapping[str, Sequence[Stratum]], reference: str |
             continue
         ours, theirs = cells[cell.id], cells[cell_id(other, cell.workload, cell.processes_label)]
         for part in ours:
-            one = _compared(part, theirs)
-            if one is not None:
-                floor = stats.noise_floor(one) if aa and isinstance(one, PairedRatio) else None
-                numbers = {"rounds": 0, "verdict": one} if isinstance(one, Verdict) else vars(one)
-                found[cell.id, part.label] = Comparison(other, **numbers, noise_floor=floor, is_noise_floor=aa)
+            ratio, withheld = _compared(part, theirs)
+            if ratio or withheld:
+                numbers = vars(ratio) if ratio else {"rounds": 0}
+                floor = stats.noise_floor(ratio) if aa else None
+                one = Comparison(other, **numbers, noise_floor=floor, is_noise_floor=aa, verdict=withheld)
+                found[cell.id, part.label] = one
         if len(ours) > 1 and theirs:
             why = _withheld([part.policy for part in ours])
             found[cell.id, ""] = Comparison(other, 0, is_noise_floor=aa, verdict=why)
     return _judged(found, _floors(plan.cells, found))
 
 
-def _compared(ours: Stratum, theirs: Sequence[Stratum]) -> PairedRatio | Verdict | None:
-    """The ratio to what the reference has of the same mode, or why there is none; None where nothing is common."""
+def _compared(ours: Stratum, theirs: Sequence[Stratum]) -> tuple[PairedRatio | None, Verdict | None]:
+    """The ratio to what the reference has of the same mode, and why there is none, or no interval for it."""
     alike = ours.counterpart(theirs)
     a, b = _rates(ours.samples), _rates(alike.samples if alike else ())
+    met = len(a.keys() & _rates(sample for part in theirs for sample in part.samples).keys())
+    apart = _withheld([ours.policy, *(part.policy for part in theirs)])
     if alike is None or not a.keys() & b.keys():
-        apart = a.keys() & _rates(sample for part in theirs for sample in part.samples).keys()
-        return _withheld([ours.policy, *(part.policy for part in theirs)]) if apart else None
+        return None, apart if met else None
     # A rate of 0 (a stall that was measured) has no logarithm: without a ratio it stays visible as the minimum.
     if any(0 in rates for rates in (*a.values(), *b.values())):
-        return None
-    return Verdict.MODES if _mixed(ours, alike) else stats.paired_ratio(a, b)
+        return None, None
+    if _mixed(ours, alike):
+        return None, Verdict.MODES
+    too_few = len(a.keys() & b.keys()) < stats.MIN_ROUNDS <= met
+    return stats.paired_ratio(a, b), apart if too_few else None
 
 
 def _mixed(ours: Stratum, theirs: Stratum) -> bool:

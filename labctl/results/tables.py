@@ -10,13 +10,14 @@ from labctl.core.tables import Document, Table, Value, counted, fixed, listing, 
 from labctl.plan.options import SYSTEM
 from labctl.plan.tables import conditions, marks
 from labctl.results.conditions import PER_UNIT, Awake
-from labctl.results.legend import WITHHELD, legend, of_all, said
+from labctl.results.legend import OF_A_RUN, WITHHELD, legend, of_all, said
 from labctl.results.ratios import Comparison
 from labctl.results.summary import Mode, Row, Summary
 from labctl.runs.history import History
 from labctl.samples.quantities import LATENCIES, Range
 from labctl.samples.sample import Flag, Sample, Status
 
+OF_CPU = frozenset({Flag.CPU_UNKNOWN, Flag.CPU_ACCOUNTING})
 OF_CONDITIONS = (Flag.IDLE_EXITS, Flag.FOREIGN_LOAD, Flag.STEAL, Flag.MOVED)
 
 
@@ -30,8 +31,10 @@ def _parts(summary: Summary) -> list[Table | str]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in summary.rows:
         groups.setdefault((row.workload, row.processes_label), []).append(row)
-    once = of_all(summary)
-    measured = [table for rows in groups.values() for table in (_rates(rows, once), _costs(rows))]
+    told = frozenset(Flag) - of_all(summary)
+    measured = [
+        table for rows in groups.values() for table in (_rates(rows, told - OF_CPU), _costs(rows, told & OF_CPU))
+    ]
     return [
         _head(summary),
         *measured,
@@ -45,10 +48,12 @@ def _parts(summary: Summary) -> list[Table | str]:
 
 
 def sample_words(sample: Sample) -> str:
-    """One sample in a few words, for progress: its rate, or why it has none that counts."""
+    """One sample in a few words, for progress: its rate and what befell it, or why it has none that counts."""
     if sample.status is not Status.VALID:
         return f"{sample.status}: {'; '.join(sample.reasons)}"
-    return "-" if sample.rate is None else f"{number(sample.rate.value)} {sample.rate.unit}"
+    flags = ", ".join(said(flag) for flag in sample.flags if flag not in OF_A_RUN)
+    rate = "-" if sample.rate is None else f"{number(sample.rate.value)} {sample.rate.unit}"
+    return f"{rate} ({flags})" if flags else rate
 
 
 def _head(summary: Summary) -> str:
@@ -72,15 +77,15 @@ def _held(awake: Awake) -> str:
     return "; ".join([f"{request} in {awake.held} of {awake.samples} samples", *awake.why])
 
 
-def _rates(rows: list[Row], once: Container[Flag]) -> Table:
-    """Rates and ratios of one workload and number of processes; `once` are flags that are said elsewhere."""
+def _rates(rows: list[Row], told: Container[Flag]) -> Table:
+    """Rates and ratios of one workload and number of processes; `told` are the flags that are said here."""
     references = {row.comparison.reference for row in rows if row.comparison is not None}
     title = f"{_work(rows[0])}: {rows[0].unit}"
     if len(references) == 1:
         title += f", ratio to {next(iter(references))}"
     headers = ["setup", "n", "median", "mean", "CV %", "min", "max", "ratio", "95 % interval"]
     shown = [part for row in rows for part in row.parts]
-    columns: list[tuple[Value, ...]] = [_rate_cells(part) for part in shown]
+    columns: list[tuple[Value, ...]] = [_rate_cells(part, told) for part in shown]
     comparisons = [part.comparison for part in shown]
     if len(references) > 1:
         headers.append("ratio to")
@@ -88,37 +93,31 @@ def _rates(rows: list[Row], once: Container[Flag]) -> Table:
     if any(one is not None and (one.low is not None or one.verdict in WITHHELD) for one in comparisons):
         headers.append("verdict")
         columns = [(*cells, _verdict(one)) for cells, one in zip(columns, comparisons, strict=True)]
-    flags = [_flags(part, once) if isinstance(part, Row) else "" for part in shown]
-    if any(flags):
-        headers.append("flags")
-        columns = [(*cells, text) for cells, text in zip(columns, flags, strict=True)]
     return Table(title, tuple(headers), tuple(columns), seam="ratio")
 
 
-def _rate_cells(part: Row | Mode) -> tuple[Value, ...]:
+def _rate_cells(part: Row | Mode, told: Container[Flag]) -> tuple[Value, ...]:
     rate, one = part.rate if isinstance(part, Row) else part, part.comparison
     numbers = (
         ("-",) * 5
         if rate is None
         else (number(rate.median), number(rate.mean), fixed(rate.cv_pct, 1), number(rate.min), number(rate.max))
     )
-    return (_name(part), _count(part), *numbers, fixed(one.ratio, 3) if one else None, _interval(one))
+    return (_name(part, told), _count(part), *numbers, fixed(one.ratio, 3) if one else None, _interval(one))
 
 
-def _name(part: Row | Mode) -> str:
-    """What a line is about: a setup, or below it a mode of it."""
-    return part.setup if isinstance(part, Row) else f"- {part.label}"
+def _name(part: Row | Mode, told: Container[Flag] = ()) -> str:
+    """What a line is about: a setup with its flags and how many samples have each, or below it a mode of it."""
+    if isinstance(part, Mode):
+        return f"- {part.label}"
+    flags = (f"({said(flag)} {count}/{part.valid})" for flag, count in part.flags.items() if flag in told)
+    return "\n".join([part.setup, *flags])
 
 
 def _count(part: Row | Mode) -> str:
     if isinstance(part, Mode):
         return str(part.n)
     return str(part.valid) if part.valid == part.planned else f"{part.valid}/{part.planned}"
-
-
-def _flags(row: Row, once: Container[Flag]) -> str:
-    """The flags of a row, each with how many of its samples have it."""
-    return ", ".join(f"{said(flag)} {count}/{row.valid}" for flag, count in row.flags.items() if flag not in once)
 
 
 def _work(row: Row) -> str:
@@ -138,8 +137,8 @@ def _verdict(one: Comparison | None) -> str | None:
     return one.verdict.value if one.verdict else None
 
 
-def _costs(rows: list[Row]) -> Table:
-    """Latency and CPU of one workload and number of processes; without the latency where it has none."""
+def _costs(rows: list[Row], told: Container[Flag]) -> Table:
+    """Latency and CPU of one workload and number of processes, with their flags; without latency where it has none."""
     parts = [part for row in rows for part in (row.modes or (row,))]
     shown = ("p50", "p90", "p99", "max") if any(part.latency_us for part in parts) else ()
     units = {part.cpu_cost.unit for part in parts if part.cpu_cost}
@@ -147,7 +146,7 @@ def _costs(rows: list[Row]) -> Table:
     headers = ("setup", *shown, cost, "machine %", "client %", "server %")
     cells = tuple(
         (
-            _name(part),
+            _name(part, told),
             *(_latency(part, name) for name in shown),
             number(part.cpu_cost.value) if part.cpu_cost else None,
             *(fixed(busy, 1) for busy in vars(part.cpu_busy_pct).values()),
@@ -204,7 +203,7 @@ def _conditions(summary: Summary) -> list[Table]:
             number(row.conditions.deep_entries_per_unit, 2),
             fixed(row.conditions.foreign_pct, 1),
             fixed(row.conditions.steal_pct, 1),
-            ", ".join(row.conditions.others),
+            ", ".join(row.conditions.others) if Flag.FOREIGN_LOAD in row.flags else None,
             "; ".join(row.conditions.placement),
         )
         for row in told
@@ -249,6 +248,9 @@ def _unusable(summary: Summary) -> list[Table]:
     visits = tuple((one.setup, one.round, one.attempt, "; ".join(one.reasons)) for one in past.failed_visits)
     if visits:
         tables.append(Table("Visits that failed", ("setup", "round", "attempt", "reason"), visits))
+    changed = tuple((one.setup, one.round, one.attempt, one.void, "; ".join(one.changes)) for one in past.disturbed)
+    if changed:
+        tables.append(Table("Visits under other conditions", ("setup", "round", "attempt", "void", "change"), changed))
     return tables
 
 
@@ -258,6 +260,8 @@ def _past(history: History) -> str:
     if history.attempts > 1:
         cut = ", ".join(map(str, history.cut_rounds)) or "none"
         lines.append(f"Resumed: {counted(history.attempts, 'attempt')}. Rounds not taken in one go: {cut}.")
+    if history.unsealed:
+        lines.append(f"Cut short, so that nobody saw whether something changed in them: {'; '.join(history.unsealed)}.")
     lines += [f"Accepted drift, attempt {one.attempt}: {one.change}" for one in history.drift]
     return "\n".join(lines)
 

@@ -9,27 +9,29 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from labctl import __version__
+from labctl.core import paths
 from labctl.core.errors import Problem
 from labctl.core.files import write_json
+from labctl.core.records import load_yaml
 from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import Fingerprint, differences, shown
 from labctl.nodes.fingerprint import parse as parse_fingerprint
 from labctl.plan.options import SYSTEM
 from labctl.runs.folder import RunFolder
 
-# What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
-STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl", "cluster")
-OF_A_SETUP = "sysctl.setup."
-
-# Host variables that reach nothing but labctl's own roles, and where a node is. The rest of a user's inventory may
-# hold secrets, and changes no number.
-VARIABLES = ("ansible_host", "ansible_port", "lab_", "local_lab_index", "cable_", "pod_", "endpoint_", "netperf_pods_")
+# Host variables that say where a node is. Beside them those count that labctl's own roles declare: they decide what is
+# deployed and how. The rest of a user's inventory changes no number.
+PLACES = ("ansible_host", "ansible_port", "lab_", "cable_", "pod_", "endpoint_")
+# Values that are nobody's business are left out, whoever declares them, and so is what Ansible Vault keeps.
+SECRET = re.compile(r"(?i)passw|token|secret|private|credential|(^|_)keys?$")
+VAULT = "__ansible_vault"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class LabRecord:
-    """The lab as its inventory describes it; `variables` by node are those that say where its nodes and cables are."""
+    """The lab as its inventory describes it; `variables` by node are those that decide what is measured where."""
 
     name: str
     client: str
@@ -107,11 +109,37 @@ def observe(
 
 def lab_record(lab: Inventory) -> LabRecord:
     """What of a lab has to stay for a run."""
+    declared = role_variables()
     variables = {
-        node: {name: values[name] for name in sorted(values) if name.startswith(VARIABLES)}
+        node: {
+            name: without_secrets(values[name])
+            for name in sorted(values)
+            if (name in declared or name.startswith(PLACES)) and not SECRET.search(name) and not _in_vault(values[name])
+        }
         for node, values in lab.ends.items()
     }
     return LabRecord(lab.name, lab.client, lab.server, str(lab.path), variables)
+
+
+def role_variables() -> frozenset[str]:
+    """The variables that labctl's roles declare (their argument_specs), by name, without what is not to be logged."""
+    found = set()
+    for path in (paths.content_root() / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in load_yaml(path)["argument_specs"].values():  # type: ignore[index]
+            found |= {name for name, option in entry.get("options", {}).items() if not option.get("no_log")}
+    return frozenset(found)
+
+
+def without_secrets(value: object) -> object:
+    """A value of an inventory without what its name, or Ansible Vault, keeps secret."""
+    if isinstance(value, Mapping):
+        kept = {name: below for name, below in value.items() if not SECRET.search(name) and not _in_vault(below)}
+        return {name: without_secrets(below) for name, below in kept.items()}
+    return [without_secrets(below) for below in value if not _in_vault(below)] if isinstance(value, list) else value
+
+
+def _in_vault(value: object) -> bool:
+    return isinstance(value, Mapping) and VAULT in value
 
 
 def changes(before: Attempt, now: Attempt) -> tuple[Change, ...]:
@@ -156,8 +184,7 @@ def _fingerprint_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
             continue
         where = f"attempts/{before.number}.json: {node}"
         for found in differences(parse_fingerprint(old, where), parse_fingerprint(new, node)):
-            if found.path.partition(".")[0] in STABLE and not found.path.startswith(OF_A_SETUP):
-                yield Change("fingerprint", f"{node}: {found.path}", found.first, found.second)
+            yield Change("fingerprint", f"{node}: {found.path}", found.first, found.second)
 
 
 def write(folder: RunFolder, attempt: Attempt) -> None:

@@ -158,9 +158,9 @@ def loads(sample: RawSample, used: Cpu) -> tuple[Load, ...]:
 
 
 def not_the_tests_s(sample: RawSample, window: Window) -> float:
-    """CPU seconds within the window that labctl itself and others took, as far as they are known."""
-    readings = [kernel.load for kernel in kernels(sample) if kernel.load is not None]
-    shares = (((one.own_s or 0.0) + (one.foreign_s or 0.0)) / one.seconds for one in readings if one.seconds > 0)
+    """CPU seconds within the window that labctl, a cluster's own services and others took, as far as is known."""
+    readings = [kernel.load for kernel in kernels(sample) if kernel.load is not None and kernel.load.seconds > 0]
+    shares = (sum(filter(None, (one.own_s, one.cluster_s, one.foreign_s))) / one.seconds for one in readings)
     return window.seconds * math.fsum(shares)
 
 

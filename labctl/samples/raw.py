@@ -127,12 +127,13 @@ class Taker:
 
 @dataclass(frozen=True)
 class LoadReading:
-    """CPU seconds of all that ran on a kernel for so many `seconds`: the test's ends, labctl's own, all others."""
+    """CPU seconds of what ran on a kernel for so many `seconds`: the test's ends, labctl, a cluster, others."""
 
     seconds: float
     cpu_s: float | None = None
     endpoint_s: float | None = None
     own_s: float | None = None
+    cluster_s: float | None = None
     foreign_s: float | None = None
     top: tuple[Taker, ...] = ()
 

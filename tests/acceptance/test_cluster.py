@@ -24,7 +24,7 @@ from labctl.labs import embedded as labs
 from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
-from tests.integration.test_datapaths import ON_SOCKETS
+from tests.integration.test_datapaths import CONNECTING
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
 
@@ -280,7 +280,7 @@ def test_reset_leaves_nothing_of_a_cluster_that_no_longer_answers(provisioned: C
     """With a network and pods on it, and a program that sockets pass, which a CNI left."""
     provisioned.on_node("node1", "rm /etc/kubernetes/manifests/kube-apiserver.yaml")
     wait_until(lambda: not provisioned.on_node("node1", "pgrep kube-apiserver"), READY_S)
-    attach, group_gone = ON_SOCKETS
+    attach, group_gone = CONNECTING
     provisioned.on_node("node2", attach)
     assert "stranger" in provisioned.on_node("node2", "bpftool cgroup tree")
     done = labctl("reset", "-i", provisioned.path)

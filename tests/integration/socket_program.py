@@ -1,6 +1,7 @@
-"""Attaches a program for connect(2) to a new control group, as a CNI in place of kube-proxy does: `python3 - GROUP`.
+"""Attaches a program to a new control group: `python3 - GROUP KIND`, for what sockets of the group do.
 
-It lets every connection pass, and goes with the group. No tool loads a program without a compiled object.
+`connect`: it sees connect(2), as that of a CNI in place of kube-proxy does; `receive`: every packet. It lets all pass,
+and goes with the group. No tool loads a program without a compiled object.
 """
 
 import ctypes
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 
 PROG_LOAD, PROG_ATTACH = 5, 8
-CGROUP_SOCK_ADDR, INET4_CONNECT = 18, 10
+# Type of the program, and where it is attached.
+KINDS = {"connect": (18, 10), "receive": (8, 0)}
 NUMBER = {"x86_64": 321, "aarch64": 280}
 RETURN_1 = bytes.fromhex("b7000000010000009500000000000000")  # r0 = 1; exit
 
@@ -47,13 +49,14 @@ def bpf(command: int, attributes: ctypes.Structure) -> int:
     return answer
 
 
-def attach(group: str) -> None:
+def attach(group: str, kind: str) -> None:
     """Make the group, and have the program on it."""
     Path(group).mkdir()
     code, license_ = ctypes.create_string_buffer(RETURN_1), ctypes.create_string_buffer(b"GPL")
     texts = ctypes.addressof(code), ctypes.addressof(license_)
-    load = Load(CGROUP_SOCK_ADDR, 2, *texts, name=b"stranger", attach_type=INET4_CONNECT)
-    bpf(PROG_ATTACH, Attach(os.open(group, os.O_RDONLY), bpf(PROG_LOAD, load), INET4_CONNECT, 0))
+    program, place = KINDS[kind]
+    load = Load(program, 2, *texts, name=b"stranger", attach_type=place)
+    bpf(PROG_ATTACH, Attach(os.open(group, os.O_RDONLY), bpf(PROG_LOAD, load), place, 0))
 
 
-attach(sys.argv[1])
+attach(*sys.argv[1:])

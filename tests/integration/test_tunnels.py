@@ -89,7 +89,7 @@ def test_wireguard_hides_what_nodes_say(bench: Bench, facts: TunnelFacts) -> Non
         peer = json.loads(bench.shell(SERVER, "ip -json -4 address show dev cable0"))[0]["addr_info"][0]["local"]
         stray = f"setsid ping -q -i 0.002 {peer} > /dev/null 2>&1 < /dev/null & echo $! > /run/stray"
         with broken(bench, (CLIENT, stray, "kill $(cat /run/stray); rm /run/stray")):
-            longer = {"datapath_proof_transactions": 3000}
+            longer = {"datapath_proof_transactions": 500}
             bench.assert_broken(on_both("stray_on_cable"), "baseline", **changes, **longer)
         # The tunnel's port is not the one that the setup claims: what crosses the cable is not the tunnel.
         wrong = {"datapath_proof_tunnel_port": PORT + 1}

@@ -20,6 +20,7 @@ from labctl.plan.plan import SCHEMA, Plan, Visit
 from labctl.plan.visit import PlannedSample, setup_inventory
 from labctl.results.summary import Summary
 from labctl.runs.attempts import Attempt
+from labctl.runs.conditions import Conditions
 from labctl.runs.status import Status
 from labctl.samples.sample import Sample
 from labctl.tools.netperf import Netperf
@@ -89,6 +90,7 @@ def found(data: object, opaque: Iterable[str], prefix: str = "") -> set[str]:
         ("plan.json", Plan),
         ("status.json", Status),
         ("attempts/1.json", Attempt),
+        ("visit.json", Conditions),
         ("sample.json", Sample),
         ("summary.json", Summary),
     ],
@@ -99,7 +101,8 @@ def test_files_with_a_type_are_documented_key_by_key(name: str, kind: type, sect
 
 def test_every_schema_is_named(sections: dict[str, str]) -> None:
     schemas = {
-        typing.get_args(typing.get_type_hints(kind)["schema"])[0] for kind in (Plan, Status, Attempt, Sample, Summary)
+        typing.get_args(typing.get_type_hints(kind)["schema"])[0]
+        for kind in (Plan, Status, Attempt, Conditions, Sample, Summary)
     }
     assert SCHEMA in schemas
     text = "".join(sections.values())

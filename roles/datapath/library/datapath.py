@@ -7,7 +7,7 @@ module: datapath
 short_description: Build or remove the path that test traffic takes on one node
 description:
   - Sets the cable's MTU and builds what the arguments name - an encrypted tunnel to the other node, a pod behind a veth
-    pair, netfilter rules, tc programs.
+    pair, netfilter rules, tc programs. TCP forgets what it learned from earlier connections, at node and pod alike.
   - Before each change it writes down what it found in /run/labctl/datapath.json. Removing goes by that record alone,
     puts the recorded values back, and leaves nothing. Without a record nothing is touched.
   - A node that still carries a datapath, whole or half removed, is cleared first unless it is exactly the wanted one.
@@ -65,6 +65,8 @@ from ansible.module_utils import datapath_record as records
 from ansible.module_utils import datapath_tunnel as tunnels
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_keys import forget_key
+from ansible.module_utils.datapath_metrics import SWITCH, forget_metrics
+from ansible.module_utils.datapath_namespace import inside
 from ansible.module_utils.labctl_node.files import read_text, write_setting
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
@@ -93,14 +95,15 @@ def hooked(wanted: Wanted) -> list[str]:
     return sorted(device for device in devices if links.link_of(device))
 
 
-def observe(wanted: Wanted) -> str:
-    """Return a digest of everything that the path consists of, as it is now."""
+def observe(wanted: Wanted, rules: str) -> str:
+    """Return a digest of everything that the path consists of, as it is now, with the rules of this moment."""
     return records.digest(
         {
             "links": links.observe_links(wanted.cable, wanted.pod is not None),
             "tunnel": tunnels.observe(wanted.tunnel) if wanted.tunnel else None,
-            "rules": netfilter.observe_rules(),
+            "rules": rules,
             "programs": [tc.observe_programs(interface) for interface in hooked(wanted)],
+            "metrics": read_text(SWITCH),
         }
     )
 
@@ -129,9 +132,10 @@ def build(wanted: Wanted) -> None:
         "cable": {"interface": wanted.cable.interface, "mtu": links.mtu_of(wanted.cable.interface)},
         "tunnel": asdict(wanted.tunnel) if wanted.tunnel else None,
         "pod": asdict(wanted.pod) if wanted.pod else None,
-        "settings": {},
+        "settings": {SWITCH: read_text(SWITCH)},
         "tables_before": netfilter.tables(),
         "programs": bool(wanted.programs),
+        "rules": None,
         "built": None,
     }
     switch = links.forwarding(wanted.cable.interface)
@@ -139,10 +143,13 @@ def build(wanted: Wanted) -> None:
         record["settings"][switch] = read_text(switch)
     records.save(record)
     links.set_mtu(wanted.cable.interface, wanted.cable.mtu)
+    forget_metrics()
     if wanted.tunnel:
         tunnels.build(wanted.tunnel)
     if wanted.pod:
         links.build_pod(wanted.cable, wanted.pod)
+        with inside(links.NAMESPACE):
+            forget_metrics()
         write_setting(switch, "1")
         if wanted.tunnel:
             write_setting(links.forwarding(tunnels.device_of(wanted.tunnel)), "1")
@@ -152,7 +159,8 @@ def build(wanted: Wanted) -> None:
         netfilter.load_iptables(wanted.iptables)
     if wanted.programs:
         tc.attach(wanted.programs, wanted.cable.interface, links.HOST_END, wanted.tunnel, wanted.redirect_peer)
-    records.save(dict(record, built=observe(wanted)))
+    rules = netfilter.observe_rules()
+    records.save(dict(record, rules=rules, built=observe(wanted, rules)))
 
 
 def remove(record: dict[str, Any]) -> None:
@@ -175,7 +183,8 @@ def remove(record: dict[str, Any]) -> None:
 def bring_about(wanted: Wanted, check_mode: bool) -> bool:
     """Make the node carry exactly the wanted path. Return whether that took a change."""
     record = records.load()
-    if record and record["digest"] == records.digest(asdict(wanted)) and record["built"] == observe(wanted):
+    same = record is not None and record["digest"] == records.digest(asdict(wanted))
+    if record and same and record["built"] == observe(wanted, netfilter.observe_rules()):
         return False
     if check_mode:
         return True

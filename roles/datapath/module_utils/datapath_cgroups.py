@@ -10,10 +10,13 @@ import json
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.labctl_node.files import read_text
-from ansible.module_utils.labctl_node.run import run
+from ansible.module_utils.labctl_node.run import run, run_json
 
-# Last part of the type of programs that come and go with units of systemd and with containers.
-OF_UNITS = ("device", "ingress", "egress")
+# Last part of the types of programs: those for devices come and go with units and containers, those for packets systemd
+# has on units of its own, for that unit alone.
+DEVICES, PACKETS = "device", ("ingress", "egress")
+UNITS = (".service", ".scope", ".socket", ".mount", ".swap")
+NETSERVER = "labctl-netserver.service"
 SYSTEMD = "sd_"
 CGROUPS = "/sys/fs/cgroup"
 
@@ -31,14 +34,31 @@ def socket_programs(printed: str) -> List[Dict[str, Any]]:
         {"group": entry["cgroup"], "type": program["attach_type"], "name": program["name"], "id": program["id"]}
         for entry in json.loads(printed or "[]")
         for program in entry["programs"]
-        if not program["attach_type"].endswith(OF_UNITS) and not program["name"].startswith(SYSTEMD)
+        if _counts(entry["cgroup"], program["attach_type"], program["name"])
     ]
+
+
+def _counts(group: str, kind: str, name: str) -> bool:
+    if kind.endswith(PACKETS):
+        return group.endswith(NETSERVER) or not group.endswith(UNITS)
+    return not kind.endswith(DEVICES) and not name.startswith(SYSTEMD)
 
 
 def attached() -> List[Dict[str, Any]]:
     """Return the programs that sockets of this node pass, as `socket_programs` tells them."""
     top = hierarchy(read_text("/proc/mounts") or "")
     return socket_programs(run(["bpftool", "--json", "cgroup", "tree", top])) if top else []
+
+
+def inherited() -> List[Dict[str, Any]]:
+    """Return the programs on groups above the node's own, as a container's machine may have them."""
+    top = hierarchy(read_text("/proc/mounts") or "")
+    if not top:
+        return []
+    effective = run_json(["bpftool", "--json", "cgroup", "show", top, "effective"])
+    own = {program["id"] for program in run_json(["bpftool", "--json", "cgroup", "show", top])} if effective else set()
+    above = [program for program in effective if program["id"] not in own]
+    return socket_programs(json.dumps([{"cgroup": "above the node", "programs": above}]))
 
 
 def words(program: Dict[str, Any]) -> str:

@@ -18,10 +18,17 @@ def tables() -> list[str]:
     """Return every netfilter table of this namespace as `family name`; a legacy one as `family name (legacy)`."""
     listed = run_json(["nft", "--json", "list", "tables"])
     found = [f"{entry['table']['family']} {entry['table']['name']}" for entry in listed["nftables"] if "table" in entry]
-    # Reading the list of names leaves them alone; asking iptables-legacy-save would bring the tables into being.
-    for family, listing in LEGACY.items():
-        found += [f"{family} {name} (legacy)" for name in (read_text(f"/proc/net/{listing}") or "").split()]
-    return sorted(found)
+    return sorted(found + legacy_tables())
+
+
+def legacy_tables() -> list[str]:
+    """Return the legacy tables that exist, as `ip filter (legacy)`."""
+    # Reading the list of names leaves them alone; asking iptables-legacy for one would bring it into being.
+    return [
+        f"{family} {name} (legacy)"
+        for family, listing in LEGACY.items()
+        for name in (read_text(f"/proc/net/{listing}") or "").split()
+    ]
 
 
 def refuse_foreign_tables(variant: str) -> None:

@@ -10,14 +10,16 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.datapath_bpf import BPF_MOUNT, mount_private_bpf, programs_of
+from ansible.module_utils.datapath_bpf import BPF_MOUNT, counts_in, map_name, mount_private_bpf
+from ansible.module_utils.datapath_hooks import hooks
 from ansible.module_utils.datapath_links import index_of
 from ansible.module_utils.datapath_tunnel import Tunnel, device_of
 from ansible.module_utils.labctl_node.files import read_text, sha256_of
 from ansible.module_utils.labctl_node.refused import Refused
-from ansible.module_utils.labctl_node.run import CommandFailed, run, run_json
+from ansible.module_utils.labctl_node.run import CommandFailed, run
 
 CABLE_PROGRAM = "cable_ingress"
 POD_PROGRAM = "pod_ingress"
@@ -25,6 +27,7 @@ TUNNEL_PROGRAM = "tunnel_ingress"
 DECRYPTED_PROGRAM = "decrypted_ingress"
 # Entries of the counter map, as the .bpf.c file numbers them.
 COUNTERS = {CABLE_PROGRAM: (0, 1), POD_PROGRAM: (2, 3), TUNNEL_PROGRAM: (4, 5), DECRYPTED_PROGRAM: (6, 7)}
+NAME_LENGTH = 15
 # Helpers by their number in the kernel's interface, with the release that brought each.
 HELPERS = {
     43: ("bpf_skb_change_head", "Linux 4.10"),
@@ -47,7 +50,7 @@ def refuse_foreign_programs(interface: str) -> None:
 
 def has_clsact(interface: str) -> bool:
     """Whether programs can be attached to the interface."""
-    return any(entry["kind"] == "clsact" for entry in run_json(["tc", "-json", "qdisc", "show", "dev", interface]))
+    return any(hook.kind == "clsact" for hook in hooks(interface))
 
 
 def explain(failure: str, release: str) -> str:
@@ -132,47 +135,27 @@ def detach(cable: str) -> None:
 def observe_programs(interface: str) -> list[dict[str, Any]]:
     """Return the programs on an interface, by tcx and tc, as [{"id": number, "name": ..., "direction": "ingress"}].
 
-    Where a program was loaded without a name, as iproute2 does, the name is file and section by which tc knows it.
+    A name has the 15 characters that the kernel keeps.
     """
-    found: list[dict[str, Any]] = []
-    filtered = has_clsact(interface)
-    for direction in ("ingress", "egress"):
-        numbers = programs_of(index_of(interface), direction)
-        called: dict[int, str] = {}
-        if filtered:
-            for entry in run_json(["tc", "-json", "filter", "show", "dev", interface, direction]):
-                options = entry.get("options", {})
-                if "prog" in options:
-                    numbers.append(options["prog"]["id"])
-                    called[options["prog"]["id"]] = options.get("bpf_name", "")
-        for number in numbers:
-            shown = run_json(["bpftool", "--json", "prog", "show", "id", str(number)])
-            maps = shown.get("map_ids", [])
-            name = shown.get("name") or called.get(number, "")
-            found.append({"id": number, "name": name, "direction": direction, "maps": maps})
-    return found
+    return [
+        {"id": hook.number, "name": hook.name, "direction": hook.where, "maps": list(hook.maps)}
+        for hook in hooks(interface)
+        if hook.number is not None
+    ]
 
 
-def read_counters(maps: list[int]) -> dict[str, dict[str, int]]:
+def ours(name: str) -> str | None:
+    """Return which of our programs has this name, of which the kernel keeps 15 characters; None for another's."""
+    return next((program for program in COUNTERS if program[:NAME_LENGTH] == name[:NAME_LENGTH]), None)
+
+
+def read_counters(maps: Sequence[int]) -> dict[str, dict[str, int]]:
     """Return what the programs that share these maps counted: {program: {"hits": packets, "passed": packets}}."""
     for number in maps:
-        if run_json(["bpftool", "--json", "map", "show", "id", str(number)])["name"] == "veth_counters":
-            entries = run_json(["bpftool", "--json", "map", "dump", "id", str(number)])
-            return counters_of(entries)
+        if map_name(number) == "veth_counters":
+            counts = counts_in(number, 2 * len(COUNTERS))
+            return {name: {"hits": counts[hits], "passed": counts[passed]} for name, (hits, passed) in COUNTERS.items()}
     raise Refused("The attached programs are not labctl's.", seen="they have no map veth_counters")
-
-
-def counters_of(entries: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return the counters in bpftool's dump of a per-CPU array, summed over the CPUs."""
-    totals = {}
-    for entry in entries:
-        key = _integer(entry["key"])
-        totals[key] = sum(_integer(value["value"]) for value in entry["values"])
-    return {name: {"hits": totals[hits], "passed": totals[passed]} for name, (hits, passed) in COUNTERS.items()}
-
-
-def _integer(octets: list[str]) -> int:
-    return int.from_bytes(bytes(int(octet, 16) for octet in octets), sys.byteorder)
 
 
 def _set_map(pin: str, key: int, value: int) -> None:

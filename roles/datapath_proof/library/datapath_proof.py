@@ -18,6 +18,9 @@ options:
   tap_sees_wire: {type: bool, required: true, description: Whether a packet socket sees what is on the wire.}
   transactions: {type: int, required: true, description: Transactions of the probe.}
   size: {type: int, required: true, description: Bytes of each request and each response.}
+  connections: {type: int, required: true, description: Connections that the probe only opened and closed.}
+  offloads: {type: dict, required: true, description: "Features by place, and whether they are on."}
+  allowed: {type: dict, required: true, description: "What the lab has on purpose: patterns by assertion."}
   client: {type: str, required: true, description: Name of the client's node.}
   server: {type: str, required: true, description: Name of the server's node.}
   listener: {type: str, required: true, description: "Where netserver has to listen, in words."}
@@ -59,9 +62,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **dict.fromkeys(("name", "encryption", "client", "server", "listener"), text),
-            **dict.fromkeys(("mtu", "endpoint_mtu", "transactions", "size"), number),
+            **dict.fromkeys(("mtu", "endpoint_mtu", "transactions", "size", "connections"), number),
             **dict.fromkeys(("endpoint_is_node", "tap_sees_wire"), switch),
-            **dict.fromkeys(("expected", "probe", "nodes"), data),
+            **dict.fromkeys(("expected", "probe", "nodes", "offloads", "allowed"), data),
             "cni": {"type": "dict", "default": {}},
         },
     )

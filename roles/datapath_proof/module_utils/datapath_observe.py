@@ -1,13 +1,18 @@
-"""What a node shows of the path that test traffic takes on it."""
+"""What a node counts, tracks and has attached on the path that test traffic takes on it."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
-from ansible.module_utils.datapath_programs import COUNTERS, observe_programs, read_counters
+from ansible.module_utils.datapath_hooks import Hook
+from ansible.module_utils.datapath_netfilter import legacy_tables, observe_rules
+from ansible.module_utils.datapath_programs import ours, read_counters
+from ansible.module_utils.datapath_state import legacy_sections, sections
 from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import CommandFailed, run, run_json
@@ -16,6 +21,8 @@ from ansible.module_utils.labctl_node.sockets import listening_in
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_count"
 # An address on loopback that nobody else pings: an entry for it means that connection tracking is hooked here.
 HOOK_PROBE = "127.198.18.1"
+# What prints the rules of legacy tables that are there.
+LEGACY_SAVE = {"ip": "iptables-legacy-save", "ip6": "ip6tables-legacy-save"}
 
 
 def within(netns: str) -> list[str]:
@@ -23,42 +30,49 @@ def within(netns: str) -> list[str]:
     return ["ip", "netns", "exec", netns] if netns else []
 
 
-def forwarded_packets() -> int:
-    """Return how many IPv4 packets this namespace's stack has forwarded (ForwDatagrams of /proc/net/snmp)."""
+def ip_counters() -> dict[str, int]:
+    """Return what this namespace's IPv4 has counted in packets: received, sent by itself, and forwarded."""
     table = str(read_text("/proc/net/snmp")).splitlines()
     names, values = (line.split() for line in table if line.startswith("Ip:"))
-    return int(values[names.index("ForwDatagrams")])
+    counted = {name: int(value) for name, value in zip(names[1:], values[1:])}
+    return {"received": counted["InReceives"], "sent": counted["OutRequests"], "forwarded": counted["ForwDatagrams"]}
 
 
 def links() -> dict[str, dict[str, Any]]:
-    """Return the node's interfaces by name, with their counters."""
-    return {link["ifname"]: link for link in run_json(["ip", "-json", "-details", "-stats", "link", "show"])}
+    """Return this namespace's interfaces by name, with their addresses and counters."""
+    return {link["ifname"]: link for link in run_json(["ip", "-json", "-details", "-stats", "address", "show"])}
 
 
-def programs_on(cable: str, pod: str, present: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the programs by the place they are attached to; empty places left out.
-
-    Places are `cable`, `pod` (its host end) and `tunnel` (WireGuard's device).
-    """
-    found = {}
-    for place, interface in (("cable", cable), ("pod", pod), ("tunnel", wireguard.DEVICE)):
-        if interface not in present:
-            continue
-        programs = observe_programs(interface)
-        if "xdp" in present[interface]:
-            programs.append({"name": "xdp", "maps": []})
-        if programs:
-            found[place] = programs
-    return found
+def holder(present: Mapping[str, dict[str, Any]], address: str) -> dict[str, Any] | None:
+    """Return the interface that holds an address, None when none does."""
+    held = (one for one in present.values() if any(a.get("local") == address for a in one.get("addr_info", [])))
+    return next(held, None)
 
 
-def program_hits(attached: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+def programs_at(
+    places: Mapping[str, str], found: list[Hook], present: Mapping[str, dict[str, Any]]
+) -> dict[str, list[Hook]]:
+    """Return the programs by the place of their interface, as {"cable": [...]}; empty places left out."""
+    programs = [hook for hook in found if hook.number is not None] + with_xdp(present)
+    told = {place: [hook for hook in programs if hook.device == at] for place, at in places.items()}
+    return {place: on for place, on in told.items() if on}
+
+
+def with_xdp(present: Mapping[str, dict[str, Any]]) -> list[Hook]:
+    """Return the programs that take packets before all else."""
+    return [Hook(name, "", "", "xdp") for name, link in present.items() if "xdp" in link]
+
+
+def words_of(found: list[Hook], present: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return everything that takes packets, in words."""
+    return sorted(map(str, [*found, *with_xdp(present)]))
+
+
+def program_hits(found: list[Hook]) -> dict[str, int]:
     """Return how many packets each of our programs has redirected; {} when none of ours is attached."""
-    ours = [program for on in attached.values() for program in on if program["name"] in COUNTERS]
-    counted: dict[tuple[int, ...], dict[str, dict[str, int]]] = {}
-    for maps in {tuple(program["maps"]) for program in ours}:
-        counted[maps] = read_counters(list(maps))
-    return {program["name"]: counted[tuple(program["maps"])][program["name"]]["hits"] for program in ours}
+    own = {name: hook.maps for hook in found for name in [ours(hook.name)] if name and hook.number is not None}
+    counted = {maps: read_counters(maps) for maps in set(own.values())}
+    return {name: counted[maps][name]["hits"] for name, maps in own.items()}
 
 
 def conntrack(action: str, *criteria: str) -> str:
@@ -80,35 +94,31 @@ def forget_tracked(flow: list[str]) -> None:
     conntrack("-D", "-p", "icmp", "--orig-dst", HOOK_PROBE)
 
 
+def tracked_of(listing: str, ports: Collection[int]) -> int:
+    """Return how many connections to these ports there are in what `conntrack -L` prints."""
+    found = (re.search(r" dport=(\d+) ", line) for line in listing.splitlines())
+    return sum(1 for match in found if match and int(match.group(1)) in ports)
+
+
 def conntrack_is_hooked() -> bool:
     """Whether a packet of this namespace meets connection tracking: one to itself is sent and looked for."""
     run(["ping", "-n", "-q", "-c", "1", "-W", "2", HOOK_PROBE])
     return HOOK_PROBE in conntrack("-L", "-p", "icmp", "--orig-dst", HOOK_PROBE)
 
 
-def chains() -> list[str]:
-    """Return the names of all nftables chains of this namespace."""
-    listed = run_json(["nft", "--json", "list", "chains"])["nftables"]
-    return [entry["chain"]["name"] for entry in listed if "chain" in entry]
+def rules() -> tuple[str, dict[str, list[str]]]:
+    """Return the ruleset of nftables as text, and all rules by what they are in, those of legacy tables too."""
+    text = observe_rules()
+    found = sections(text)
+    for family, save in LEGACY_SAVE.items():
+        if any(table.startswith(f"{family} ") for table in legacy_tables()):
+            found.update(legacy_sections(run([save]), f"{family} (legacy)"))
+    return text, found
 
 
-def mtu_at(netns: str, address: str) -> int | None:
-    """Return the MTU of the interface that holds an address in a namespace, None when none does."""
-    inside = ["-netns", netns] if netns else []
-    for link in run_json(["ip", *inside, "-json", "address", "show"]):
-        if any(entry.get("local") == address for entry in link.get("addr_info", [])):
-            return int(link["mtu"])
-    return None
-
-
-def listens_in(netns: str, address: str, port: int) -> bool:
-    """Whether something in the namespace listens on this address and port."""
-    return listening_in(run([*within(netns), "cat", "/proc/net/tcp"]), address, port)
-
-
-def timestamps_in(netns: str) -> bool:
-    """Whether TCP in the namespace offers timestamps: with them 12 bytes less of each packet are payload."""
-    return run([*within(netns), "cat", "/proc/sys/net/ipv4/tcp_timestamps"]).strip() != "0"
+def listens_at(address: str, port: int) -> bool:
+    """Whether something in this namespace listens on this address and port."""
+    return listening_in(str(read_text("/proc/self/net/tcp")), address, port)
 
 
 def tunnel_counters(

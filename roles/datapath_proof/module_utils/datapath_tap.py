@@ -25,18 +25,21 @@ NTP = 123
 
 @dataclass
 class Seen:
-    """What the tap saw. `clear` counts frames with the probe's TCP in clear; bytes include the Ethernet header.
+    """What the tap saw. Frames with their Ethernet header; payload in bytes.
 
-    Of the frames that this node sent: `tunnel` those of the tunnel, `stray` other unicast IPv4 frames
-    by protocol and addresses, `text` those in which what netperf sends can be read. What it received is not judged by
+    `payload` is what the probe's TCP carried in clear, `readable` that of frames in which the text of netperf can be
+    read. Of what this node sent: `tunnel` counts the bytes of frames of the tunnel, `stray` other unicast IPv4 frames
+    by protocol and addresses, `text` frames in which what netperf sends can be read. What it received is not judged by
     content: a packet that XFRM decrypted comes by the interface once more. The datagrams by which the ends wait for
-    each other, NTP between the nodes, and TCP between those of a cluster do not count.
+    each other, NTP between the nodes, and TCP between those of a cluster do not count. `lost` are the frames that
+    came and did not fit into the socket's buffer: then all else is too little.
     """
 
     frames: int = 0
     bytes: int = 0
     longest: int = 0
-    clear: int = 0
+    payload: int = 0
+    readable: int = 0
     tunnel: int = 0
     stray: dict[str, int] = field(default_factory=dict)
     text: int = 0
@@ -62,7 +65,7 @@ class Watched:
 
 
 class Tap:
-    """Every frame on one interface, from construction until `read`."""
+    """Every frame on one interface, from construction until `read`; use it in a with statement."""
 
     def __init__(self, interface: str, watched: Watched) -> None:
         self.watched = watched
@@ -71,20 +74,26 @@ class Tap:
         self.socket.bind((interface, ETHERTYPE_ALL))
         self.socket.setblocking(False)
 
+    def __enter__(self) -> Tap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
     def read(self) -> Seen:
-        """Return what has come since, and close the tap."""
+        """Return what has come since."""
         seen = Seen()
         buffer = bytearray(FRAME_BYTES)
-        with self.socket:
-            while True:
-                try:
-                    length, address = self.socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
-                except BlockingIOError:
-                    break
-                sent = address[2] == socket.PACKET_OUTGOING
-                note(seen, bytes(buffer[: min(length, FRAME_BYTES)]), length, sent, self.watched)
-            statistics = self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
-            seen.lost = struct.unpack("II", statistics)[1]
+        while True:
+            try:
+                length, address = self.socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
+            except BlockingIOError:
+                break
+            sent = address[2] == socket.PACKET_OUTGOING
+            note(seen, bytes(buffer[: min(length, FRAME_BYTES)]), length, sent, self.watched)
+        # How many came, and how many of them found no room.
+        statistics = self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+        seen.lost = struct.unpack("II", statistics)[1]
         return seen
 
 
@@ -107,13 +116,16 @@ def note(seen: Seen, frame: bytes, length: int, sent: bool, what: Watched) -> No
     seen.frames += 1
     seen.bytes += length
     seen.longest = max(seen.longest, length)
-    probe = is_probe(frame, what.ends, what.port)
-    seen.clear += probe
+    readable = CLEAR_TEXT in frame
+    if is_probe(frame, what.ends, what.port):
+        payload = payload_of(frame, length)
+        seen.payload += payload
+        seen.readable += payload if readable else 0
     if not sent:
         return
-    seen.text += CLEAR_TEXT in frame
+    seen.text += readable
     if is_between(frame, what.tunnel_ends, *what.tunnel):
-        seen.tunnel += 1
+        seen.tunnel += length
     elif is_unicast(frame) and not is_of_nodes(frame, what):
         name = named(frame)
         seen.stray[name] = seen.stray.get(name, 0) + 1
@@ -158,3 +170,11 @@ def is_between(frame: bytes, ends: frozenset[bytes], protocol: int, port: int) -
 def is_probe(frame: bytes, ends: frozenset[bytes], port: int) -> bool:
     """Whether the first bytes of a frame are the probe's TCP over IPv4, readable as such."""
     return is_between(frame, ends, socket.IPPROTO_TCP, port)
+
+
+def payload_of(frame: bytes, length: int) -> int:
+    """Return the bytes that a frame of TCP over IPv4 carries; a packet beyond 64 KB says nothing of its length."""
+    packet = frame[ETHERNET_BYTES:]
+    words = (packet[0] & 0x0F) * 4
+    header = words + (packet[words + 12] >> 4) * 4 if len(packet) > words + 12 else words
+    return max((struct.unpack_from("!H", packet, 2)[0] or length - ETHERNET_BYTES) - header, 0)

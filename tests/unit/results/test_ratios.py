@@ -182,8 +182,19 @@ def test_a_cell_of_two_placements_is_compared_placement_by_placement(small_catal
     apart, alike = found[f"pods.tcp_rr.1: {APART}"], found[f"pods.tcp_rr.1: {TOGETHER}"]
     assert (apart.rounds, apart.verdict) == (9, Verdict.LOWER)
     assert apart.ratio == pytest.approx(0.75, abs=0.002)
-    assert (alike.rounds, alike.low, alike.verdict) == (2, None, None)
+    assert (alike.rounds, alike.low, alike.verdict) == (2, None, Verdict.MODES)
     assert alike.ratio == pytest.approx(0.75, abs=0.002)
+
+
+def test_too_few_rounds_of_one_mode_are_no_silent_loss(small_catalog: Catalog) -> None:
+    plan = plan_of(small_catalog, variant="pods", workload="tcp_rr", processes="1", rounds="8")
+    samples = [
+        placed(one, TOGETHER if one.setup == "base" and one.round < 4 else APART)
+        for one in samples_of(plan, noise=0.001)
+    ]
+    one = compared(plan, samples)["pods.tcp_rr.1"]
+    assert (one.rounds, one.low, one.verdict) == (5, None, Verdict.MODES)
+    assert one.ratio == pytest.approx(0.75, abs=0.002)
 
 
 def test_modes_that_never_met_in_a_round_are_not_compared(plan: Plan) -> None:

@@ -19,6 +19,7 @@ from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.plan import Plan
 from labctl.results.summary import Summary, summarise
 from labctl.results.tables import document, sample_words
+from labctl.runs.history import Disturbed
 from labctl.samples.quantities import Cpu
 from labctl.samples.sample import Flag, Sample, Status
 from tests.unit.synthetic import asleep, busy, loaded, placed, plan_of, samples_of, times
@@ -249,5 +250,17 @@ def test_a_sample_in_a_few_words(small_catalog: Catalog) -> None:
     (sample,) = samples_of(plan, noise=0)
     assert sample.rate is not None
     assert sample_words(replace(sample, rate=replace(sample.rate, value=27411.6))) == "27412 requests/s"
+    hurt = replace(sample, rate=replace(sample.rate, value=27411.6), flags=(Flag.INDICATIVE, Flag.FOREIGN_LOAD))
+    assert sample_words(hurt) == "27412 requests/s (foreign load)"
     failed = replace(sample, status=Status.FAILED, rate=None, reasons=("no route", "late"))
     assert sample_words(failed) == "failed: no route; late"
+
+
+def test_visits_under_other_conditions_and_those_cut_short_are_told(quick: Summary) -> None:
+    words = "node2: link.mtu changed during this visit: 1500 became 1400"
+    past = replace(quick.history, disturbed=(Disturbed("pods", 2, 1, (words,), 3),), unsealed=("base, round 1",))
+    lines = summary_tables(replace(quick, history=past), "github")
+    assert "Visits under other conditions" in lines
+    assert re.search(rf"\| pods +\| +2 \| +1 \| +3 \| {re.escape(words)}", lines)
+    assert "Cut short, so that nobody saw whether something changed in them: base, round 1." in lines
+    assert "Visits under other conditions" not in summary_tables(quick)

@@ -91,8 +91,8 @@ def account(before: Look, after: Look, parties: Parties) -> Dict[str, Any]:
     """Whose the CPU seconds between two looks were (docs/run-folder.md, `load`)."""
     seconds = after.at - before.at
     if before.tasks is None or after.tasks is None:
-        unknown = dict.fromkeys(("cpu_s", "endpoint_s", "own_s", "path_s", "cluster_s", "foreign_s", "top"))
-        return dict(unknown, seconds=seconds)
+        unknown = dict.fromkeys(("cpu_s", "endpoint_s", "own_s", "path_s", "cluster_s", "foreign_s"))
+        return dict(unknown, seconds=seconds, top=[])
     growth = Growth(before.tasks, after.tasks)
     shares: DefaultDict[str, float] = defaultdict(float)
     foreign = {}
