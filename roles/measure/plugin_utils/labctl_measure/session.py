@@ -133,7 +133,7 @@ class Session:
         self.server.send("end", failed=failed)
         kernels = self.kernels.seen(sample)
         server |= self.server.receive()
-        reasons = [end.pop("reason") for end in (client, server)]
+        reasons = ((self.client.node, client.pop("reason")), (self.server.node, server.pop("reason")))
         return {
             "measurement": {
                 "clock_offset_s": offset,
@@ -141,7 +141,7 @@ class Session:
                 "shared_kernel": self.kernels.shared,
                 "cable": self.ends.cable,
                 "endpoint": self.ends.endpoint,
-                "reason": "; ".join(filter(None, reasons)) or None,
+                "reason": "; ".join(f"{node}: {reason}" for node, reason in reasons if reason) or None,
                 **kernels.get("measurement", {}),
             },
             "client": self.facts["client"]
