@@ -31,7 +31,7 @@ def checksum(octets: bytes) -> int:
     words += octets[-1] << 8 if len(octets) % 2 else 0
     while words >> 16:
         words = (words & 0xFFFF) + (words >> 16)
-    return ~words & 0xFFFF
+    return int(~words & 0xFFFF)
 
 
 def answered(address: str, sizes: Sequence[int], wait: float) -> List[int]:
