@@ -24,6 +24,7 @@ from labctl.tools.tool import Tool
 
 CATALOG_DIR = Path(__file__).parent
 VISIT_S = 5.0  # of a variant without a cluster, seen on the local lab
+LOCAL = "local"  # kind of a lab whose nodes share the kernel of this machine
 CLUSTER = "cluster"  # kind of a lab whose nodes are reached through the API of their cluster alone
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from labctl.catalog import Encryption
+from labctl.catalog import LOCAL, Encryption
 from labctl.catalog.tunnel import Tunnel
 
 
@@ -52,6 +52,7 @@ class LabFacts:
     `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
     `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
     where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none.
+    `awake_refused` says why the CPUs cannot be kept awake, None where nothing is known to be in the way of it.
     """
 
     name: str
@@ -64,3 +65,9 @@ class LabFacts:
     largest_mtu: int | None = None
     edition: str | None = None
     origin: Origin = field(default_factory=Origin)
+    awake_refused: str | None = None
+
+    @property
+    def shares_kernel(self) -> bool:
+        """Whether the nodes are known to run on one kernel, and so on the same CPUs."""
+        return self.kind == LOCAL

@@ -36,6 +36,11 @@ class Tunnel(StrEnum):
             Tunnel.ESP: "ESP of the kernel, AES-GCM",
         }[self]
 
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        """How the names of the processes begin that do its work: the kernel hands encryption to its work queues."""
+        return ("wireguard-go",) if self is Tunnel.WIREGUARD_GO else ("kworker/",)
+
     def inner_mtu(self, mtu: int) -> int:
         """The largest packet inside for a link's MTU."""
         if self is Tunnel.ESP:

@@ -93,7 +93,7 @@ def _measure(raw: RawOptions, lab: str, options: AnsibleOptions, fail_fast: bool
     from labctl.plan.options import parse_options
 
     parse_options(raw, catalog.load())
-    with working(lab, "matrix") as (session, inventory, held):
+    with working(lab, "matrix", measures=True) as (session, inventory, held):
         wanted = parse_options(raw, catalog.load(), inventory.kind)
         return workflow.measure(workflow.Bench(session, inventory, held, options, Terminal, fail_fast), wanted)
 
@@ -107,7 +107,7 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
 
     folder = runs.find(run)
     recorded = resuming.reopen(folder).inventory
-    with working(lab or recorded, "matrix --resume") as (session, inventory, held):
+    with working(lab or recorded, "matrix --resume", measures=True) as (session, inventory, held):
         bench = workflow.Bench(session, inventory, held, options, Terminal, fail_fast)
         return workflow.resume(bench, folder, accept_drift)
 

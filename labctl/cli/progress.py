@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from labctl.cli.console import Live, clock, note
+from labctl.core.tables import counted
 from labctl.engine.events import Event, Listener, TaskStart
 from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import Session
 from labctl.labs import lock
+from labctl.labs.embedded import KINDS
 from labctl.labs.lock import LabLock
-from labctl.matrix.execution import Measured, Progress, VisitFailed
+from labctl.matrix.execution import Measured, Progress, VisitDisturbed, VisitFailed
 from labctl.plan.plan import Plan
 from labctl.results.tables import sample_words
 
@@ -51,6 +53,11 @@ class Terminal(Live):
             elif isinstance(event, VisitFailed):
                 for failure in event.failures:
                     self.timed(f"{event.setup} round {event.round} failed: {failure.problem()}")
+            elif isinstance(event, VisitDisturbed):
+                where = f"{event.setup} round {event.round}"
+                for change in event.changes:
+                    self.timed(f"{where}: {change}")
+                self.timed(f"{where}: {counted(event.void, 'sample')} of it do not count; matrix --resume retakes them")
             elif event.node:
                 self.timed(f"{event.setup} round {event.round}: {event.node}: failed: {event.text}")
             else:
@@ -59,12 +66,27 @@ class Terminal(Live):
         return progress
 
 
+def warn_of_disturbing() -> None:
+    """Say whose measurement on this machine is about to be disturbed."""
+    owner = lock.measured_by()
+    if owner:
+        note(f"warning: this disturbs a measurement on this machine: lab {owner.lab}, {owner}")
+
+
 @contextmanager
-def working(lab: str, command: str) -> Iterator[tuple[Session, Inventory, LabLock]]:
-    """A session with a lab that no other labctl uses meanwhile."""
+def working(lab: str, command: str, measures: bool = False) -> Iterator[tuple[Session, Inventory, LabLock]]:
+    """A session with a lab that no other labctl uses meanwhile.
+
+    With nodes of this machine, work that measures waits until nobody else measures there; other work only says whom it
+    disturbs.
+    """
     with Session() as session:
         inventory = open_lab(session, lab)
+        if not measures and inventory.kind in KINDS:
+            warn_of_disturbing()
         with lock.locked(inventory, command) as held:
             if held.dead:
                 note(f"lab {inventory.name} is taken over from a labctl that no longer runs: {held.dead}")
-            yield session, inventory, held
+            turn = lock.measuring(inventory, command, note) if measures else nullcontext(())
+            with turn as held.also:
+                yield session, inventory, held

@@ -153,7 +153,7 @@ def _markdown(table: Table) -> str:
 def _aligned(table: Table, width: int) -> str:
     """The table in columns that keep their words whole, in two parts where it has a seam and is too wide."""
     rows = [[_shown(value) for value in row] for row in table.rows]
-    widths = _fitting(table.headers, rows, width)
+    widths = _fitting(table.headers, rows, width, whole=table.keys if table.seam else 0)
     headers = [_wrapped(header, space - PADDING) for header, space in zip(table.headers, widths, strict=True)]
     cells = [[_wrapped(cell, space) for cell, space in zip(row, widths, strict=True)] for row in rows]
     drawn = _drawn(table, headers, cells, "simple")
@@ -214,16 +214,19 @@ def _looks_numeric(cell: Value) -> bool:
     return not isinstance(cell, bool)
 
 
-def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: int) -> list[int]:
     """Column widths that keep a table within `width`: the widest column gives way first, down to its longest word.
 
-    Words stay whole, though a table gets wider for it; longer ones than LONGEST, such as paths, only do in headers
-    and in the first column, which names what the row is about.
+    The first `whole` columns do not: a table that can be cut keeps what its rows are about in one line. Words stay
+    whole, though a table gets wider for it; longer ones than LONGEST, such as paths, only do in headers and in the
+    first column, which names what the row is about.
     """
     columns = list(zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True))
     widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
     least = [
         max(NARROWEST, _longest([header]) + PADDING, _longest(cells) if at == 0 else min(_longest(cells), LONGEST))
+        if at >= whole
+        else widths[at]
         for at, (header, (_, *cells)) in enumerate(zip(headers, columns, strict=True))
     ]
     while _total(widths) > width:

@@ -10,7 +10,8 @@ from typing import Any
 from labctl.core.errors import Problem
 from labctl.engine.outcome import Failure, Outcome, hint_for, message_of, problems_of
 
-FINGERPRINTERS = ("fingerprint", "cluster_fingerprint")  # the modules that return a fingerprint
+# Every module that returns a fingerprint, or sections of one as the role of a CNI does, returns it by this name.
+FINGERPRINT = "fingerprint"
 PROVERS = ("datapath_proof", "cluster_proof")  # those that return a proof
 SAMPLERS = ("netperf_sample",)  # and those that take a sample
 

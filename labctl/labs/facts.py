@@ -20,7 +20,7 @@ from labctl.engine.inventory import Inventory
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded, lock
 from labctl.labs.look import Look, look
-from labctl.nodes import encryption
+from labctl.nodes import encryption, idle
 
 PATIENCE_S = 5  # for a node to answer, where there is something to go by without it
 
@@ -61,6 +61,7 @@ def of_look(lab: Inventory, seen: Look) -> LabFacts:
         largest_mtu=min((limit for one in nodes if (limit := one.whole("link", "max_mtu"))), default=None),
         edition=next((one.text("versions", "edition") for one in nodes), None),
         origin=Origin(Source.LOOK, seen.time),
+        awake_refused=idle.awake_refused(lab.kind, seen.fingerprints, seen.no_root),
     )
 
 

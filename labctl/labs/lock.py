@@ -1,4 +1,6 @@
-"""One writer per lab: a lock that the kernel frees when its owner dies, in a file that says who the owner is.
+"""One writer per lab, and one measurement per machine: locks that the kernel frees when their owner dies.
+
+Each is in a file that says who the owner is.
 
 The lock is flock(2) on a file in a directory that all users of this machine share, so it does not see a labctl on
 another machine. Content that is found under a free lock was left by an owner that died.
@@ -13,7 +15,7 @@ import os
 import platform
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from labctl.labs.embedded import KINDS
 SHARED = Path("/run/lock")
 ADDRESS = ("ansible_host", "ansible_port")
 OWN = "lab-{}"  # key of a lab that labctl made on this machine, by its name
+MEASURING = "measuring"  # key of this machine itself
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,25 @@ class Owner:
 
 
 class LabLock:
-    """A lock that is held. `dead` is the owner that died holding it before, if one did."""
+    """A lock that is held. `dead` is the owner that died holding it before, if one did.
+
+    What it is told, locks that are `also` held are told.
+    """
 
     def __init__(self, fd: int, path: Path, owner: Owner, dead: Owner | None) -> None:
         self._fd = fd
         self._path = path
         self._owner = owner
         self.dead = dead
+        self.also: tuple[LabLock, ...] = ()
         self._write()
 
     def tell(self, run: Path) -> None:
         """Let others know which run this is."""
         self._owner = replace(self._owner, run=str(run))
         self._write()
+        for lock in self.also:
+            lock.tell(run)
 
     def release(self) -> None:
         """Free the lab and leave nothing."""
@@ -86,10 +95,19 @@ def key(lab: Inventory) -> str:
 
 
 @contextmanager
-def held(lab: str, lock_key: str, command: str, directory: Path | None = None) -> Iterator[LabLock]:
-    """Hold the lab's lock. LabctlError naming the owner when somebody else does."""
-    path = (directory or _directory()) / f"labctl-{lock_key}.lock"
-    fd = _acquire(path, lab)
+def held(
+    lab: str,
+    lock_key: str,
+    command: str,
+    directory: Path | None = None,
+    waits: Callable[[str], None] | None = None,
+) -> Iterator[LabLock]:
+    """Hold the lab's lock. While somebody else does: wait for it, if `waits` is there to be told whom for.
+
+    Else LabctlError naming the owner.
+    """
+    path = _path(lock_key, directory)
+    fd = _acquire(path, lab, waits)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     owner = Owner("labctl.lock/1", lab, os.getpid(), platform.node(), command, None, now)
     lock = LabLock(fd, path, owner, _owner(fd, path))
@@ -99,6 +117,10 @@ def held(lab: str, lock_key: str, command: str, directory: Path | None = None) -
         lock.release()
 
 
+def _path(lock_key: str, directory: Path | None = None) -> Path:
+    return (directory or _directory()) / f"labctl-{lock_key}.lock"
+
+
 def _directory() -> Path:
     """The same directory for every user of this machine."""
     if SHARED.is_dir() and SHARED.stat().st_mode & stat.S_IWOTH:
@@ -106,7 +128,7 @@ def _directory() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _acquire(path: Path, lab: str) -> int:
+def _acquire(path: Path, lab: str, waits: Callable[[str], None] | None) -> int:
     """A descriptor of `path` that holds its lock."""
     while True:
         fd = _open(path, lab)
@@ -114,10 +136,13 @@ def _acquire(path: Path, lab: str) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = _owner(fd, path)
-            os.close(fd)
             seen = "its owner has not said its name yet" if owner is None else str(owner)
-            hint = "wait for it, or end it; when it is gone the lab is free"
-            raise LabctlError(Problem("another labctl uses this lab", f"lab {lab}", seen, hint)) from None
+            if waits is None:
+                os.close(fd)
+                hint = "wait for it, or end it; when it is gone the lab is free"
+                raise LabctlError(Problem("another labctl uses this lab", f"lab {lab}", seen, hint)) from None
+            waits(seen)
+            fcntl.flock(fd, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), path.stat()):
                 return fd
@@ -166,3 +191,33 @@ def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
     else:
         with locked(inventory, "lab destroy") as lock:
             yield lock
+
+
+@contextmanager
+def measuring(lab: Inventory, command: str, say: Callable[[str], None]) -> Iterator[tuple[LabLock, ...]]:
+    """Hold this machine against other measurements, if it carries the lab's nodes: those would share its CPUs.
+
+    Waits until nobody else measures, and says whom for. Without such nodes there is nothing to hold.
+    """
+    if lab.kind not in KINDS:
+        yield ()
+        return
+    words = "waiting until nobody else measures on this machine, which two labs would share: {}"
+    with held(lab.name, MEASURING, command, waits=lambda owner: say(words.format(owner))) as lock:
+        yield (lock,)
+
+
+def measured_by() -> Owner | None:
+    """Who measures on this machine with nodes that it carries; None for nobody."""
+    path = _path(MEASURING)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _owner(fd, path)
+    finally:
+        os.close(fd)
+    return None

@@ -8,7 +8,7 @@ and so does a run folder that cannot be written, after its setup is removed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
@@ -19,7 +19,8 @@ from labctl.engine.session import AnsibleOptions, Session
 from labctl.matrix.record import Record
 from labctl.matrix.visit_log import VisitLog
 from labctl.plan.plan import Plan, Visit
-from labctl.plan.visit import setup_inventory
+from labctl.plan.visit import samples_for, setup_inventory
+from labctl.runs.conditions import VISIT, Beginning, Conditions
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples import sample as samples
@@ -55,7 +56,17 @@ class VisitFailed:
     failures: tuple[Failure, ...]
 
 
-Progress = Step | Measured | VisitFailed
+@dataclass(frozen=True)
+class VisitDisturbed:
+    """Something changed, since the run's first visit of a setup or during this one; so many samples do not count."""
+
+    setup: str
+    round: int
+    changes: tuple[str, ...]
+    void: int
+
+
+Progress = Step | Measured | VisitFailed | VisitDisturbed
 
 
 class StopSwitch:
@@ -111,6 +122,26 @@ class Work:
     revive: Callable[[], None] = lambda: None
 
 
+@dataclass
+class _Conditions:
+    """The conditions of a visit as they are known so far, kept in its visit.json; `measured` are its samples."""
+
+    beginning: Beginning
+    visit: Visit
+    deployment: int
+    log: VisitLog
+    samples: tuple[str, ...]
+    last: Conditions | None = None
+    measured: list[Path] = field(default_factory=list)
+
+    def judge(self) -> Conditions:
+        """Judge them by all that was read of the nodes so far."""
+        log = self.log
+        self.last = self.beginning.judge(self.visit, self.deployment, self.samples, log.prints, log.seal)
+        write_json(log.folder / VISIT, self.last)
+        return self.last
+
+
 class Execution:
     """A plan being executed in a run folder. What it has done so far stands in `record`, where nobody else counts."""
 
@@ -122,6 +153,7 @@ class Execution:
         self._folder = folder
         self._lost = False  # a node is away, so that nothing can be removed from it
         self._todo = list(self.record.lacking())
+        self._beginning = Beginning(folder, self.record.attempt)
 
     def run(self) -> None:
         """Visit every setup that lacks samples, in the plan's order. The record says afterwards how it ended."""
@@ -162,9 +194,10 @@ class Execution:
             visit,
             folder,
             on_step=lambda task, node: self._step(visit, task, node),
-            on_sample=self._measured,
+            on_sample=lambda raw: self._measured(raw, conditions),
             on_error=self.record.break_off,
         )
+        conditions = _Conditions(self._beginning, visit, deployment, log, self._planned(visit))
         failures: list[Failure] = []
         status: Ending = "failed"
         lost: tuple[str, ...] = ()
@@ -178,6 +211,7 @@ class Execution:
             lost = outcome.unreachable
         except LabctlError as error:
             self.record.break_off(error)
+        self._seal(conditions)
         if lost and not self.record.broken:
             self._wait(lost, folder, log)
         if self.record.broken and not failures:
@@ -243,12 +277,41 @@ class Execution:
             cancelled=cancelled,
         )
 
-    def _measured(self, folder: Path) -> None:
+    def _planned(self, visit: Visit) -> tuple[str, ...]:
+        """The ids of the samples that a visit is to take."""
+        return tuple(one.id for one in samples_for(self._plan, visit) if one.id not in self.record.kept)
+
+    def _seal(self, conditions: _Conditions) -> None:
+        """Hold the visit against the run's first, and void its samples where something changed."""
+        if not (conditions.measured or conditions.log.prints):
+            return  # it ended before anything was known
+        conditions.samples = tuple(f"{raw.parent.name}/{raw.name}" for raw in conditions.measured)
+        try:
+            before, now = conditions.last, conditions.judge()
+            if before is not None and now.reasons != before.reasons:
+                for raw in conditions.measured:
+                    self._derive(raw, now)
+                self.record.void()
+                if self._work.fail_fast:
+                    self.stop.hold()
+            if now.reasons:
+                void = len(conditions.measured)
+                self._work.progress(VisitDisturbed(now.setup, now.round, now.reasons, void))
+        except LabctlError as error:
+            self.record.break_off(error)
+
+    def _derive(self, folder: Path, conditions: Conditions) -> samples.Sample:
         """Derive sample.json from the raw files that the measuring plugin left."""
         cell = next(cell for cell in self._plan.cells if cell.id == folder.parent.name)
         workload = next(workload for workload in self._plan.workloads if workload.name == cell.workload)
-        sample = samples.derive(folder, workload)
+        sample = samples.derive(folder, workload, conditions.reasons)
         write_json(folder / "sample.json", sample)
+        return sample
+
+    def _measured(self, folder: Path, conditions: _Conditions) -> None:
+        """A sample is on disk."""
+        sample = self._derive(folder, conditions.last or conditions.judge())
+        conditions.measured.append(folder)
         self.record.add_sample(sample)
         if self._work.fail_fast and sample.status is not samples.Status.VALID:
             self.stop.hold()

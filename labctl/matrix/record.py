@@ -70,6 +70,10 @@ class Record:
         self.taken += 1
         self._failed |= sample.status is not samples.Status.VALID
 
+    def void(self) -> None:
+        """Samples that were taken do not count after all."""
+        self._failed = True
+
     def add_visit(self, visit: VisitRecord, taken: int) -> None:
         """A visit came to its end, with so many samples."""
         self.visits += (visit,)

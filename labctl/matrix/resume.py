@@ -70,7 +70,8 @@ def drift(earlier: Earlier, now: Attempt) -> tuple[Change, ...]:
     """What changed since the last attempt; where none can be read, that nothing can be told."""
     if earlier.last is None:
         return (Change("lab", f"{earlier.folder.path}: attempts", None, "not comparable"),)
-    return attempts.changes(earlier.last, now)
+    asleep = attempts.idle_changes(earlier.plan.idle, earlier.last, now)
+    return (*attempts.changes(earlier.last, now), *asleep)
 
 
 def keep(earlier: Earlier) -> Kept:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_json
-from labctl.engine.events import FINGERPRINTERS, PROVERS, SAMPLERS, Event, TaskResult, TaskStart
+from labctl.engine.events import FINGERPRINT, PROVERS, SAMPLERS, Event, TaskResult, TaskStart
 from labctl.plan.plan import Visit
+from labctl.runs.conditions import FINGERPRINT as FINGERPRINT_FILE
+from labctl.runs.conditions import SEAL
 from labctl.runs.folder import RunFolder
 
 
@@ -22,6 +24,7 @@ class VisitLog:
 
     `on_step` is told each task that begins, and each one that failed with its node; `on_sample` the raw folder of each
     sample; `on_error` what went wrong in here, which must not pass through runner: it would leave Ansible running.
+    `prints` are the nodes' fingerprints from before the first sample, `seal` what was read of them after the last.
     """
 
     run: RunFolder
@@ -30,9 +33,11 @@ class VisitLog:
     on_step: Callable[[str, str], None]
     on_sample: Callable[[Path], None]
     on_error: Callable[[LabctlError], None]
+    prints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seal: dict[str, dict[str, Any]] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
     _marks: list[tuple[str, float]] = field(default_factory=list)
-    _fingerprints: dict[str, object] = field(default_factory=dict)
+    _sampled: bool = False
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -54,15 +59,21 @@ class VisitLog:
             spent[play] += end - start
         return {name: round(seconds, 3) for name, seconds in {**spent, "total": now - self._started}.items()}
 
+    def _print(self, node: str, sections: Mapping[str, Any]) -> None:
+        """Keep a fingerprint, or sections that belong to it."""
+        prints, name = (self.seal, SEAL) if self._sampled else (self.prints, FINGERPRINT_FILE)
+        prints[node] = {**prints.get(node, {}), **sections}
+        write_json(self.folder / name, prints)
+
     def _begin(self, event: TaskStart) -> None:
         if not self._marks or self._marks[-1][0] != event.play:
             self._marks.append((event.play, time.monotonic()))
         self.on_step(event.task, "")
 
     def _end(self, event: TaskResult) -> None:
-        if event.action in FINGERPRINTERS and event.ok:
-            self._fingerprints[event.node] = event.data["fingerprint"]
-            write_json(self.folder / "fingerprint.json", self._fingerprints)
+        self._sampled |= event.action in SAMPLERS
+        if FINGERPRINT in event.data and event.ok:
+            self._print(event.node, event.data[FINGERPRINT])
         elif event.action in PROVERS and "assertions" in event.data:
             write_json(self.folder / "proof.json", proof_of(self.visit, event.data))
         elif event.action in SAMPLERS and event.data.get("status") in ("ok", "failed"):

@@ -136,7 +136,9 @@ def resume(bench: Bench, path: Path, accept_drift: bool) -> RunResult:
     for problem in earlier.problems:
         tell.line(f"damaged: {problem}")
     seen = ready(bench)
-    now = attempts.observe(earlier.attempts + 1, earlier.folder.plan.read_text(), bench.lab, seen.fingerprints)
+    refused = facts.of_look(bench.lab, seen).awake_refused
+    text = earlier.folder.plan.read_text()
+    now = attempts.observe(earlier.attempts + 1, text, bench.lab, seen.fingerprints, refused)
     attempt = replace(now, drift=resuming.drift(earlier, now))
     if attempt.drift and not accept_drift:
         raise LabctlError(*(change.problem() for change in attempt.drift))
@@ -158,7 +160,8 @@ def _begin(folder: RunFolder, plan: Plan, record: Record, bench: Bench, seen: Lo
         raise LabctlError(problem)
     begun = RunFolder(folder.path.with_name(f".{plan.id}.partial"))
     write_json(begun.plan, planning.to_json(plan))
-    attempts.write(begun, attempts.observe(record.attempt, begun.plan.read_text(), bench.lab, seen.fingerprints))
+    text, refused = begun.plan.read_text(), plan.lab.awake_refused
+    attempts.write(begun, attempts.observe(record.attempt, text, bench.lab, seen.fingerprints, refused))
     write_json(begun.status, record.status(RunState.RUNNING))
     begun.path.rename(folder.path)
 

@@ -7,8 +7,9 @@ whatever a node does not have, or does not let us read, is null there and None h
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from labctl.core.errors import LabctlError, Problem
@@ -17,11 +18,50 @@ T = TypeVar("T")
 
 SCHEMA = "labctl.fingerprint/1"
 
-# Changes from second to second, and follows from the rest.
-VOLATILE = ("schema", "identity", "state")
+Path = tuple[str, ...]
+
+# Changes by itself, or follows from the rest: from second to second, and where the kernel loads a module for somebody.
+VOLATILE: tuple[Path, ...] = (
+    ("schema",),
+    ("identity",),
+    ("state",),
+    ("boot", "time_s"),  # reckoned from the clock, which is slewed
+    ("congestion_control", "available"),
+    ("tunnels", "drivers"),
+    # A CNI's agent that may sets it, and without a reboot there is no way back. It decides who may load programs.
+    ("sysctl", "host", "kernel.unprivileged_bpf_disabled"),
+    ("cni", "says", "state"),
+    ("cni", "says", "failing_controllers"),
+)
+# Belongs to one deployment: the next one's are others.
+OF_ONE_DEPLOYMENT: tuple[Path, ...] = (("deployed", "instances"),)
+# No setup changes it. Of the cable and of what hooks into the network, `_untouched` says which part that is.
+OF_EVERY_SETUP: tuple[Path, ...] = (
+    *((name,) for name in ("machine", "kernel", "cpu", "nic", "versions", "services", "cluster", "boot", "memory")),
+    ("sysctl", "host"),
+    ("sysctl", "namespace"),
+    ("congestion_control", "current"),
+    *(
+        ("link", name)
+        for name in ("kind", "up", "carrier", "max_mtu", "tx_queue_length", "gso_max_size", "gro_max_size")
+    ),
+)
+# What an agent of a CNI sets of a machine that is the node's own, and its undeploy puts back.
+OF_AGENTS: tuple[Path, ...] = tuple(
+    ("sysctl", "host", name)
+    for name in ("kernel.timer_migration", "net.core.bpf_jit_enable", "net.core.bpf_jit_harden")
+)
+# What is there only while a module is loaded: none at one time and some at another is no change.
+OF_A_MODULE: tuple[Path, ...] = (("network", "conntrack"),)
+# What a setup sets on the cable: its MTU, and the hook of its programs.
+SET_ON_CABLE = ("mtu", "xdp")
+HOOKS = ("clsact", "ingress")
+# The memory of a virtual machine breathes: a balloon takes, and gives back, some hundredths.
+BREATHES = ("memory", "total_kb")
+BREATH = 0.05
 
 # Two nodes never share these, and none of them changes a number.
-OF_ONE_NODE = (
+OF_ONE_NODE: tuple[Path, ...] = (
     ("boot",),
     ("inventory", "address"),
     ("link", "addresses"),
@@ -120,25 +160,113 @@ def shown(value: object) -> str:
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def differences(first: Fingerprint, second: Fingerprint) -> tuple[Difference, ...]:
-    """What changed between two fingerprints of one node, by path; what changes from second to second left out."""
-    return tuple(_compare(first, second, tuple((name,) for name in VOLATILE)))
+class Span(StrEnum):
+    """How far apart two fingerprints of one node were taken, and so what has to be the same in both.
+
+    `visit`: before the first and after the last sample of one deployment. `setup`: in two deployments of one setup, or
+    with nothing deployed. `run`: whatever was deployed.
+    """
+
+    VISIT = "visit"
+    SETUP = "setup"
+    RUN = "run"
+
+
+def differences(first: Fingerprint, second: Fingerprint, span: Span = Span.SETUP) -> tuple[Difference, ...]:
+    """What changed between two fingerprints of one node, by path; what changes by itself left out.
+
+    Sections and keys that one of the documents does not have at all were not looked at, and are not compared.
+    """
+    if span is Span.VISIT:
+        return tuple(_compare(first.data, second.data, lambda path: _begins(path, VOLATILE)))
+    if span is Span.SETUP:
+        return tuple(_compare(first.data, second.data, lambda path: _begins(path, (*VOLATILE, *OF_ONE_DEPLOYMENT))))
+    own = _compare(
+        first.data,
+        second.data,
+        lambda path: _begins(path, (*VOLATILE, *OF_AGENTS)) or not _begins(path, OF_EVERY_SETUP),
+    )
+    return (*own, *_compare(*_untouched(first.data, second.data), lambda _: False))
 
 
 def node_differences(first: Fingerprint, second: Fingerprint) -> tuple[Difference, ...]:
     """How two nodes differ, by path; what two nodes never share left out as well."""
-    return tuple(_compare(first, second, (*((name,) for name in VOLATILE), *OF_ONE_NODE)))
+    left_out = (*VOLATILE, *OF_ONE_DEPLOYMENT, *OF_ONE_NODE)
+    return tuple(_compare(first.data, second.data, lambda path: _begins(path, left_out)))
 
 
-def _compare(first: Fingerprint, second: Fingerprint, left_out: tuple[tuple[str, ...], ...]) -> Iterator[Difference]:
-    one, other = dict(_leaves(first.data)), dict(_leaves(second.data))
-    for path in sorted(one.keys() | other.keys()):
-        skipped = any(path[: len(prefix)] == prefix for prefix in left_out)
-        if not skipped and one.get(path) != other.get(path):
-            yield Difference(".".join(path), one.get(path), other.get(path))
+Document = Mapping[str, Any]
 
 
-def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+def _compare(first: Document, second: Document, skip: Callable[[Path], bool]) -> Iterator[Difference]:
+    """Every value that differs, in the order of paths. A section that is null in one is one difference."""
+    for name in sorted(first.keys() & second.keys()):
+        one, other = first[name], second[name]
+        if one is None or other is None:
+            if one is other or skip((name,)):
+                continue
+            yield Difference(name, *(None if each is None else "known" for each in (one, other)))
+        elif isinstance(one, Mapping) and isinstance(other, Mapping):
+            for key in sorted(one.keys() & other.keys()):
+                yield from _compare_leaves((name, key), one[key], other[key], skip)
+        else:
+            yield from _compare_leaves((name,), one, other, skip)
+
+
+def _compare_leaves(path: Path, first: object, second: object, skip: Callable[[Path], bool]) -> Iterator[Difference]:
+    one, other = dict(_leaves(first, path)), dict(_leaves(second, path))
+    for leaf in sorted(one.keys() | other.keys()):
+        before, after = one.get(leaf), other.get(leaf)
+        if not skip(leaf) and not _same(leaf, before, after):
+            yield Difference(".".join(leaf), before, after)
+
+
+def _same(path: Path, first: object, second: object) -> bool:
+    """Whether a value is what it was."""
+    if path == BREATHES and isinstance(first, int) and isinstance(second, int):
+        return abs(second - first) <= BREATH * first
+    if _begins(path, OF_A_MODULE) and (first is None or second is None):
+        return True
+    if path == ("link", "addresses"):
+        return _lasting(first) == _lasting(second)
+    return first == second
+
+
+def _lasting(addresses: object) -> object:
+    """Addresses without those that follow from an interface's hardware address, which is drawn."""
+    return [one for one in addresses if not str(one).startswith("fe80:")] if isinstance(addresses, list) else addresses
+
+
+def _begins(path: Path, prefixes: tuple[Path, ...]) -> bool:
+    return any(path[: len(prefix)] == prefix for prefix in prefixes)
+
+
+def _untouched(first: Document, second: Document) -> tuple[Document, Document]:
+    """What is set on devices that are there in both, without what a setup sets on the cable."""
+    hooks = [each.get("network") or {} for each in (first, second)]
+    devices = set(hooks[0].get("links") or ()) & set(hooks[1].get("links") or ())
+    cable = (first.get("inventory") or {}).get("interface")
+    return _on_devices(hooks[0], devices, cable), _on_devices(hooks[1], devices, cable)
+
+
+def _on_devices(network: Document, devices: set[str], cable: object) -> Document:
+    others = devices - {cable}
+    links = {
+        device: {name: value for name, value in told.items() if device != cable or name not in SET_ON_CABLE}
+        for device, told in (network.get("links") or {}).items()
+        if device in devices
+    }
+    qdiscs = {
+        device: [words for words in each if words.split()[0] not in HOOKS]
+        for device, each in (network.get("qdiscs") or {}).items()
+        if device in devices
+    }
+    filters = {place: told for place, told in (network.get("filters") or {}).items() if place.split()[0] in others}
+    bpf = [words for words in network.get("bpf") or () if words.split()[0] in others]
+    return {"network": {"links": links, "qdiscs": qdiscs, "filters": filters, "bpf": bpf}}
+
+
+def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
     """Every value below `value` with its path. Lists are values: their order and length mean something."""
     if isinstance(value, Mapping) and value:
         for key, below in value.items():

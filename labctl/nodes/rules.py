@@ -13,7 +13,7 @@ from enum import StrEnum
 from labctl import catalog
 from labctl.catalog import Kernel
 from labctl.catalog.tunnel import Tunnel
-from labctl.nodes import encryption
+from labctl.nodes import encryption, idle
 from labctl.nodes.fingerprint import Fingerprint
 
 
@@ -81,6 +81,8 @@ SEGMENTING = (
 # netperf's TCP_CRR walks the client ports 5000 to 65535 towards one server port per process, and connection tracking
 # keeps a closed connection for 120 s: so many entries per process, and no more, can be there at once.
 CRR_PORTS = 65536 - 5000
+
+SHALLOW_US = 10  # a deeper sleep costs more than the path of a small packet
 
 STEAL_PCT = 1.0
 IDLE_LOAD = 0.5  # of all threads together: a system at rest with its daemons
@@ -203,6 +205,30 @@ def governor(node: Node) -> Verdict:
     seen = ", ".join(f"{name} on {cpus}" for name, cpus in governors.items())
     driver = node.seen.text("cpu", "frequency", "driver") or "unknown driver"
     return _judge(set(governors) == {"performance"}, f"{seen} ({driver})")
+
+
+def idle_driver(node: Node) -> Verdict:
+    """Whether the kernel heeds a request to keep its CPUs awake: without a driver they sleep as they please."""
+    if idle.polls(node.seen):
+        return Verdict(Level.OK, "idle=poll: the CPUs never sleep")
+    words = idle.no_driver(node.seen)
+    return Verdict(Level.WARNING, words) if words else Verdict(Level.OK, str(node.seen.text("cpu", "idle", "driver")))
+
+
+def idle_states(node: Node) -> Verdict:
+    """Whether the CPUs can be kept from the sleeps that cost more than a packet does, while they are measured."""
+    states = idle.sleeps(node.seen)
+    if not states or idle.polls(node.seen):
+        return Verdict(Level.OK, "none")
+    seen = ", ".join(f"{state['name']} {state['latency_us']} us" for state in states)
+    refused = None if node.kind == "local" else idle.no_device(node.seen)
+    deep = any((state["latency_us"] or 0) > SHALLOW_US for state in states)
+    return _judge(not (deep and refused), f"{seen} ({refused})" if refused else seen)
+
+
+def idle_governor(node: Node) -> Verdict:
+    """How the kernel chooses between its idle states: known, for with `--idle system` it decides a round trip."""
+    return Verdict(Level.OK, node.seen.text("cpu", "idle", "governor") or "none")
 
 
 def boost(node: Node) -> Verdict:
@@ -348,6 +374,16 @@ OF_MACHINE: tuple[Rule, ...] = (
     Rule("CPU accounting", "known", accounting, ""),
     Rule("governor", "performance", governor, "cpupower frequency-set -g performance"),
     Rule("boost", "known", boost, ""),
+    Rule(
+        "idle driver",
+        "one that heeds a latency request",
+        idle_driver,
+        "virtual machine: modprobe cpuidle-haltpoll force=1, or boot with idle=poll; else measure with --idle system",
+    ),
+    Rule(
+        "idle states", "kept from while measuring", idle_states, "make /dev/cpu_dma_latency writable for labctl's user"
+    ),
+    Rule("idle governor", "known", idle_governor, ""),
     Rule("conntrack table", "", conntrack, "raise net.netfilter.nf_conntrack_max"),
     Rule("virtual machine", "known", virtualization, "measure on real machines, or call the lab's kind vm"),
     Rule("stolen CPU time", f"<= {STEAL_PCT:g} %", steal, "give the machine CPUs of its own"),

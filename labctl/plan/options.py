@@ -18,13 +18,16 @@ MAX_ROUNDS = 1000
 MAX_REPEAT = 100
 MAX_SEED = 2**32 - 1
 MAX = "max"
+AWAKE = "awake"  # the CPUs are kept from sleeping; with :N, from states that take longer than N microseconds to leave
+SYSTEM = "system"  # the machine's own sleep
+MAX_LATENCY_US = 100_000
 P = ParamSpec("P")
 T = TypeVar("T")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class Pin(StrEnum):
-    """Where netperf runs: `none` leaves it to the scheduler, `cores` gives each process one CPU thread."""
+    """Where both ends run: `none` leaves it to the scheduler, `cores` gives each of their processes one CPU thread."""
 
     NONE = "none"
     CORES = "cores"
@@ -53,7 +56,8 @@ class MatrixOptions:
     """A matrix as asked for. `processes` are as written ("1", "4", "max"); durations are whole seconds.
 
     `dimensions` are the values asked for by the dimension's name, none where its option was not given.
-    `all_variants`: none was asked for by name.
+    `all_variants`: none was asked for by name. `idle` is awake, awake:N or system; `pin` is None where it depends on
+    the lab.
     """
 
     variants: tuple[str, ...]
@@ -65,7 +69,8 @@ class MatrixOptions:
     repeat: int
     rounds: int
     noise_floor: bool
-    pin: Pin
+    idle: str
+    pin: Pin | None
     endpoint: Endpoint | None
     no_reference: bool
     seed: int | None
@@ -87,6 +92,7 @@ class RawOptions:
     warmup: str | None = None
     repeat: str | None = None
     rounds: str | None = None
+    idle: str | None = None
     pin: str | None = None
     endpoint: str | None = None
     seed: str | None = None
@@ -110,6 +116,7 @@ def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) ->
     read = _Reader()
     defaults = QUICK if raw.quick else FULL
     endpoint = read.one("--endpoint", raw.endpoint, list(Endpoint))
+    pin = read.one("--pin", raw.pin, list(Pin))
     asked = {one.name: read.dimension(one, raw.dimensions.get(one.name), catalog) for one in dimensions.ALL}
     # What needs a cluster is measured when it is asked for, by its name or by an edition.
     fitting = [
@@ -131,7 +138,8 @@ def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) ->
         repeat=read.number("--repeat", raw.repeat, 1, 1, MAX_REPEAT),
         rounds=read.number("--rounds", raw.rounds, defaults.rounds, 1, MAX_ROUNDS),
         noise_floor=raw.noise_floor,
-        pin=Pin(read.one("--pin", raw.pin, list(Pin)) or "none"),
+        idle=(raw.idle and read.read(read.policy, "--idle", raw.idle)) or AWAKE,
+        pin=Pin(pin) if pin else None,
         endpoint=Endpoint(endpoint) if endpoint else None,
         no_reference=raw.no_reference,
         seed=None if raw.seed is None else read.number("--seed", raw.seed, 0, 0, MAX_SEED),
@@ -251,6 +259,13 @@ class _Reader:
             return default
         value = self.read(whole, option, text, low, high, f"a usable number for {option}")
         return default if value is None else value
+
+    def policy(self, option: str, word: str) -> str:
+        """How the CPUs may sleep: awake, system, or awake:N with N in microseconds."""
+        name, colon, latency = word.partition(":")
+        if name != AWAKE or not colon:
+            return one_of(option, word, (AWAKE, SYSTEM, f"{AWAKE}:N"))
+        return f"{AWAKE}:{whole(option, latency, 0, MAX_LATENCY_US, 'a latency in microseconds')}"
 
     def processes(self, option: str, word: str) -> str:
         """One number of processes as its label; what the nodes' CPU threads allow is checked by the plan."""

@@ -18,7 +18,7 @@ from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
-from labctl.plan.options import MAX, MatrixOptions, Pin
+from labctl.plan.options import MAX, SYSTEM, MatrixOptions, Pin
 from labctl.plan.setups import Setup, select
 
 SCHEMA = "labctl.plan/1"
@@ -58,7 +58,10 @@ class Visit:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. Times in seconds, `created` in ISO 8601 (UTC); `notes` tell what was settled by the way."""
+    """A whole run. Times in seconds, `created` in ISO 8601 (UTC); `notes` tell what was settled by the way.
+
+    `idle` is awake, awake:N or system, as which everything was measured before a plan said so.
+    """
 
     schema: Literal["labctl.plan/1"]
     id: str
@@ -79,6 +82,7 @@ class Plan:
     visits: tuple[Visit, ...]
     estimated_s: float
     notes: tuple[str, ...] = ()
+    idle: str = SYSTEM
 
     def setup(self, setup_id: str) -> Setup:
         """The setup of this id."""
@@ -107,6 +111,7 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
     processes, notes, too_many = _processes(options.processes, lab)
     if selection.refusals or too_many:
         raise UsageError(*selection.refusals, *too_many)
+    idle, asleep = _idle(options.idle, lab)
     cells = tuple(
         Cell(cell_id(setup.id, workload, label), setup.id, workload, count, label)
         for setup in setups
@@ -128,13 +133,14 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
         interval_s=interval(options.duration_s),
         quick=options.quick,
         noise_floor=options.noise_floor,
-        pin=options.pin,
+        pin=options.pin or (Pin.CORES if lab.shares_kernel else Pin.NONE),
         workloads=tuple(catalog.workloads[name] for name in options.workloads),
         setups=setups,
         cells=cells,
         visits=visits,
         estimated_s=0.0,
-        notes=(*selection.notes, *notes),
+        notes=(*selection.notes, *notes, *asleep),
+        idle=idle,
     )
     return replace(plan, estimated_s=time_left(plan, plan.samples, visits))
 
@@ -200,6 +206,13 @@ def _nested(data: object, where: str) -> object:
         for index, one in enumerate(data["workloads"])
     ]
     return {**data, "workloads": workloads}
+
+
+def _idle(asked: str, lab: LabFacts) -> tuple[str, tuple[str, ...]]:
+    """The policy of a plan, and a note where the lab does not allow the one asked for."""
+    if asked == SYSTEM or lab.awake_refused is None:
+        return asked, ()
+    return SYSTEM, (f"idle: system instead of {asked}: {lab.awake_refused}",)
 
 
 def _processes(

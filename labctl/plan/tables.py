@@ -7,6 +7,7 @@ from datetime import datetime
 from labctl.catalog import CLUSTER, dimensions
 from labctl.catalog.lab import Source
 from labctl.core.tables import Document, Table, counted, duration
+from labctl.plan.options import Pin
 from labctl.plan.plan import Plan, to_json
 
 QUICK = "quick look, not a result"
@@ -15,9 +16,10 @@ ROUNDS_SHOWN = 12
 
 
 def document(plan: Plan) -> Document:
-    """The plan as tables; its records are the cells, its data all of plan.json."""
+    """The plan as tables; its records are the cells and how each is measured, its data all of plan.json."""
     cells = _cells(plan)
-    return Document((_head(plan), _setups(plan), cells, _order(plan), *_foot(plan)), cells, to_json(plan))
+    records = Table("", (*cells.headers, "idle", "pin"), tuple((*row, plan.idle, plan.pin.value) for row in cells.rows))
+    return Document((_head(plan), _setups(plan), cells, _order(plan), *_foot(plan)), records, to_json(plan))
 
 
 def _head(plan: Plan) -> str:
@@ -26,6 +28,7 @@ def _head(plan: Plan) -> str:
     size = [counted(len(plan.setups), "setup"), counted(len(plan.cells), "cell"), samples]
     size.append(counted(len(plan.visits), "deployment"))
     lines = [f"Plan for lab {plan.lab.name}: {', '.join(size)}", f"Estimated time: {duration(plan.estimated_s)}"]
+    lines.append(f"{conditions(plan.idle, plan.pin)}.")
     return "\n".join([*marks(plan.quick, plan.lab.emulated), *lines, *_origin(plan)])
 
 
@@ -39,13 +42,18 @@ def _origin(plan: Plan) -> list[str]:
         case Source.INVENTORY:
             unsaid = (
                 "Not known: CPU threads, the largest MTU, what the nodes encrypt with (taken for the kernel's), "
-                "and whether their processors are emulated."
+                "whether their processors are emulated, and whether they can be kept awake."
             )
             several = any(cell.processes is None for cell in plan.cells) and len({c.processes for c in plan.cells}) > 1
             estimate = " The estimate takes max for another number than those beside it." if several else ""
             return [f"From the inventory alone: {origin.why}. {unsaid}{estimate}"]
         case _:
             return []
+
+
+def conditions(idle: str, pin: Pin, held: str = "") -> str:
+    """How the CPUs may sleep and where the ends run, in words; `held` is what was done for the first."""
+    return f"Idle: {idle}{held and f' ({held})'}; pinned: {pin}"
 
 
 def marks(quick: bool, emulated: bool) -> list[str]:

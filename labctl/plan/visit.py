@@ -68,6 +68,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     interval_s=plan.interval_s,
                     tool=workload.tool,
                     settings=workload.settings,
+                    idle=plan.idle,
                     pin=plan.pin,
                     tunnel=setup.tunnel,
                     mtu=setup.mtu,
@@ -116,8 +117,8 @@ def setup_inventory(
 
 def _forwarded(expected: Mapping[str, object]) -> float | None:
     """The share of a setup's packets that the stack of each node forwards; None where the setup does not say."""
-    share = expected.get("forwarded_by_stack")
-    return float(share) if isinstance(share, (bool, int, float)) else None
+    shares = {False: 0.0, "outgoing": 0.5, True: 1.0}
+    return next((share for word, share in shares.items() if word == expected.get("forwarded_by_stack")), None)
 
 
 def _tracked(expected: Mapping[str, object]) -> bool | None:

@@ -1,24 +1,29 @@
 """What the samples of a run say, cell by cell. Derived: it can be deleted and made again at any time.
 
-Only valid samples carry numbers; invalid and failed ones are counted and listed with their reasons. Cells are
-compared by their rates, paired by round (labctl.ratios).
+Only valid samples carry numbers; invalid and failed ones are counted and listed with their reasons. Where the samples
+of a cell are of several modes (labctl.results.modes) each mode has its numbers, and the cell has none. Cells are
+compared by their rates, paired by round (labctl.results.ratios).
 """
 
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from labctl.catalog import Unit
 from labctl.catalog.tunnel import Tunnel
-from labctl.core.errors import Problem, UsageError
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.records import suggestion
+from labctl.plan.options import Pin
 from labctl.plan.plan import Cell, Plan
 from labctl.plan.setups import Setup
-from labctl.results import stats
-from labctl.results.ratios import Comparison, compare
+from labctl.results import conditions, stats
+from labctl.results.conditions import Awake, Conditions, awake, median
+from labctl.results.modes import Group, modes, strata
+from labctl.results.ratios import Comparison, Key, compare
 from labctl.results.stats import Spread
 from labctl.runs.history import History
 from labctl.samples.cpu import CpuUse
@@ -36,12 +41,24 @@ class Busy:
 
 
 @dataclass(frozen=True)
+class Mode(Spread):
+    """A mode of a cell: the spread of its rates, the rest as in Row, and how it compares with the same mode."""
+
+    label: str
+    latency_us: Latency | None
+    cpu_busy_pct: Busy
+    cpu_cost: CpuCost | None
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One cell. Of `planned` samples `taken` are valid, invalid or failed; null is "not known", never 0.
 
     `rate` is over the valid samples, in `unit`. `latency_us` is one process's minimum, maximum and medians over
     the samples, or of several processes the lowest and highest of any process in any sample. `cpu_cost` is the
-    median.
+    median. Where there are `modes`, they have these numbers, and nothing that stands for all samples is known here.
+    `flags` are how many of the valid samples have each.
     """
 
     cell: str
@@ -60,7 +77,14 @@ class Row:
     cpu_busy_pct: Busy
     cpu_cost: CpuCost | None
     comparison: Comparison | None
-    flags: tuple[Flag, ...]
+    modes: tuple[Mode, ...]
+    conditions: Conditions
+    flags: Mapping[Flag, int]
+
+    @property
+    def parts(self) -> tuple[Row | Mode, ...]:
+        """The cell as a whole, and below it its modes."""
+        return (self, *self.modes)
 
 
 @dataclass(frozen=True)
@@ -95,7 +119,8 @@ class Unusable:
 class Summary:
     """A run as rows, in the plan's order. `reference` is the setup all were compared with, where one was named.
 
-    `emulated` as in the plan. `shared_kernel` says whether the nodes are one machine; null where no sample could tell.
+    `emulated`, `idle` and `pin` as in the plan. `shared_kernel` says whether the nodes are one machine; null where no
+    sample could tell.
     """
 
     schema: Literal["labctl.summary/1"]
@@ -106,6 +131,9 @@ class Summary:
     rounds: int
     repeat: int
     duration_s: float
+    idle: str
+    awake: Awake
+    pin: Pin
     shared_kernel: bool | None
     reference: str | None
     rows: tuple[Row, ...]
@@ -137,8 +165,10 @@ def summarise(
     lost: dict[str, list[Unusable]] = {cell.id: [] for cell in plan.cells}
     for sample_id, reasons in (damaged or {}).items():
         lost[sample_id.rpartition("/")[0]].append(Unusable(sample_id, Status.FAILED, reasons))
-    kernels = {sample.shared_kernel for ordered in by_cell.values() for sample in ordered}
-    comparisons = compare(plan, by_cell, reference)
+    everything = [sample for ordered in by_cell.values() for sample in ordered]
+    kernels = {sample.shared_kernel for sample in everything}
+    parts = {cell: strata(ordered) for cell, ordered in by_cell.items()}
+    comparisons = compare(plan, parts, reference)
     return Summary(
         schema="labctl.summary/1",
         run=plan.id,
@@ -148,10 +178,15 @@ def summarise(
         rounds=plan.rounds,
         repeat=plan.repeat,
         duration_s=plan.duration_s,
+        idle=plan.idle,
+        awake=awake(everything),
+        pin=plan.pin,
         shared_kernel=next(iter(kernels - {None}), None),
         reference=reference,
-        rows=tuple(_row(plan, cell, by_cell[cell.id], lost[cell.id], comparisons.get(cell.id)) for cell in plan.cells),
-        sizes=sizes_of(plan, [sample for ordered in by_cell.values() for sample in ordered]),
+        rows=tuple(
+            _row(plan, cell, by_cell[cell.id], lost[cell.id], modes(parts[cell.id]), comparisons) for cell in plan.cells
+        ),
+        sizes=sizes_of(plan, everything),
         unusable=tuple(one for cell in plan.cells for one in (*_unusable(by_cell[cell.id]), *lost[cell.id])),
         history=history or History(),
     )
@@ -162,12 +197,18 @@ def _unusable(samples: Iterable[Sample]) -> list[Unusable]:
 
 
 def _row(
-    plan: Plan, cell: Cell, samples: Sequence[Sample], lost: Sequence[Unusable], comparison: Comparison | None
+    plan: Plan,
+    cell: Cell,
+    samples: Sequence[Sample],
+    lost: Sequence[Unusable],
+    groups: Sequence[Group],
+    comparisons: Mapping[Key, Comparison],
 ) -> Row:
     valid = [sample for sample in samples if sample.status is Status.VALID]
-    costs = [sample.cpu_cost for sample in valid if sample.cpu_cost is not None]
-    cpus = [sample.cpu for sample in valid]
-    flags = {flag for sample in valid for flag in sample.flags}
+    counts = Counter(flag for sample in valid for flag in sample.flags)
+    several = tuple(_mode(group, comparisons.get((cell.id, group.label))) for group in groups if len(groups) > 1)
+    of_all = _numbers(() if several else valid)
+    rate = _spread(valid)
     return Row(
         cell=cell.id,
         setup=cell.setup,
@@ -180,13 +221,45 @@ def _row(
         valid=len(valid),
         invalid=sum(sample.status is Status.INVALID for sample in samples),
         failed=sum(sample.status is Status.FAILED for sample in samples) + len(lost),
-        rate=stats.spread([sample.rate.value for sample in valid if sample.rate is not None]),
+        rate=replace(rate, median=None, mean=None, cv_pct=None) if rate and several else rate,
+        latency_us=of_all.latency_us,
+        cpu_busy_pct=of_all.cpu_busy_pct,
+        cpu_cost=of_all.cpu_cost,
+        comparison=comparisons.get((cell.id, "")),
+        modes=several,
+        conditions=conditions.of(valid),
+        flags={flag: counts[flag] for flag in Flag if flag in counts},
+    )
+
+
+def _mode(group: Group, comparison: Comparison | None) -> Mode:
+    rate, numbers = _spread(group.samples), _numbers(group.samples)
+    if rate is None:
+        raise LabctlError(Problem("a mode without a rate", group.label))
+    return Mode(**vars(rate), label=group.label, **vars(numbers), comparison=comparison)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What a row or a mode has besides its rates."""
+
+    latency_us: Latency | None
+    cpu_busy_pct: Busy
+    cpu_cost: CpuCost | None
+
+
+def _numbers(valid: Sequence[Sample]) -> _Numbers:
+    costs = [sample.cpu_cost for sample in valid if sample.cpu_cost is not None]
+    cpus = [sample.cpu for sample in valid]
+    return _Numbers(
         latency_us=_latency(valid),
         cpu_busy_pct=Busy(**{name: _busy(getattr(cpu, name) for cpu in cpus) for name in Busy.__annotations__}),
         cpu_cost=CpuCost(statistics.median(cost.value for cost in costs), costs[0].unit) if costs else None,
-        comparison=comparison,
-        flags=tuple(flag for flag in Flag if flag in flags),
     )
+
+
+def _spread(samples: Iterable[Sample]) -> Spread | None:
+    return stats.spread([sample.rate.value for sample in samples if sample.rate is not None])
 
 
 def _latency(samples: Iterable[Sample]) -> Latency | None:
@@ -211,8 +284,7 @@ def _merged(name: str, values: Iterable[float | Range | None]) -> float | Range 
 
 
 def _busy(uses: Iterable[CpuUse | None]) -> float | None:
-    known = [use.busy_pct for use in uses if use is not None]
-    return statistics.median(known) if known else None
+    return median(use.busy_pct for use in uses if use is not None)
 
 
 def sizes_of(plan: Plan, samples: Iterable[Sample]) -> tuple[Sizes, ...]:

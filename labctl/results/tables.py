@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 from labctl.catalog.dimensions.mtu import NORMAL_MTU
 from labctl.core.records import encode
 from labctl.core.tables import Document, Table, Value, counted, fixed, listing, number
-from labctl.plan.tables import marks
+from labctl.plan.options import SYSTEM
+from labctl.plan.tables import conditions, marks
+from labctl.results.conditions import PER_UNIT, Awake
+from labctl.results.legend import OF_A_RUN, WITHHELD, legend, of_all, said
 from labctl.results.ratios import Comparison
-from labctl.results.stats import MIN_ROUNDS
-from labctl.results.summary import Row, Summary
+from labctl.results.summary import Mode, Row, Summary
 from labctl.runs.history import History
 from labctl.samples.quantities import LATENCIES, Range
 from labctl.samples.sample import Flag, Sample, Status
 
-FLAG_TEXTS = {
-    Flag.INDICATIVE: "indicative: measured over less than 30 s",
-    Flag.STEAL: "steal: something else had the CPUs for more than 1 % of the time",
-    Flag.CPU_UNKNOWN: "cpu_unknown: the CPU readings do not cover the window",
-    Flag.CPU_ACCOUNTING: "cpu_accounting: /proc/stat accounts for another amount of time than passed",
-    Flag.COUNTERS_UNREAD: "counters_unread: a counter that would void a sample could not be read",
-    Flag.IDLE_EXITS: "idle_exits: CPUs slept though they were kept from it; haltpoll, `idle=poll` or a cpuidle driver "
-    "keeps them awake",
-    Flag.FOREIGN_LOAD: "foreign_load: something else took more than 2 % of a CPU thread; stop it (the samples name it)",
-    Flag.MOVED: "moved: netperf or netserver left the CPUs that it was given",
-    Flag.RETRANSMITS: "retransmits: segments were lost and sent again; the path or a queue drops",
-    Flag.MIXED_PORTS: "mixed_ports: the client used fresh and reused ports in one window, which cost differently",
-    Flag.LOAD_UNKNOWN: "load_unknown: whether anything else ran could not be read",
-    Flag.IDLE_UNKNOWN: "idle_unknown: whether the CPUs slept could not be read",
-}
+OF_CPU = frozenset({Flag.CPU_UNKNOWN, Flag.CPU_ACCOUNTING})
+OF_CONDITIONS = (Flag.IDLE_EXITS, Flag.FOREIGN_LOAD, Flag.STEAL, Flag.MOVED)
 
 
 def document(summary: Summary) -> Document:
@@ -42,23 +31,29 @@ def _parts(summary: Summary) -> list[Table | str]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in summary.rows:
         groups.setdefault((row.workload, row.processes_label), []).append(row)
-    measured = [table for rows in groups.values() for table in (_rates(rows), _costs(rows))]
+    told = frozenset(Flag) - of_all(summary)
+    measured = [
+        table for rows in groups.values() for table in (_rates(rows, told - OF_CPU), _costs(rows, told & OF_CPU))
+    ]
     return [
         _head(summary),
         *measured,
         *_details(summary),
+        *_conditions(summary),
         *_sizes(summary),
         *_unusable(summary),
         _past(summary.history),
-        _legend(summary),
+        legend(summary),
     ]
 
 
 def sample_words(sample: Sample) -> str:
-    """One sample in a few words, for progress: its rate, or why it has none that counts."""
+    """One sample in a few words, for progress: its rate and what befell it, or why it has none that counts."""
     if sample.status is not Status.VALID:
         return f"{sample.status}: {'; '.join(sample.reasons)}"
-    return "-" if sample.rate is None else f"{number(sample.rate.value)} {sample.rate.unit}"
+    flags = ", ".join(said(flag) for flag in sample.flags if flag not in OF_A_RUN)
+    rate = "-" if sample.rate is None else f"{number(sample.rate.value)} {sample.rate.unit}"
+    return f"{rate} ({flags})" if flags else rate
 
 
 def _head(summary: Summary) -> str:
@@ -68,36 +63,61 @@ def _head(summary: Summary) -> str:
     counts += f", {sum(row.failed for row in rows)} failed, {planned - taken} not taken"
     rounds = counted(summary.rounds, "round")
     head = f"Run {summary.run}: {counted(planned, 'sample')} of {summary.duration_s:g} s in {rounds}: {counts}"
-    return "\n".join([*marks(summary.quick, summary.emulated), head])
+    how = conditions(summary.idle, summary.pin, "" if summary.idle == SYSTEM else _held(summary.awake))
+    return "\n".join([*marks(summary.quick, summary.emulated), head, f"{how}."])
 
 
-def _rates(rows: list[Row]) -> Table:
-    """Rates and ratios of one workload and number of processes."""
+def _held(awake: Awake) -> str:
+    """What was held to keep the CPUs awake."""
+    if not awake.held:
+        return "; ".join(["held in no sample", *awake.why]) if awake.samples else ""
+    request = f"latency request {' and '.join(map(str, awake.latency_us))} us held"
+    if awake.held == awake.samples:
+        return request
+    return "; ".join([f"{request} in {awake.held} of {awake.samples} samples", *awake.why])
+
+
+def _rates(rows: list[Row], told: Container[Flag]) -> Table:
+    """Rates and ratios of one workload and number of processes; `told` are the flags that are said here."""
     references = {row.comparison.reference for row in rows if row.comparison is not None}
     title = f"{_work(rows[0])}: {rows[0].unit}"
     if len(references) == 1:
         title += f", ratio to {next(iter(references))}"
     headers = ["setup", "n", "median", "mean", "CV %", "min", "max", "ratio", "95 % interval"]
-    columns: list[tuple[Value, ...]] = [_rate_cells(row) for row in rows]
-    comparisons = [row.comparison for row in rows]
+    shown = [part for row in rows for part in row.parts]
+    columns: list[tuple[Value, ...]] = [_rate_cells(part, told) for part in shown]
+    comparisons = [part.comparison for part in shown]
     if len(references) > 1:
         headers.append("ratio to")
         columns = [(*cells, one.reference if one else None) for cells, one in zip(columns, comparisons, strict=True)]
-    if any(one is not None and one.low is not None for one in comparisons):
+    if any(one is not None and (one.low is not None or one.verdict in WITHHELD) for one in comparisons):
         headers.append("verdict")
         columns = [(*cells, _verdict(one)) for cells, one in zip(columns, comparisons, strict=True)]
     return Table(title, tuple(headers), tuple(columns), seam="ratio")
 
 
-def _rate_cells(row: Row) -> tuple[Value, ...]:
-    rate, one = row.rate, row.comparison
+def _rate_cells(part: Row | Mode, told: Container[Flag]) -> tuple[Value, ...]:
+    rate, one = part.rate if isinstance(part, Row) else part, part.comparison
     numbers = (
         ("-",) * 5
         if rate is None
         else (number(rate.median), number(rate.mean), fixed(rate.cv_pct, 1), number(rate.min), number(rate.max))
     )
-    n = str(row.valid) if row.valid == row.planned else f"{row.valid}/{row.planned}"
-    return (row.setup, n, *numbers, fixed(one.ratio, 3) if one else None, _interval(one))
+    return (_name(part, told), _count(part), *numbers, fixed(one.ratio, 3) if one else None, _interval(one))
+
+
+def _name(part: Row | Mode, told: Container[Flag] = ()) -> str:
+    """What a line is about: a setup with its flags and how many samples have each, or below it a mode of it."""
+    if isinstance(part, Mode):
+        return f"- {part.label}"
+    flags = (f"({said(flag)} {count}/{part.valid})" for flag, count in part.flags.items() if flag in told)
+    return "\n".join([part.setup, *flags])
+
+
+def _count(part: Row | Mode) -> str:
+    if isinstance(part, Mode):
+        return str(part.n)
+    return str(part.valid) if part.valid == part.planned else f"{part.valid}/{part.planned}"
 
 
 def _work(row: Row) -> str:
@@ -112,43 +132,50 @@ def _interval(one: Comparison | None) -> str:
 def _verdict(one: Comparison | None) -> str | None:
     if one is None:
         return None
-    if one.is_noise_floor:
+    if one.is_noise_floor and one.verdict is None:
         return "noise floor"
     return one.verdict.value if one.verdict else None
 
 
-def _costs(rows: list[Row]) -> Table:
-    """Latency and CPU of one workload and number of processes; without the latency where it has none."""
-    shown = ("p50", "p90", "p99", "max") if any(row.latency_us for row in rows) else ()
-    units = {row.cpu_cost.unit for row in rows if row.cpu_cost}
+def _costs(rows: list[Row], told: Container[Flag]) -> Table:
+    """Latency and CPU of one workload and number of processes, with their flags; without latency where it has none."""
+    parts = [part for row in rows for part in (row.modes or (row,))]
+    shown = ("p50", "p90", "p99", "max") if any(part.latency_us for part in parts) else ()
+    units = {part.cpu_cost.unit for part in parts if part.cpu_cost}
     cost = " ".join(["CPU", *sorted(units)])
     headers = ("setup", *shown, cost, "machine %", "client %", "server %")
     cells = tuple(
         (
-            row.setup,
-            *(_latency(row, name) for name in shown),
-            number(row.cpu_cost.value) if row.cpu_cost else None,
-            *(fixed(busy, 1) for busy in vars(row.cpu_busy_pct).values()),
+            _name(part, told),
+            *(_latency(part, name) for name in shown),
+            number(part.cpu_cost.value) if part.cpu_cost else None,
+            *(fixed(busy, 1) for busy in vars(part.cpu_busy_pct).values()),
         )
         for row in rows
+        for part in row.parts
     )
     return Table(f"{_work(rows[0])}: {'latency in microseconds, ' if shown else ''}CPU", headers, cells, seam=cost)
 
 
-def _latency(row: Row, name: str) -> str:
-    value = getattr(row.latency_us, name, None)
+def _latency(part: Row | Mode, name: str) -> str:
+    value = getattr(part.latency_us, name, None)
     return f"{number(value.low, 3)}-{number(value.high, 3)}" if isinstance(value, Range) else number(value, 3)
 
 
 def _details(summary: Summary) -> list[Table]:
     """What stands behind the verdicts, where there are any."""
-    compared = [(row, row.comparison) for row in summary.rows if row.comparison and row.comparison.low is not None]
+    compared = [
+        (row, _name(part), part.comparison)
+        for row in summary.rows
+        for part in row.parts
+        if part.comparison and part.comparison.low is not None
+    ]
     if not compared:
         return []
     headers = ("setup", "workload", "proc.", "rounds", "Hodges-Lehmann", "p", "p (Holm)", "noise floor")
     rows = tuple(
         (
-            row.setup,
+            name if name == row.setup else f"{row.setup} {name}",
             row.workload,
             row.processes_label,
             one.rounds,
@@ -157,9 +184,32 @@ def _details(summary: Summary) -> list[Table]:
             _p(one.p_adjusted),
             None if one.noise_floor is None else f"{fixed(1 / one.noise_floor, 3)}..{fixed(one.noise_floor, 3)}",
         )
-        for row, one in compared
+        for row, name, one in compared
     )
     return [Table("Ratios in detail", headers, rows, keys=3, seam="p")]
+
+
+def _conditions(summary: Summary) -> list[Table]:
+    """How samples were taken, of the rows of which something is to be said; the others are in the JSON."""
+    told = [row for row in summary.rows if row.modes or any(flag in row.flags for flag in OF_CONDITIONS)]
+    if not told:
+        return []
+    headers = ("setup", "workload", "proc.", "sleeps", "foreign %", "steal %", "others", "placement")
+    rows = tuple(
+        (
+            row.setup,
+            row.workload,
+            row.processes_label,
+            number(row.conditions.deep_entries_per_unit, 2),
+            fixed(row.conditions.foreign_pct, 1),
+            fixed(row.conditions.steal_pct, 1),
+            ", ".join(row.conditions.others) if Flag.FOREIGN_LOAD in row.flags else None,
+            "; ".join(row.conditions.placement),
+        )
+        for row in told
+    )
+    title = "Conditions: idle states entered per unit of the rate, CPU taken by others at most, and where both ends ran"
+    return [Table(title, headers, rows, keys=3, seam="others")]
 
 
 def _sizes(summary: Summary) -> list[Table]:
@@ -198,6 +248,9 @@ def _unusable(summary: Summary) -> list[Table]:
     visits = tuple((one.setup, one.round, one.attempt, "; ".join(one.reasons)) for one in past.failed_visits)
     if visits:
         tables.append(Table("Visits that failed", ("setup", "round", "attempt", "reason"), visits))
+    changed = tuple((one.setup, one.round, one.attempt, one.void, "; ".join(one.changes)) for one in past.disturbed)
+    if changed:
+        tables.append(Table("Visits under other conditions", ("setup", "round", "attempt", "void", "change"), changed))
     return tables
 
 
@@ -207,52 +260,21 @@ def _past(history: History) -> str:
     if history.attempts > 1:
         cut = ", ".join(map(str, history.cut_rounds)) or "none"
         lines.append(f"Resumed: {counted(history.attempts, 'attempt')}. Rounds not taken in one go: {cut}.")
+    if history.unsealed:
+        lines.append(f"Cut short, so that nobody saw whether something changed in them: {'; '.join(history.unsealed)}.")
     lines += [f"Accepted drift, attempt {one.attempt}: {one.change}" for one in history.drift]
     return "\n".join(lines)
 
 
-def _legend(summary: Summary) -> str:
-    """How to read the tables, as far as they need it."""
-    lines = ["n: valid samples, of those planned where some are missing. CV: coefficient of variation."]
-    comparisons = [row.comparison for row in summary.rows if row.comparison is not None]
-    if comparisons:
-        lines.append(
-            "ratio: this setup's rate over the reference's in the same round, geometric mean over the rounds. "
-            + _interval_words(summary, comparisons)
-        )
-    if any(row.latency_us and row.processes == 1 for row in summary.rows):
-        lines.append("Latency of one process: netperf's, over the whole test, median of the samples.")
-    if any(row.latency_us and row.processes > 1 for row in summary.rows):
-        lines.append("Latency of several processes: lowest to highest of any process; they cannot be merged.")
-    lines.append("CPU: core-seconds per work; busy in % of all threads, median of the samples.")
-    if summary.shared_kernel:
-        lines.append("The nodes share one kernel: CPU is the machine's, no end has its own, and the cable is no NIC.")
-    seen = {flag for row in summary.rows for flag in row.flags}
-    return "\n".join([*lines, *(text for flag, text in FLAG_TEXTS.items() if flag in seen)])
-
-
-def _interval_words(summary: Summary, comparisons: Iterable[Comparison]) -> str:
-    compared = list(comparisons)
-    if all(one.low is None for one in compared):
-        rounds = counted(summary.rounds, "round")
-        return f"No interval and no verdict below {MIN_ROUNDS} common rounds (planned: {rounds})."
-    judged = sum(one.p_adjusted is not None for one in compared)
-    floor = any(one.noise_floor is not None for one in compared)
-    inside = ", or the ratio lies inside the noise floor" if floor else ""
-    unknown = "" if floor else " No noise floor was measured (--noise-floor)."
-    return (
-        "Interval: Student's t on the log ratios. Not distinguishable: it contains 1, or p >= 0.05 when corrected "
-        f"for {counted(judged, 'comparison')} (Holm){inside}.{unknown}"
-    )
-
-
 def _record(summary: Summary, row: Row) -> dict[str, Value]:
     """A row with everything, flat, unrounded; the columns are the same for every run."""
-    rate, one, cost = row.rate, row.comparison, row.cpu_cost
+    rate, one, cost, how = row.rate, row.comparison, row.cpu_cost, row.conditions
     return {
         "run": summary.run,
         "quick": summary.quick,
         "emulated": summary.emulated,
+        "idle": summary.idle,
+        "pin": summary.pin.value,
         **{name: getattr(row, name) for name in ("cell", "setup", "workload", "processes", "processes_label")},
         **{name: getattr(row, name) for name in ("planned", "taken", "valid", "invalid", "failed")},
         "unit": row.unit.value,
@@ -264,7 +286,12 @@ def _record(summary: Summary, row: Row) -> dict[str, Value]:
         **{name: getattr(one, name, None) for name in ("reference", "rounds", "ratio", "low", "high")},
         **{name: getattr(one, name, None) for name in ("hodges_lehmann", "p_value", "p_adjusted", "noise_floor")},
         "verdict": _verdict(one),
-        "flags": " ".join(row.flags),
+        "modes": "; ".join(f"{mode.label}: {mode.n} of median {mode.median:.10g}" for mode in row.modes),
+        "idle_held": "; ".join(how.idle),
+        "placement": "; ".join(how.placement),
+        **{name: getattr(how, name) for name in (*PER_UNIT, "together", "foreign_pct", "steal_pct")},
+        "others": "; ".join(how.others),
+        "flags": " ".join(f"{flag}:{count}" for flag, count in row.flags.items()),
     }
 
 

@@ -9,26 +9,29 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from labctl import __version__
+from labctl.core import paths
 from labctl.core.errors import Problem
 from labctl.core.files import write_json
+from labctl.core.records import load_yaml
 from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import Fingerprint, differences, shown
 from labctl.nodes.fingerprint import parse as parse_fingerprint
+from labctl.plan.options import SYSTEM
 from labctl.runs.folder import RunFolder
 
-# What roles/fingerprint calls the identity: must not change between two rounds, whatever setup was deployed between.
-STABLE = ("machine", "kernel", "cpu", "nic", "versions", "services", "sysctl", "cluster")
-OF_A_SETUP = "sysctl.setup."
-
-# Host variables that reach nothing but labctl's own roles, and where a node is. The rest of a user's inventory may
-# hold secrets, and changes no number.
-VARIABLES = ("ansible_host", "ansible_port", "lab_", "local_lab_index", "cable_", "pod_", "endpoint_", "netperf_pods_")
+# Host variables that say where a node is. Beside them those count that labctl's own roles declare: they decide what is
+# deployed and how. The rest of a user's inventory changes no number.
+PLACES = ("ansible_host", "ansible_port", "lab_", "cable_", "pod_", "endpoint_")
+# Values that are nobody's business are left out, whoever declares them, and so is what Ansible Vault keeps.
+SECRET = re.compile(r"(?i)passw|token|secret|private|credential|(^|_)keys?$")
+VAULT = "__ansible_vault"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class LabRecord:
-    """The lab as its inventory describes it; `variables` by node are those that say where its nodes and cables are."""
+    """The lab as its inventory describes it; `variables` by node are those that decide what is measured where."""
 
     name: str
     client: str
@@ -63,7 +66,10 @@ class LabRecord:
 
 @dataclass(frozen=True)
 class Attempt:
-    """attempts/<number>.json. `fingerprints` by node are documents of roles/fingerprint, with nothing deployed."""
+    """attempts/<number>.json. `fingerprints` by node are documents of roles/fingerprint, with nothing deployed.
+
+    `awake_refused` says why the CPUs could not be kept awake, None where nothing was in the way of it.
+    """
 
     schema: Literal["labctl.attempt/1"]
     number: int
@@ -75,9 +81,16 @@ class Attempt:
     lab: LabRecord
     fingerprints: Mapping[str, object]
     drift: tuple[Change, ...]
+    awake_refused: str | None = None
 
 
-def observe(number: int, plan_text: str, lab: Inventory, fingerprints: Mapping[str, Fingerprint]) -> Attempt:
+def observe(
+    number: int,
+    plan_text: str,
+    lab: Inventory,
+    fingerprints: Mapping[str, Fingerprint],
+    awake_refused: str | None = None,
+) -> Attempt:
     """This attempt, without its drift."""
     return Attempt(
         schema="labctl.attempt/1",
@@ -90,16 +103,43 @@ def observe(number: int, plan_text: str, lab: Inventory, fingerprints: Mapping[s
         lab=lab_record(lab),
         fingerprints={node: fingerprint.data for node, fingerprint in fingerprints.items()},
         drift=(),
+        awake_refused=awake_refused,
     )
 
 
 def lab_record(lab: Inventory) -> LabRecord:
     """What of a lab has to stay for a run."""
+    declared = role_variables()
     variables = {
-        node: {name: values[name] for name in sorted(values) if name.startswith(VARIABLES)}
+        node: {
+            name: without_secrets(values[name])
+            for name in sorted(values)
+            if (name in declared or name.startswith(PLACES)) and not SECRET.search(name) and not _in_vault(values[name])
+        }
         for node, values in lab.ends.items()
     }
     return LabRecord(lab.name, lab.client, lab.server, str(lab.path), variables)
+
+
+def role_variables() -> frozenset[str]:
+    """The variables that labctl's roles declare (their argument_specs), by name, without what is not to be logged."""
+    found = set()
+    for path in (paths.content_root() / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in load_yaml(path)["argument_specs"].values():  # type: ignore[index]
+            found |= {name for name, option in entry.get("options", {}).items() if not option.get("no_log")}
+    return frozenset(found)
+
+
+def without_secrets(value: object) -> object:
+    """A value of an inventory without what its name, or Ansible Vault, keeps secret."""
+    if isinstance(value, Mapping):
+        kept = {name: below for name, below in value.items() if not SECRET.search(name) and not _in_vault(below)}
+        return {name: without_secrets(below) for name, below in kept.items()}
+    return [without_secrets(below) for below in value if not _in_vault(below)] if isinstance(value, list) else value
+
+
+def _in_vault(value: object) -> bool:
+    return isinstance(value, Mapping) and VAULT in value
 
 
 def changes(before: Attempt, now: Attempt) -> tuple[Change, ...]:
@@ -120,6 +160,13 @@ def lab_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
                 yield Change("lab", f"{node}: {name}", old.get(name), new.get(name))
 
 
+def idle_changes(policy: str, before: Attempt, now: Attempt) -> Iterator[Change]:
+    """Whether what the plan's policy `awake` takes is there in one attempt and not in the other."""
+    recorded, seen = (f"refused: {one.awake_refused}" if one.awake_refused else "granted" for one in (before, now))
+    if policy != SYSTEM and (before.awake_refused is None) != (now.awake_refused is None):
+        yield Change("lab", f"idle policy {policy}", recorded, seen)
+
+
 def _plan_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
     if before.plan_sha256 != now.plan_sha256:
         yield Change("plan", "plan.json, its SHA-256", before.plan_sha256, now.plan_sha256)
@@ -137,8 +184,7 @@ def _fingerprint_changes(before: Attempt, now: Attempt) -> Iterator[Change]:
             continue
         where = f"attempts/{before.number}.json: {node}"
         for found in differences(parse_fingerprint(old, where), parse_fingerprint(new, node)):
-            if found.path.partition(".")[0] in STABLE and not found.path.startswith(OF_A_SETUP):
-                yield Change("fingerprint", f"{node}: {found.path}", found.first, found.second)
+            yield Change("fingerprint", f"{node}: {found.path}", found.first, found.second)
 
 
 def write(folder: RunFolder, attempt: Attempt) -> None:

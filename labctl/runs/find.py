@@ -136,6 +136,7 @@ def describe(reference: str, directory: Path | None = None) -> str:
         "workloads": ", ".join(workload.name for workload in plan.workloads),
         "rounds": f"{plan.rounds}, {plan.repeat} per cell and round, seed {plan.seed}",
         "window": f"{plan.duration_s:g} s after {plan.warmup_s:g} s of warm-up",
+        "CPUs": f"idle {plan.idle}, pinned {plan.pin}",
         "folder": str(run.path),
     }
     lines = [f"{name + ':':<11}{text}" for name, text in facts.items()]

@@ -10,6 +10,7 @@ from labctl.core.errors import LabctlError, Problem, collected
 from labctl.core.files import read_record
 from labctl.engine.outcome import Failure
 from labctl.runs.attempts import Attempt
+from labctl.runs.conditions import VISIT, Conditions
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import Status, VisitRecord
 from labctl.samples.sample import Sample
@@ -44,13 +45,29 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Disturbed:
+    """A visit under other conditions than the run's first, what was different, and how many samples that voids."""
+
+    setup: str
+    round: int
+    attempt: int
+    changes: tuple[str, ...]
+    void: int
+
+
+@dataclass(frozen=True)
 class History:
-    """`cut_rounds` hold samples of several attempts, or deployments of a setup; `damaged` files are named."""
+    """`cut_rounds` hold samples of several attempts, or deployments of a setup; `damaged` files are named.
+
+    `unsealed` are visits that ended before the nodes could be read again: whether something changed is not known.
+    """
 
     attempts: int = 1
     cut_rounds: tuple[int, ...] = ()
     drift: tuple[Drift, ...] = ()
     failed_visits: tuple[FailedVisit, ...] = ()
+    disturbed: tuple[Disturbed, ...] = ()
+    unsealed: tuple[str, ...] = ()
     retaken: tuple[Retaken, ...] = ()
     damaged: tuple[str, ...] = ()
 
@@ -66,14 +83,29 @@ def read(folder: RunFolder) -> History:
     if folder.status.exists():
         with collected(problems):
             visits = read_record(Status, folder.status).visits
+    seen: list[Conditions] = []
+    for path in sorted(folder.path.glob(f"setups/*/*/{VISIT}")):
+        with collected(problems):
+            seen.append(read_record(Conditions, path))
+    seen.sort(key=lambda one: (one.attempt, one.round))
+    attempts = max((int(path.stem) for path in folder.attempts()), default=1)
+    over = {(visit.setup, visit.round, visit.deployment) for visit in visits}
     return History(
-        attempts=max((int(path.stem) for path in folder.attempts()), default=1),
+        attempts=attempts,
         cut_rounds=cut_rounds(visits),
         drift=tuple(Drift(attempt.number, str(change)) for attempt in made for change in attempt.drift),
         failed_visits=tuple(
             FailedVisit(visit.setup, visit.round, visit.attempt, tuple(map(_words, visit.failures)))
             for visit in visits
             if visit.failures
+        ),
+        disturbed=tuple(
+            Disturbed(one.setup, one.round, one.attempt, one.reasons, len(one.void)) for one in seen if one.changes
+        ),
+        unsealed=tuple(
+            f"{one.setup}, round {one.round}"
+            for one in seen  # one that is neither over nor of an earlier attempt goes on
+            if not one.sealed and ((one.setup, one.round, one.deployment) in over or one.attempt < attempts)
         ),
         retaken=tuple(_retaken(folder.samples, aside) for aside in _set_aside(folder.samples)),
         damaged=tuple(f"{problem.what} ({problem.where})" for problem in problems),

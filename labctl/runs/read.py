@@ -13,6 +13,7 @@ from labctl.core.files import read_json, read_record, write_json
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
 from labctl.plan.visit import PlannedSample, all_samples
+from labctl.runs import conditions
 from labctl.runs.folder import RunFolder
 from labctl.samples import sample as samples
 from labctl.samples.sample import Sample
@@ -34,24 +35,38 @@ def read(folder: Path) -> Results:
     workloads = {workload.name: workload for workload in plan.workloads}
     found: list[Sample] = []
     damaged: dict[str, tuple[str, ...]] = {}
+    void = conditions.void(files)
     for planned in all_samples(plan):
         place = files.samples / planned.id
         if not place.is_dir():
             continue
         try:
-            found.append(_sample(place, planned, workloads[planned.workload]))
+            reasons = _void(place, planned, void)
+            found.append(_sample(place, planned, workloads[planned.workload], reasons))
         except LabctlError as error:
             damaged[planned.id] = tuple(f"{problem.what} ({problem.where})" for problem in error.problems)
     return Results(plan, tuple(found), damaged)
 
 
-def _sample(folder: Path, planned: PlannedSample, workload: Workload) -> Sample:
-    """The sample in a folder: as derived before, else derived now from its raw files."""
+def _void(folder: Path, planned: PlannedSample, void: Mapping[tuple[str, int], tuple[str, ...]]) -> tuple[str, ...]:
+    """Why the visit voids the sample in a folder, whose raw files say in which deployment it was taken."""
+    if not any(sample == planned.id for sample, _ in void):
+        return ()
+    measurement = read_json(folder / "measurement.json")
+    item = measurement.get("sample") if isinstance(measurement, Mapping) else None
+    deployment = item.get("deployment", 1) if isinstance(item, Mapping) else 1
+    return void.get((planned.id, deployment), ())
+
+
+def _sample(folder: Path, planned: PlannedSample, workload: Workload, void: tuple[str, ...]) -> Sample:
+    """The sample in a folder: as derived before, else, or where its visit was voided since, from its raw files."""
     path = folder / "sample.json"
     try:
-        sample = read_record(Sample, path)
+        sample: Sample | None = read_record(Sample, path)
     except LabctlError:  # missing, damaged or of another version: it is only derived
-        sample = samples.derive(folder, workload)
+        sample = None
+    if sample is None or (sample.status is not samples.Status.FAILED and not set(void) <= set(sample.reasons)):
+        sample = samples.derive(folder, workload, void)
         keep_derived(path, sample)
     if sample.id != planned.id:
         raise LabctlError(Problem("the folder holds another sample", str(folder), sample.id))

@@ -19,6 +19,7 @@ from labctl.samples.window import Window
 AWAKE = "awake"
 POLLING = "POLL"  # the state of cpuidle that is no sleep (drivers/cpuidle/poll_state.c)
 NO_DRIVER = "none"
+UNPLACED = "not known"  # the mode of a sample whose placement does not tell
 DEEP_ENTRIES_PER_UNIT = 0.05  # more under the policy awake: the CPUs slept all the same
 FOREIGN_PCT, STEAL_PCT = (2.0, 10.0), (1.0, 5.0)  # above the first a sample is flagged, above the second it is void
 MOVED_SHARE = 0.05  # of the looks at an end's processes that may be elsewhere than planned: a process has to get there
@@ -157,9 +158,9 @@ def loads(sample: RawSample, used: Cpu) -> tuple[Load, ...]:
 
 
 def not_the_tests_s(sample: RawSample, window: Window) -> float:
-    """CPU seconds within the window that labctl itself and others took, as far as they are known."""
-    readings = [kernel.load for kernel in kernels(sample) if kernel.load is not None]
-    shares = (((one.own_s or 0.0) + (one.foreign_s or 0.0)) / one.seconds for one in readings if one.seconds > 0)
+    """CPU seconds within the window that labctl, a cluster's own services and others took, as far as is known."""
+    readings = [kernel.load for kernel in kernels(sample) if kernel.load is not None and kernel.load.seconds > 0]
+    shares = (sum(filter(None, (one.own_s, one.cluster_s, one.foreign_s))) / one.seconds for one in readings)
     return window.seconds * math.fsum(shares)
 
 
@@ -291,7 +292,7 @@ def _mode(together: float | None, ran: Mapping[str, dict[str, float]], irqs: Map
         if ran[end] and irqs[end]:
             degree = _degree(_overlap(ran[end], irqs[end]), "beside", "apart from", "partly beside")
             words.append(f"{end.removesuffix('.json')} {degree} its softirqs")
-    return ", ".join(words) or "not known"
+    return ", ".join(words) or UNPLACED
 
 
 def _degree(share: float, same: str, apart: str, between: str) -> str:

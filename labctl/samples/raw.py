@@ -30,7 +30,7 @@ class Item:
 
     `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both. `forwarded` is
     the share of its packets that each node's stack forwards, `tracked` whether its connections are tracked there; None
-    where the setup does not say.
+    where the setup does not say. `idle` is awake, awake:N (microseconds) or system.
     """
 
     id: str
@@ -127,12 +127,13 @@ class Taker:
 
 @dataclass(frozen=True)
 class LoadReading:
-    """CPU seconds of all that ran on a kernel for so many `seconds`: the test's ends, labctl's own, all others."""
+    """CPU seconds of what ran on a kernel for so many `seconds`: the test's ends, labctl, a cluster, others."""
 
     seconds: float
     cpu_s: float | None = None
     endpoint_s: float | None = None
     own_s: float | None = None
+    cluster_s: float | None = None
     foreign_s: float | None = None
     top: tuple[Taker, ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,8 @@ from labctl.tools.tool import Server
 CONTROL_PORT = 12865
 # netperf's own control connection takes the same way. Measured per process with 2.7.0: 20 or 21 packets, 3.3 KB.
 CONTROL_PACKETS, CONTROL_BYTES = 20, 3300
+# nettest_omni.c, pick_next_port_number(): 5000 to 65534 without the server's port, from a random one on, and round.
+LOCAL_PORTS = 60534
 _BULK = (Test.TCP_STREAM, Test.TCP_MAERTS)
 _CONGESTION = (Selector.LOCAL_CONG_CONTROL, Selector.REMOTE_CONG_CONTROL)
 _REQUEST = (Selector.REQUEST_SIZE, Selector.RESPONSE_SIZE)
@@ -66,20 +69,36 @@ class Netperf:
 
     @property
     def tail_s(self) -> float:
-        """What netserver takes: it sits in accept() until its own alarm (PAD_TIME), and netperf waits for it."""
-        return 4.0 if self.test is Test.TCP_CRR else 0.0
+        """What it takes until it is seen that all processes wait for netserver, which then ends its own waiting."""
+        return 0.25 if self.test is Test.TCP_CRR else 0.0
+
+    @property
+    def ends_server(self) -> int | None:
+        """Its own alarm, which netserver awaits in accept() for four seconds more (PAD_TIME), and netperf with it."""
+        return signal.SIGALRM if self.test is Test.TCP_CRR else None
+
+    @property
+    def local_ports(self) -> int | None:
+        """Netperf binds every connection to the next port of a range of its own, whatever the kernel's is."""
+        return LOCAL_PORTS if self.test is Test.TCP_CRR else None
 
     def length_s(self, duration_s: float, warmup_s: float) -> int:
         """Whole seconds, rounded up: netperf reads `-l` with atoi(), so 2.5 would silently mean 2."""
         return math.ceil(duration_s + warmup_s)
 
     def argv(
-        self, sample: Mapping[str, object], client_address: str, server_address: str, process: int = 0
+        self,
+        sample: Mapping[str, object],
+        client_address: str,
+        server_address: str,
+        process: int = 0,
+        server_cpu: int | None = None,
     ) -> tuple[str, ...]:
         """The command of process number `process` of a planned sample (an item of `measure_samples`).
 
         The negative `-D` makes netperf look at the clock after every unit instead of guessing how many units an
-        interval takes. `-j` (a clock reading around every unit) only where a latency is asked for.
+        interval takes. `-j` (a clock reading around every unit) only where a latency is asked for. netserver's process
+        puts itself on the CPU of `-T`, and says nothing where it is refused.
         """
         run = decode(_Run, {key: value for key, value in sample.items() if key in _Run.__annotations__}, "sample")
         length_s = self.length_s(run.duration_s, run.warmup_s)
@@ -88,6 +107,7 @@ class Netperf:
             *("netperf", "-H", server_address, "-L", client_address),
             *("-p", str(self.server.port), "-t", self.test.value),
             *("-l", str(length_s), "-D", f"-{run.interval_s:g}", *keep_latencies, "-P", "0"),
+            *(() if server_cpu is None else ("-T", f",{server_cpu}")),
             *("--", *self.options, "-P", f",{run.data_port + process}", "-k", ",".join(self.selectors)),
         )
 

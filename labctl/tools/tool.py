@@ -45,13 +45,35 @@ class Tool(Protocol):
     def tail_s(self) -> float:
         """Seconds that a process stays after its test."""
 
+    @property
+    def ends_server(self) -> int | None:
+        """The signal by which what the server runs for a test ends its waiting, once the time of all clients is over.
+
+        None where it ends by itself.
+        """
+
+    @property
+    def local_ports(self) -> int | None:
+        """How many ports a client process takes one after the other for its connections, before it takes them again.
+
+        None where it keeps its connections.
+        """
+
     def length_s(self, duration_s: float, warmup_s: float) -> float:
         """Seconds that the test of a process is asked to take."""
 
     def argv(
-        self, sample: Mapping[str, object], client_address: str, server_address: str, process: int = 0
+        self,
+        sample: Mapping[str, object],
+        client_address: str,
+        server_address: str,
+        process: int = 0,
+        server_cpu: int | None = None,
     ) -> tuple[str, ...]:
-        """The command of process number `process` of a planned sample (an item of `measure_samples`)."""
+        """The command of process number `process` of a planned sample (an item of `measure_samples`).
+
+        What the server runs for it is to run on `server_cpu`, if the program can tell the server so.
+        """
 
     def stdout_file(self, process: int) -> str:
         """The name of the raw file for what a process prints."""

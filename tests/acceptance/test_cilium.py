@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +157,30 @@ def test_encryption_that_is_none(bench: Bench, encryption: str) -> None:
     with deployed(bench, "cilium-legacy"):
         seen = failed(bench, f"cilium-legacy+{encryption}")
         assert on_both("cni_encryption", "encrypted_on_cable", "text_on_cable", "tunnel_carried") <= seen
+
+
+def test_an_agent_that_falls_back_to_legacy_routing_while_it_is_measured(bench: Bench, tmp_path: Path) -> None:
+    """Valid, and labelled cilium-ebpf, though most of its packets went through the stack: so it was once."""
+    words = ["--variant", "cilium-ebpf", "--no-reference", "--edition", "current", "--workload", "tcp_rr"]
+    words += ["--processes", "1", "--rounds", "1", "--duration", "60", "--warmup", "1"]
+    command = [sys.executable, "-m", "labctl", "matrix", "-i", str(LAB), *words]
+    kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf --namespace kube-system"
+    patch = json.dumps({"data": {"enable-host-legacy-routing": "true"}})
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(bench.lab.measuring, 300, process)
+        bench.shell(CLIENT, f"{kubectl} patch configmap cilium-config --type=merge --patch='{patch}'")
+        bench.shell(CLIENT, f"{kubectl} delete pods --selector=k8s-app=cilium --wait=false")
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    (run,) = (tmp_path / "runs").iterdir()
+    (sample,) = [json.loads(path.read_text()) for path in run.glob("samples/*/1-1/sample.json")]
+    assert sample["status"] == "invalid", out + err
+    (conditions,) = [json.loads(path.read_text()) for path in run.glob("setups/*/1/visit.json")]
+    assert conditions["void"] == [sample["id"]]
+    changed = {(one["node"], one["path"]) for one in conditions["changes"] if one["span"] == "visit"}
+    setting = "deployed.settings.kube-system/cilium-config.enable-host-legacy-routing"
+    assert (CLIENT, setting) in changed
+    for node in NODES:
+        assert (CLIENT, f"deployed.instances.kube-system/cilium on {node}") in changed
+        assert {(node, "cni.says.host_routing"), (node, "cni")} & changed  # "cni" where it was not back yet
+    assert f"{CLIENT}: {setting} changed during this visit" in " ".join(err.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from labctl.catalog.lab import LabFacts
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, build
 from labctl.plan.visit import PlannedSample, all_samples
+from labctl.samples.conditions import Idle, Load, Placement
 from labctl.samples.cpu import CpuUse
 from labctl.samples.quantities import Cpu, CpuCost, Latency, Range, Rate
 from labctl.samples.sample import EndCounters, Flag, Sample, Status
@@ -62,7 +64,37 @@ def sample_of(planned: PlannedSample, rate: float, unit: Unit) -> Sample:
         counters=EndCounters({}, {}),
         clock_offset_s=0.0,
         shared_kernel=True,
+        idle=Idle("awake", 0, True, "haltpoll", None, 0.0, 0.1, 0.01, 1.0, 1.0),
+        placement=Placement({"0": 1.0}, {"1": 1.0}, {}, {}, (0,), (1,), 0.0, "ends on CPUs of their own"),
+        load=(Load("machine", "controller", 0.4, 0.0, ()),),
     )
+
+
+def placed(sample: Sample, mode: str | None) -> Sample:
+    """The sample in a placement of this name; None where it is not known."""
+    known = sample.placement or Placement({"0": 1.0}, {"1": 1.0}, {}, {}, None, None, 0.0, "")
+    return replace(sample, placement=None if mode is None else replace(known, mode=mode))
+
+
+def asleep(sample: Sample, why: str = "no right to /dev/cpu_dma_latency") -> Sample:
+    """The sample without a latency request."""
+    return replace(sample, idle=Idle("awake", None, False, "haltpoll", why, 1.9, 70.0, 1.0, 2.0, 2.0))
+
+
+def awake(sample: Sample, latency_us: int = 0) -> Sample:
+    """The sample with a latency request held."""
+    return replace(sample, idle=Idle("awake", latency_us, True, "haltpoll", None, 0.0, 0.1, 0.01, 1.0, 1.0))
+
+
+def loaded(sample: Sample, foreign_pct: float | None, steal_pct: float | None, *top: str) -> Sample:
+    """The sample with something beside it."""
+    return replace(sample, load=(Load("machine", "controller", foreign_pct, steal_pct, top),))
+
+
+def times(sample: Sample, factor: float) -> Sample:
+    """The sample at another rate."""
+    assert sample.rate is not None
+    return replace(sample, rate=replace(sample.rate, value=sample.rate.value * factor))
 
 
 def samples_of(plan: Plan, noise: float = 0.02, seed: int = 7) -> list[Sample]:

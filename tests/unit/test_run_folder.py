@@ -20,6 +20,7 @@ from labctl.plan.plan import SCHEMA, Plan, Visit
 from labctl.plan.visit import PlannedSample, setup_inventory
 from labctl.results.summary import Summary
 from labctl.runs.attempts import Attempt
+from labctl.runs.conditions import Conditions
 from labctl.runs.status import Status
 from labctl.samples.sample import Sample
 from labctl.tools.netperf import Netperf
@@ -89,6 +90,7 @@ def found(data: object, opaque: Iterable[str], prefix: str = "") -> set[str]:
         ("plan.json", Plan),
         ("status.json", Status),
         ("attempts/1.json", Attempt),
+        ("visit.json", Conditions),
         ("sample.json", Sample),
         ("summary.json", Summary),
     ],
@@ -99,7 +101,8 @@ def test_files_with_a_type_are_documented_key_by_key(name: str, kind: type, sect
 
 def test_every_schema_is_named(sections: dict[str, str]) -> None:
     schemas = {
-        typing.get_args(typing.get_type_hints(kind)["schema"])[0] for kind in (Plan, Status, Attempt, Sample, Summary)
+        typing.get_args(typing.get_type_hints(kind)["schema"])[0]
+        for kind in (Plan, Status, Attempt, Conditions, Sample, Summary)
     }
     assert SCHEMA in schemas
     text = "".join(sections.values())
@@ -126,7 +129,8 @@ def test_a_proof_is_documented(sections: dict[str, str]) -> None:
 
 def test_raw_files_are_documented(sections: dict[str, str], repository: Path) -> None:
     """Against captures: everything in them is documented, and everything documented occurs in them."""
-    opaque = ("sample", "ticks[].stat", "counters.before", "counters.after")
+    by_cpu = ("processes[].looks", "servers[].looks", "kernel.idle.before", "kernel.idle.after", "kernel.idle.khz")
+    opaque = ("sample", "ticks[].stat", "counters.before", "counters.after", *by_cpu)
     seen: dict[str, set[str]] = {"measurement": set(), "client": set(), "server": set()}
     for name, keys in seen.items():
         for path in (repository / "tests" / "fixtures" / "samples").rglob(f"{name}.json"):

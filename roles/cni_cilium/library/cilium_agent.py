@@ -28,52 +28,18 @@ address: {type: str, description: Address that Cilium gave itself on this node (
 status: {type: dict, description: The agent's own status as it was., returned: always}
 """
 
-import http.client
-import json
-import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cilium_api import ask
 from ansible.module_utils.cilium_status import forwarded, ipsec_keys, said
 from ansible.module_utils.datapath_links import link_of
 from ansible.module_utils.datapath_programs import observe_programs
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run, run_json
 
-ANSWER_S = 10
 # Cilium's own end of the pods' network on a node.
 HOST = "cilium_host"
-
-
-class _Agent(http.client.HTTPConnection):
-    """HTTP over the agent's socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ANSWER_S)
-        self.sock.connect(self._path)
-
-
-def ask(path: str, what: str) -> Any:
-    """Return the agent's answer. Raises Refused where it gives none."""
-    agent = _Agent(path)
-    try:
-        agent.request("GET", f"/v1/{what}")
-        answer = agent.getresponse()
-        body = answer.read()
-    except OSError as error:
-        raise Refused(
-            "The Cilium agent does not answer.", where=path, seen=str(error), hint="Does its pod run on this node?"
-        ) from error
-    finally:
-        agent.close()
-    if answer.status != http.client.OK:
-        raise Refused(f"The Cilium agent answers {what} with {answer.status}.", where=path, seen=f"{body[:300]!r}")
-    return json.loads(body)
 
 
 def programs_on(interface: str) -> list[str]:

@@ -27,6 +27,7 @@ import re
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.labctl_node import cluster
 from ansible.module_utils.labctl_node.kubectl import Kubectl
 from ansible.module_utils.labctl_node.refused import finish
 from ansible.module_utils.labctl_node.run import CommandFailed
@@ -38,8 +39,7 @@ NETWORKS = re.compile(
 )
 SECTIONS = (
     "inventory", "kernel", "boot", "cpu", "memory", "sysctl", "congestion_control", "state", "machine", "link", "nic",
-    "network", "versions", "services",
-    "tunnels",
+    "network", "versions", "services", "tunnels", "endpoint", "deployed",
 )  # fmt: skip
 IDENTITY = ("machine", "kernel", "cpu", "cluster")
 
@@ -71,12 +71,12 @@ def daemons(found: Optional[List[Dict[str, Any]]]) -> Optional[Dict[str, List[st
     return chosen
 
 
-def settings(found: Optional[List[Dict[str, Any]]]) -> Optional[Dict[str, Dict[str, str]]]:
-    """The settings of the network by namespace and name of their config map."""
+def of_networks(found: Optional[List[Dict[str, Any]]]) -> Optional[List[Dict[str, Any]]]:
+    """The objects that belong to the network, and the pods that labctl made; None for none that can be seen."""
     if found is None:
         return None
-    names = ((f"{one['metadata']['namespace']}/{one['metadata']['name']}", one) for one in found)
-    return {name: one.get("data", {}) for name, one in names if NETWORKS.search(one["metadata"]["name"])}
+    told = ((one, one["metadata"]) for one in found)
+    return [one for one, meta in told if NETWORKS.search(meta["name"]) or cluster.DRAWN.match(meta["namespace"])]
 
 
 def take(kubectl: Kubectl, node: str) -> Dict[str, Any]:
@@ -98,7 +98,13 @@ def take(kubectl: Kubectl, node: str) -> Dict[str, Any]:
         "system": info["osImage"],
         "pod_networks": seen["spec"].get("podCIDRs"),
         "network": daemons(listed(kubectl, "daemonsets", "--all-namespaces")),
-        "settings": settings(listed(kubectl, "configmaps", "--all-namespaces")),
+        "settings": cluster.settings(of_networks(listed(kubectl, "configmaps", "--all-namespaces"))),
+    }
+    pods = of_networks(listed(kubectl, "pods", "--all-namespaces", f"--field-selector=spec.nodeName={node}"))
+    document["deployed"] = {
+        "settings": None,  # those of a cluster as it is stay from setup to setup: they stand in `cluster`
+        "images": cluster.images(pods),
+        "instances": cluster.instances(pods),
     }
     text = json.dumps({name: document[name] for name in IDENTITY}, sort_keys=True, separators=(",", ":"))
     document["identity"] = hashlib.sha256(text.encode()).hexdigest()

@@ -7,6 +7,7 @@ where it shows the very same interface that netlink shows.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -17,12 +18,26 @@ from ansible.module_utils.fingerprint_probe import Files, Outputs, integer
 NET = "/sys/class/net"
 NETFILTER = "/proc/sys/net/netfilter"
 ETHTOOL = {"driver": "-i", "features": "-k", "rings": "-g", "coalesce": "-c", "pause": "-a", "channels": "-l"}
+SIDES = ("ingress", "egress")
+# What of a device a setup, or somebody else, can set, and a packet notices.
+LINK = (
+    "mtu", "txqlen", "gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size",
+    "promiscuity", "allmulti", "master",
+)  # fmt: skip
+# The kernel's and tc's own numbers of a qdisc or filter, and what they count.
+NUMBERED = re.compile(
+    r"^(handle|fh|id|index|ref|refcnt|bind|tag|jited|installed|last_used|first_used|expires)$|_stat$|qlen$"
+)
+# Ids of pods and containers, after which their control groups are named, are others in every deployment.
+IDENTITY = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}([-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}")
+# A CNI draws the name of a pod's link: that there is one, and how it is set, is what can be compared.
+DRAWN = re.compile(r"^(lxc|veth|cali)[0-9a-f]{6,}$")
 
 
 def commands(interface: str) -> Dict[str, Tuple[str, ...]]:
     """The commands whose output `link`, `nic` and `network` read."""
     return {
-        "link": ("ip", "-json", "-details", "link", "show", "dev", interface),
+        "link": ("ip", "-json", "-details", "link", "show"),
         "address": ("ip", "-json", "address", "show", "dev", interface),
         "qdisc": ("tc", "-json", "qdisc", "show"),
         "bpf": ("bpftool", "-j", "net", "show"),
@@ -32,18 +47,55 @@ def commands(interface: str) -> Dict[str, Tuple[str, ...]]:
     }
 
 
+def endpoint_commands(netns: str) -> Dict[str, Tuple[str, ...]]:
+    """The commands whose output `endpoint` reads: what is set in the network namespace of a pod."""
+    settings = "/proc/sys/net/core/* /proc/sys/net/ipv4/tcp_* /proc/sys/net/ipv4/udp_*"
+    return {
+        "endpoint_link": ("ip", "-netns", netns, "-json", "-details", "link", "show"),
+        "endpoint_qdisc": ("tc", "-netns", netns, "-json", "qdisc", "show"),
+        # grep ends with 2 where one of them cannot be read, and has printed the others.
+        "endpoint_sysctl": ("ip", "netns", "exec", netns, "sh", "-c", f"grep -s '' {settings}; test $? -le 2"),
+    }
+
+
 def parse_json(text: Optional[str]) -> List[Dict[str, Any]]:
     """The objects of a JSON array as iproute2 and bpftool print it; none where there was no output."""
     # iproute2 prints an empty object for what it filtered out.
     return [item for item in json.loads(text or "[]") if item]
 
 
-def link(outputs: Outputs) -> Optional[Dict[str, object]]:
-    """The cable interface as it is set at the moment; None where the node has none of that name."""
-    found = parse_json(outputs.output("link"))
-    if not found:
+def device(outputs: Outputs, interface: str) -> Optional[Dict[str, Any]]:
+    """What `ip` shows of an interface; None where the node has none of that name."""
+    return next((item for item in parse_json(outputs.output("link")) if item.get("ifname") == interface), None)
+
+
+def called(name: object) -> str:
+    """A device by its name, or by its kind where the name was drawn for a pod."""
+    return DRAWN.sub(r"\1*", str(name))
+
+
+def links(text: Optional[str]) -> Optional[Dict[str, object]]:
+    """How every device is set, by its name; those of pods in order, for their names say nothing."""
+    if text is None:
         return None
-    item = found[0]
+    found: Dict[str, List[Dict[str, object]]] = {}
+    for item in parse_json(text):
+        told: Dict[str, object] = {name: item.get(name) for name in LINK}
+        told["up"] = "UP" in item.get("flags", [])
+        told["xdp"] = (item.get("xdp") or {}).get("mode")
+        found.setdefault(called(item.get("ifname")), []).append(told)
+    return {
+        name if len(each) == 1 else f"{name}{number}": told
+        for name, each in found.items()
+        for number, told in enumerate(sorted(each, key=json.dumps), start=1)
+    }
+
+
+def link(outputs: Outputs, interface: str) -> Optional[Dict[str, object]]:
+    """The cable interface as it is set at the moment; None where the node has none of that name."""
+    item = device(outputs, interface)
+    if item is None:
+        return None
     flags = item.get("flags", [])
     addresses = [entry for record in parse_json(outputs.output("address")) for entry in record.get("addr_info", [])]
     return {
@@ -63,14 +115,14 @@ def link(outputs: Outputs) -> Optional[Dict[str, object]]:
 
 def nic(files: Files, outputs: Outputs, interface: str) -> Optional[Dict[str, Any]]:
     """The card behind the cable. `hardware` is False for a device of software alone, which has no speed of its own."""
-    found = parse_json(outputs.output("link"))
-    if not found:
+    found = device(outputs, interface)
+    if found is None:
         return None
     driver = fields(outputs.output("driver"))
     settings = fields(outputs.output("ethtool"))
     hardware = bool(driver.get("bus-info"))
     speed = re.match(r"(\d+)Mb/s", settings.get("Speed", ""))
-    path = sysfs_path(files, found[0], interface)
+    path = sysfs_path(files, found, interface)
     return {
         "hardware": hardware if driver else None,
         "driver": driver.get("driver"),
@@ -158,22 +210,19 @@ def hooked_devices(outputs: Outputs) -> List[str]:
 
 def filter_batch(devices: Sequence[str]) -> str:
     """Input for `tc -json -batch -` that lists the filters of devices."""
-    return "".join(f"filter show dev {device} {side}\n" for device in devices for side in ("ingress", "egress"))
+    return "".join(f"filter show dev {device} {side}\n" for device in devices for side in SIDES)
 
 
 def network(files: Files, outputs: Outputs) -> Dict[str, Any]:
     """What hooks into the node's network. A setup changes this, so it is no part of a node's identity.
 
-    `filters` counts tc filters, `bpf` names the programs attached to devices, by tc, tcx, netkit or XDP,
-    `socket_programs` those on control groups.
+    `links` and `qdiscs` say how every device is set, `filters` which tc filters hang where, `bpf` names the programs
+    attached to devices, by tc, tcx, netkit or XDP, `socket_programs` those on control groups.
     """
-    qdiscs: Dict[str, List[str]] = {}
-    for item in parse_json(outputs.output("qdisc")):
-        qdiscs.setdefault(str(item.get("dev")), []).append(str(item.get("kind")))
-    listed = outputs.output("qdisc") is not None
     return {
-        "qdiscs": {device: sorted(kinds) for device, kinds in qdiscs.items()} if listed else None,
-        "tc_filters": _filters(outputs) if listed else None,
+        "links": links(outputs.output("link")),
+        "qdiscs": qdiscs(outputs.output("qdisc")),
+        "filters": filters(outputs),
         "bpf": parse_bpf(outputs.output("bpf")),
         "socket_programs": parse_socket_programs(outputs.output("cgroup_bpf")),
         "netfilter": parse_rules(outputs.output("nft")),
@@ -187,14 +236,56 @@ def network(files: Files, outputs: Outputs) -> Dict[str, Any]:
     }
 
 
-def _filters(outputs: Outputs) -> int:
-    """How many tc filters hang on the devices; each prints a head without options before itself."""
-    text = outputs.output("filters") or ""
-    decoder, position, count = json.JSONDecoder(), 0, 0
-    while position < len(text.rstrip()):
-        found, position = decoder.raw_decode(text, position + len(text[position:]) - len(text[position:].lstrip()))
-        count += sum(1 for item in found if "options" in item)
-    return count
+def endpoint(outputs: Outputs, sysctls: Mapping[str, object]) -> Dict[str, object]:
+    """What is set in the network namespace of the endpoint's pod; `sysctls` are those that it has for itself."""
+    return {
+        "links": links(outputs.output("endpoint_link")),
+        "qdiscs": qdiscs(outputs.output("endpoint_qdisc")),
+        "sysctl": dict(sysctls) or None,
+    }
+
+
+def qdiscs(text: Optional[str]) -> Optional[Dict[str, List[str]]]:
+    """Queueing disciplines by device, each as its kind and, in JSON, what it was told; None where not readable."""
+    if text is None:
+        return None
+    found: Dict[str, List[str]] = {}
+    for item in parse_json(text):
+        told = unnumbered(item.get("options") or {})
+        words = f"{item.get('kind')} {json.dumps(told, sort_keys=True)}" if told else str(item.get("kind"))
+        found.setdefault(called(item.get("dev")), []).append(words)
+    return {name: sorted(each) for name, each in found.items()}
+
+
+def filters(outputs: Outputs) -> Optional[Dict[str, List[str]]]:
+    """The tc filters in words, by device and side, with their actions; None where the devices are not known."""
+    if outputs.output("qdisc") is None:
+        return None
+    places = [f"{called(device)} {side}" for device in hooked_devices(outputs) for side in SIDES]
+    text = outputs.output("filters")
+    if text is None:
+        return {} if not places else None
+    found: Dict[str, List[str]] = {}
+    decoder, position = json.JSONDecoder(), 0
+    for place in places:
+        position += len(text[position:]) - len(text[position:].lstrip())
+        try:
+            items, position = decoder.raw_decode(text, position)
+        except ValueError:  # older versions of tc print words among the JSON of some actions
+            lines = (re.sub(r"\b(id|index|tag|installed|used|expires) \S+", "", line) for line in text.splitlines())
+            return {"all devices": [" ".join(line.split()) for line in lines]}
+        # Each filter prints a head without options before itself.
+        words = [json.dumps(unnumbered(item), sort_keys=True) for item in items if "options" in item]
+        if words:
+            found.setdefault(place, []).extend(words)
+    return found
+
+
+def unnumbered(value: Any) -> Any:
+    """What tc prints without the numbers that kernel and tc draw, and without counters."""
+    if isinstance(value, dict):
+        return {key: unnumbered(below) for key, below in value.items() if not NUMBERED.search(key)}
+    return [unnumbered(below) for below in value] if isinstance(value, list) else value
 
 
 def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
@@ -202,7 +293,7 @@ def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
     if text is None:
         return None
     return sorted(
-        f"{item.get('devname')} {item.get('kind', group)} {item.get('name', item.get('mode', ''))}".strip()
+        f"{called(item.get('devname'))} {item.get('kind', group)} {item.get('name', item.get('mode', ''))}".strip()
         for record in parse_json(text)
         for group, items in record.items()
         for item in items
@@ -211,20 +302,28 @@ def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
 
 def parse_socket_programs(text: Optional[str]) -> Optional[List[str]]:
     """Programs that sockets pass, as sorted "group type program"; None where not readable."""
-    return None if text is None else sorted(map(cgroups.words, cgroups.socket_programs(text)))
-
-
-def parse_rules(text: Optional[str]) -> Optional[Dict[str, int]]:
-    """Rules per nftables table, as "family name" -> count; None where nftables was not asked or not readable."""
     if text is None:
         return None
-    rules: Dict[str, int] = {}
-    for item in json.loads(text or "{}").get("nftables", []):
-        if "table" in item:
-            rules.setdefault("{family} {name}".format(**item["table"]), 0)
-        elif "rule" in item:
-            rules["{family} {table}".format(**item["rule"])] += 1
-    return rules
+    return sorted(IDENTITY.sub("*", cgroups.words(program)) for program in cgroups.socket_programs(text))
+
+
+def parse_rules(text: Optional[str]) -> Optional[Dict[str, Dict[str, object]]]:
+    """What `nft --stateless list ruleset` prints, by table ("family name"): its number of rules, and a hash of it all.
+
+    None where nftables was not asked or not readable. Elements of sets that packets fill are no part of the hash.
+    """
+    if text is None:
+        return None
+    tables: Dict[str, Dict[str, object]] = {}
+    for name, body in re.findall(r"^table (\S+ \S+) \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+        body = re.sub(
+            r"(?s)(flags [^\n]*(?:dynamic|timeout)[^\n]*\n(?:(?!\t\}).)*?)\t\telements = \{.*?\}\n", r"\1", body
+        )
+        chains = re.findall(r"^\tchain \S+ \{\n(.*?)^\t\}", body, re.MULTILINE | re.DOTALL)
+        heads = ("type ", "policy ", "comment ")
+        rules = [line for chain in chains for line in chain.splitlines() if not line.strip().startswith(heads)]
+        tables[name] = {"rules": len(rules), "sha256": hashlib.sha256(body.encode()).hexdigest()[:16]}
+    return tables
 
 
 def _snake(name: str) -> str:

@@ -74,6 +74,13 @@ def sysctl(files: Files, interface: str) -> Dict[str, object]:
     return {**found, "setup": {path.replace("/", "."): files.words(f"/proc/sys/{path}") for path in sorted(setup)}}
 
 
+def namespace_sysctl(text: str) -> Dict[str, object]:
+    """Settings that a network namespace has for itself, by name, in what grep prints of files of /proc/sys."""
+    lines = (line.partition(":") for line in text.splitlines())
+    named = ((path[len("/proc/sys/") :].replace("/", "."), " ".join(value.split())) for path, _, value in lines)
+    return {name: value for name, value in named if name not in LEFT_OUT and sysctl_scope(name) == "namespace"}
+
+
 def sysctl_scope(name: str) -> str:
     """`host` where a setting belongs to the machine, `namespace` where each network namespace has its own."""
     area, _, rest = name.partition(".")

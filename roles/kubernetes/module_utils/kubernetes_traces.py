@@ -36,6 +36,8 @@ SETTINGS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv6/conf/all/forwarding",
 )
+# Of the machine; agents that may write them do. Where nodes share the machine they may not, and nor may labctl.
+MACHINE_SETTINGS = ("kernel/timer_migration", "net/core/bpf_jit_enable", "net/core/bpf_jit_harden")
 Traces = Dict[str, List[str]]
 
 
@@ -119,8 +121,8 @@ def mounts() -> Iterator[str]:
 
 
 def settings() -> Iterator[str]:
-    """Settings of the network namespace, as KEY VALUE."""
-    for key in SETTINGS:
+    """Settings of the network namespace, and of a machine that is the node's own, as KEY VALUE."""
+    for key in (*SETTINGS, *(key for key in MACHINE_SETTINGS if os.access(f"/proc/sys/{key}", os.W_OK))):
         value = read_text(f"/proc/sys/{key}")
         if value is not None:
             yield f"{key} {value}"

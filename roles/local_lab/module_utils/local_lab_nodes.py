@@ -15,7 +15,13 @@ from ansible.module_utils import local_lab_boot as boot
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
 from ansible.module_utils.labctl_node.files import last_lines, read_text, remove_file, write_json, write_text
-from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_in_namespace
+from ansible.module_utils.labctl_node.processes import (
+    Process,
+    kill,
+    process,
+    processes_in_namespace,
+    schedule_as_a_service,
+)
 from ansible.module_utils.labctl_node.refused import Problem, Refused, refuse
 from ansible.module_utils.labctl_node.run import CommandFailed, run
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -84,6 +90,7 @@ def start(record: Record, files: LocalFiles, node: Node, options: boot.Options) 
 
 def start_process(groups: list[str], argv: list[str], environment: dict[str, str], log: str) -> Process:
     """Start the supervisor in a session and in control groups of its own."""
+    schedule_as_a_service()
     for group in groups:
         boot.make_control_group(group)
     with open(log, "wb") as output:

@@ -5,7 +5,8 @@ keeps one channel per node open (an agent at its other end) and a sample costs a
 The sample's raw files are on disk, synced and renamed into place, before the plugin returns.
 
 A sample that fails is returned as data (`status: failed` and the reason). What fails the task ends the loop as well:
-a node that cannot be reached, a setup that is not there (any more), files that cannot be written.
+a node that cannot be reached, a setup that is not there (any more), a machine that does not come to rest, files that
+cannot be written.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 # Ansible loads a role's plugin as a lone file: what this one consists of is not on Python's path.
-sys.path.append(str(Path(__file__).parents[1] / "plugin_utils"))
+# The agent's own code also says what this controller's kernel counts.
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("plugin_utils", "files")]
 
 from labctl_measure import raw_files
 from labctl_measure.channel import Channel, ChannelDied, Refused
 from labctl_measure.ends import End, Ends, SetupGone
+from labctl_measure.rest import NoRest
 from labctl_measure.session import Session
 from labctl_measure.transport import Transport, pack
 
@@ -35,7 +38,10 @@ _over: list[str] = []
 
 
 class ActionModule(ActionBase):
-    """Arguments: `sample` (an item of the plan), `output_dir`, `client`, `server` (node names), `stop_file`."""
+    """Arguments: `sample` (an item of the plan), `output_dir`, `client`, `server` (node names), `stop_file`.
+
+    `rest_limit_s`: how long to wait before the first sample until the machines are at rest.
+    """
 
     TRANSFERS_FILES = False
     _requires_connection = True
@@ -54,7 +60,7 @@ class ActionModule(ActionBase):
         started = datetime.datetime.now(datetime.UTC).isoformat()
         try:
             ends = self.measure(sample, task_vars or {})
-        except SetupGone as error:
+        except (SetupGone, NoRest) as error:
             return self.ended(result, str(error))
         except AnsibleConnectionFailure as error:
             _over.append(str(error))
@@ -90,15 +96,21 @@ class ActionModule(ActionBase):
         agent = pack(Path(self._find_needle("files", "labctl_agent")))
         transport = Transport(self._task, self._play_context)
         channels: list[Channel] = []
+
+        def channel(node: str, command: tuple[list[str], str | None]) -> Channel:
+            argv, password = command
+            channels.append(Channel(node, argv, (f"{password}\n".encode() if password else b"") + agent))
+            return channels[-1]
+
+        def host() -> Channel:
+            return channel("this controller", transport.on_the_controller(hostvars["localhost"]))
+
         try:
-            for node in (client, server):
-                argv, password = transport.command(node, hostvars[node])
-                secret = f"{password}\n".encode() if password else b""
-                channels.append(Channel(node, argv, secret + agent))
-            session = Session(channels[0], channels[1], ends, again=bool(_boots))
+            both = [channel(node, transport.command(node, hostvars[node])) for node in (client, server)]
+            session = Session(both[0], both[1], ends, bool(_boots), host)
         except (ChannelDied, Refused) as error:
-            for channel in channels:
-                channel.close()
+            for each in channels:
+                each.close()
             if isinstance(error, Refused):
                 raise SetupGone(str(error)) from error
             raise AnsibleConnectionFailure(str(error)) from error
@@ -106,4 +118,9 @@ class ActionModule(ActionBase):
             if _boots.setdefault(node, boot) != boot:
                 session.close()
                 raise SetupGone(f"{node} was restarted: the setup that was deployed there is gone")
+        try:
+            session.rest(float(self._task.args["rest_limit_s"]))
+        except NoRest:
+            session.close()
+            raise
         return session

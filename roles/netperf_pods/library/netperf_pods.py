@@ -30,6 +30,7 @@ options:
   image: {type: str, description: "Image with netperf, netserver and python3. Required when present."}
   pull: {type: str, choices: [Never, IfNotPresent, Always], default: Never, description: As imagePullPolicy.}
   host_network: {type: bool, default: false, description: Whether the pods live in their node's own network.}
+  cpu: {type: str, default: "", description: "CPUs that each pod requests, as Kubernetes writes them; empty for none."}
   agents: {type: bool, default: false, description: Whether a privileged pod beside each of them watches its node.}
   force: {type: bool, default: false, description: Whether removing leaves waiting for kubelet to somebody else.}
   timeout: {type: float, default: 120, description: "Seconds that it may take until the pods are Ready, or gone."}
@@ -136,7 +137,7 @@ def make(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
     service_account(kubectl, space, deadline)
     refusal = create_agents(kubectl, space, wanted) if wanted["agents"] else None
     # A cluster that refuses the one pod would refuse the other's capability, too.
-    spec = (space, wanted["image"], wanted["pull"], wanted["host_network"], refusal is None)
+    spec = (space, wanted["image"], wanted["pull"], wanted["host_network"], wanted["cpu"], refusal is None)
     kubectl.create(*(pod(end, wanted["ends"][end], *spec) for end in ENDS))
     found = {one["metadata"]["name"]: one for one in ready(kubectl, space, deadline)}
     return dict(told(space, found), refusal=refusal)
@@ -203,6 +204,7 @@ def main() -> None:
             "image": {"type": "str"},
             "pull": {"type": "str", "choices": ["Never", "IfNotPresent", "Always"], "default": "Never"},
             "host_network": {"type": "bool", "default": False},
+            "cpu": {"type": "str", "default": ""},
             "agents": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 120.0},

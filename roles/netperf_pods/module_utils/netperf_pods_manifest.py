@@ -46,9 +46,12 @@ def field(path: str) -> Object:
     return {"fieldRef": {"fieldPath": path}}
 
 
-def pod(end: str, node: str, space: str, image: str, pull: str, host_network: bool, admin: bool = True) -> Object:
+def pod(
+    end: str, node: str, space: str, image: str, pull: str, host_network: bool, cpu: str, admin: bool = True
+) -> Object:
     """The pod of one end. Both run netserver: the client's, which nobody calls, is there to be entered.
 
+    `cpu` is what they request of it, as Kubernetes writes it; empty for nothing, which gives them the least weight.
     `admin` lets netserver set a congestion control that its node does not allow to everybody, as the samples want it.
     """
     listen = ["-D", "-N", "-4", "-L", "$(POD_IP)", "-p", str(CONTROL_PORT)]
@@ -61,6 +64,7 @@ def pod(end: str, node: str, space: str, image: str, pull: str, host_network: bo
             {"name": "POD_IP", "valueFrom": field("status.podIP")},
             {"name": MARK, "valueFrom": field("metadata.uid")},
         ],
+        **({"resources": {"requests": {"cpu": cpu}}} if cpu else {}),
         "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}} if admin else {},
     }
     return _pod(f"netperf-{end}", end, node, space, container, hostNetwork=host_network)

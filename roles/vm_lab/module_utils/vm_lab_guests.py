@@ -13,7 +13,7 @@ from dataclasses import asdict
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_seed import write_seed
 from ansible.module_utils.labctl_node.files import read_text, remove_file, write_json, write_text
-from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_that
+from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_that, schedule_as_a_service
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -122,6 +122,7 @@ def start(record: Record, files: GuestFiles, guest: Guest) -> Process:
     argv, directory = command(record, guest), files.guest(guest.name)
     what = f"Starts {guest.name} of the lab {record.plan.name}; written by labctl."
     write_text(files.start_script(guest.name), start_script(what, directory, argv, record.accelerator == "tcg"))
+    schedule_as_a_service()
     with open(files.qemu_log(guest.name), "w", encoding="utf-8") as log:
         child = subprocess.Popen(
             ["sh", files.start_script(guest.name)],

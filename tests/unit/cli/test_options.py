@@ -27,6 +27,7 @@ from tests.unit.cli.run import Run
         (("--rounds", "0"), "not a usable number for --rounds"),
         (("--rounds", "1000000"), "not a usable number for --rounds"),
         (("--mtu", "20"), "not an MTU"),
+        (("--idle", "awake:soon"), "not a latency in microseconds"),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "matrix"])
@@ -40,9 +41,10 @@ def test_bad_options_are_refused_before_anything_is_touched(
 
 
 def test_what_is_measured_cannot_be_said_again_when_resuming(labctl: Run) -> None:
-    code, _, err = labctl("matrix", "--resume", "latest", "--variant", "baseline", "--noise-floor", "--rounds", "6")
+    given = ("--variant", "baseline", "--noise-floor", "--rounds", "6", "--idle", "system")
+    code, _, err = labctl("matrix", "--resume", "latest", *given)
     assert code == 2
-    assert "--variant, --rounds, --noise-floor" in err
+    assert "--variant, --rounds, --idle, --noise-floor" in err
     assert "the plan it was begun with" in err
 
 

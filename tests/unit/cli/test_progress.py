@@ -90,3 +90,21 @@ def test_a_lab_that_a_dead_labctl_held_is_taken_over_aloud(
         pass
     (line,) = said(capsys)
     assert line.startswith("lab mine is taken over from a labctl that no longer runs: labctl matrix, process 1 on ")
+
+
+def test_work_on_nodes_of_this_machine_says_whose_measurement_it_disturbs(
+    lab: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    on_this_machine: dict[str, object] = {"lab_name": "mine", "lab_kind": "local"}
+    lab.variables.update(node1=on_this_machine, node2=on_this_machine)
+    with working("mine", "matrix", measures=True) as (_, _, held):
+        held.tell(tmp_path / "runs" / "one")
+        with pytest.raises(LabctlError, match="another labctl uses this lab"), working("mine", "provision"):
+            pass
+    (line,) = said(capsys)
+    assert line.startswith("warning: this disturbs a measurement on this machine: lab mine, labctl matrix, process ")
+    assert f", run {tmp_path / 'runs' / 'one'}, since " in line
+    with working("mine", "provision"):
+        pass
+    assert said(capsys) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -162,8 +163,9 @@ def test_words_stay_whole_and_none_is_lost(table: Table, width: int) -> None:
 
 
 @given(any_tables())
-def test_a_table_is_cut_only_where_it_is_too_wide(table: Table) -> None:
-    uncut = shown([Table("title", table.headers, table.rows)], "table", WIDTH)
+def test_a_table_is_cut_only_where_it_is_too_wide_for_what_its_rows_are_about_in_one_line(table: Table) -> None:
+    joined = [(str(first).replace(" ", "-"), *others) for first, *others in (table.headers, *table.rows)]
+    uncut = shown([Table("title", tuple(map(str, joined[0])), tuple(joined[1:]))], "table", WIDTH)
     text = shown([table], "table", WIDTH)
     fits = max(map(len, uncut.splitlines())) <= WIDTH
     assert ("title (continued)" in text) == (table.seam is not None and not fits)
@@ -176,6 +178,14 @@ def test_a_table_is_cut_at_its_seam_and_tells_again_what_its_rows_are_about() ->
     assert first.split()[1:3] == ["setup", "n"]
     assert second.split() == ["setup", "ratio", "-------", "--------", "a", "12345678"]
     assert "continued" not in shown([table], "github")
+
+
+def test_what_a_row_is_about_stays_in_one_line_where_the_table_can_be_cut() -> None:
+    about = "- awake (0 us), both ends on one CPU"
+    headers = ("setup", *(f"number{column}" for column in range(5)), "ratio")
+    table = Table("Rates", headers, ((about, *("12345678" for _ in headers[1:])),), seam="ratio")
+    assert shown([table], "table").count(about) == 2
+    assert about not in shown([replace(table, seam=None)], "table")
 
 
 def test_a_long_path_is_broken_where_the_table_has_no_room_for_it() -> None:

@@ -193,3 +193,18 @@ def test_what_cannot_be_kept_is_said_and_costs_nothing_else(
 def test_half_a_look_is_not_kept(look: Look, state: Path) -> None:
     assert facts.keep(LAB, look) == ()
     assert not state.exists()
+
+
+def test_why_the_cpus_cannot_be_kept_awake_is_known_of_a_look_and_kept(
+    looks: Callable[[Look], list[AnsibleOptions]],
+) -> None:
+    def sleeping(documents: dict[str, Any]) -> None:
+        documents["node2"]["cpu"]["idle"] = {"driver": "none", "governor": None, "states": None}
+
+    words = "node2: the kernel has no cpuidle driver (current_driver: none)"
+    looks(seen(sleeping))
+    assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused == words
+    looks(unreachable(node1="ssh: Connection refused"))
+    assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused == words
+    looks(seen())
+    assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused is None

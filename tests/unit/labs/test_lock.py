@@ -90,3 +90,61 @@ def test_a_lab_of_servers_is_locked_by_its_servers() -> None:
     assert key("metal", "metal", one, two) != key("metal", "metal", one, other)
     for kind in ("local", "vm"):
         assert key("mine", kind, one, two) == key("mine", kind, two, one) == "lab-mine"
+
+
+MEASURE = """
+import sys, pathlib
+from labctl.engine.inventory import Inventory
+from labctl.labs import lock
+lock.SHARED = pathlib.Path(sys.argv[1])
+lab = Inventory(pathlib.Path("/labs"), sys.argv[2], sys.argv[3], "a", "b", {"a": {}, "b": {}})
+with lock.measuring(lab, "matrix", lambda words: print(words, flush=True)) as held:
+    for one in held:
+        one.tell(pathlib.Path("/runs/" + sys.argv[2]))
+    print("measures", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Measuring(subprocess.Popen[str]):
+    """A labctl that measures on a lab until its input ends."""
+
+    def __init__(self, directory: Path, lab: str, kind: str) -> None:
+        directory.chmod(0o1777)
+        command = [sys.executable, "-c", MEASURE, str(directory), lab, kind]
+        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def says(self) -> str:
+        assert self.stdout is not None
+        return self.stdout.readline().rstrip()
+
+
+def test_two_labs_of_one_machine_are_measured_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "SHARED", tmp_path)
+    with Measuring(tmp_path, "first", "local") as first:
+        assert first.says() == "measures"
+        owner = lock.measured_by()
+        assert owner is not None
+        assert (owner.lab, owner.pid, owner.run) == ("first", first.pid, "/runs/first")
+        with Measuring(tmp_path, "second", "vm") as second:
+            words = second.says()
+            assert words.startswith("waiting until nobody else measures on this machine, which two labs would share: ")
+            assert f"labctl matrix, process {first.pid} on {platform.node()}, run /runs/first, since " in words
+            with Measuring(tmp_path, "servers", "metal") as servers:
+                assert servers.says() == "measures"  # elsewhere
+                servers.communicate("")
+            first.send_signal(signal.SIGKILL)  # the kernel frees what it held
+            assert second.says() == "measures"
+            second.communicate("")
+    assert lock.measured_by() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_that_nobody_measures_on_has_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o1777)
+    monkeypatch.setattr(lock, "SHARED", tmp_path)
+    assert lock.measured_by() is None
+    (tmp_path / "labctl-measuring.lock").write_text("left by an owner that died")
+    assert lock.measured_by() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from labctl.engine.events import Event, TaskStart
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure, Outcome
 from labctl.engine.session import AnsibleOptions
-from labctl.labs.look import Look, is_provisioned, look
+from labctl.labs.look import Look, is_provisioned, look, no_root
 from tests.unit.scripted import Call, ScriptedSession, ended, looked_at
 
 LAB = Inventory(Path("/labs/far"), "far", "metal", "node1", "node2", {})
@@ -80,3 +81,26 @@ def test_a_lab_is_provisioned_where_every_node_bears_the_mark(session: ScriptedS
     assert is_provisioned(marked)
     assert not is_provisioned(bare)
     assert not is_provisioned(Look({**marked.fingerprints, "node2": bare.fingerprints["node2"]}, bare.outcome))
+
+
+@pytest.mark.parametrize(
+    ("sudo", "words"),
+    [
+        ("exit 0", None),
+        ("echo 'sudo: a password is required' >&2; exit 1", "(sudo: a password is required): --ask-become-pass"),
+        (None, "and has no sudo (No such file or directory)"),
+    ],
+)
+def test_whether_labctl_can_be_root_here_is_asked_of_sudo(
+    sudo: str | None, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sudo is not None:
+        (tmp_path / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+        (tmp_path / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    found = no_root(AnsibleOptions())
+    assert (found and found.removeprefix("labctl is not root on this machine").lstrip(" ,")) == words
+    assert no_root(AnsibleOptions(become_password="secret")) is None
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert no_root(AnsibleOptions()) is None

@@ -6,23 +6,28 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from labctl import catalog
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import read_record
+from labctl.core.files import read_record, write_json
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions
-from labctl.matrix.execution import Execution, Measured, Progress, Step, VisitFailed, Work
+from labctl.matrix.execution import Execution, Measured, Progress, Step, VisitDisturbed, VisitFailed, Work
 from labctl.matrix.record import Record
+from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
-from labctl.plan.visit import all_samples
+from labctl.plan.visit import all_samples, samples_for
+from labctl.runs import conditions
+from labctl.runs.conditions import Conditions
 from labctl.runs.folder import RunFolder
+from labctl.runs.read import read
 from labctl.runs.status import RunState, Status
 from labctl.samples import sample as samples
-from tests.unit.scripted import Call, ScriptedSession, done, ended, failing, lay, measuring, take
+from tests.unit.scripted import Call, ScriptedSession, done, ended, failing, lay, looked_at, measuring, take
 from tests.unit.synthetic import plan_of
 
 NODES: dict[str, dict[str, object]] = {"node1": {}, "node2": {}}
@@ -423,3 +428,91 @@ def test_nobody_waits_for_a_node_where_the_run_ends_anyway(bench: Bench) -> None
     execution = bench.execute()
     assert bench.session.played == ["visit.yml", "undeploy.yml"]
     assert "no space left" in str(execution.record.broken)
+
+
+def looking(**changes: Any) -> Callable[[Call], Outcome]:
+    """A visit with its fingerprints, which after the last sample hold `changes` in sections."""
+
+    def visit(call: Call) -> Outcome:
+        looked_at()(call)
+        outcome = measuring(call)
+        looked_at(**changes)(call)
+        return outcome
+
+    return visit
+
+
+def of_first_visit(bench: Bench) -> tuple[Conditions, list[samples.Sample]]:
+    """The conditions of the first visit, and its samples as the run folder has them."""
+    first = bench.plan.visits[0]
+    found = read_record(Conditions, bench.folder.visit(first.setup, first.round) / conditions.VISIT)
+    ids = [sample.id for sample in samples_for(bench.plan, first)]
+    return found, [read_record(samples.Sample, bench.folder.samples / name / "sample.json") for name in ids]
+
+
+def test_a_run_in_which_nothing_changes_is_sealed_and_counts(bench: Bench) -> None:
+    bench.session.plays["visit.yml"] = looking()
+    assert bench.execute().complete
+    for visit in bench.plan.visits:
+        found = read_record(Conditions, bench.folder.visit(visit.setup, visit.round) / conditions.VISIT)
+        assert (found.sealed, found.changes, found.void) == (True, (), ())
+        assert found.samples == tuple(sample.id for sample in samples_for(bench.plan, visit))
+
+
+def test_what_changes_during_a_visit_voids_its_samples_and_only_those(bench: Bench) -> None:
+    changed = looking(link={"gso_max_size": 4096})
+    left = [changed]
+    bench.session.plays["visit.yml"] = lambda call: left.pop()(call) if left else looking()(call)
+    write_json(bench.folder.plan, planning.to_json(bench.plan))
+    execution = bench.execute()
+    found, taken = of_first_visit(bench)
+    reason = "node1: link.gso_max_size changed during this visit: 65536 became 4096"
+    assert reason in found.reasons
+    assert found.void == found.samples == tuple(sample.id for sample in taken)
+    assert all(sample.status is samples.Status.INVALID and reason in sample.reasons for sample in taken)
+    assert all(sample.rate is not None for sample in taken)  # kept for a person to look at
+    invalid = [one for one in read(bench.folder.path).samples if one.status is not samples.Status.VALID]
+    assert [sample.id for sample in invalid] == [sample.id for sample in taken]
+    assert bench.status.state is RunState.FAILED
+    assert not execution.complete
+    (told,) = [event for event in bench.told if isinstance(event, VisitDisturbed)]
+    assert (told.setup, told.round, told.void) == (bench.plan.visits[0].setup, 1, 2)
+    assert reason in told.changes
+
+
+def test_a_visit_that_begins_under_other_conditions_is_void_from_its_first_sample(bench: Bench) -> None:
+    changed: dict[str, Any] = {"sysctl": {"namespace": {"net.ipv4.tcp_rmem": "1 2 3"}}}
+
+    def visit(call: Call) -> Outcome:
+        second = call.variables["measure_samples"][0]["round"] == 2
+        looked_at(**(changed if second else {}))(call)
+        return measuring(call)
+
+    bench.session.plays["visit.yml"] = visit
+    bench.execute()
+    measured = [event.sample for event in bench.told if isinstance(event, Measured)]
+    assert {sample.round for sample in measured if sample.status is samples.Status.INVALID} == {2}
+    assert {sample.round for sample in measured if sample.status is samples.Status.VALID} == {1}
+    reasons = {reason for sample in measured for reason in sample.reasons}
+    assert any("node2: sysctl.namespace.net.ipv4.tcp_rmem is 1 2 3, and was " in reason for reason in reasons)
+
+
+def test_fail_fast_ends_a_run_at_a_visit_whose_samples_are_void(bench: Bench) -> None:
+    bench.fail_fast = True
+    bench.session.plays["visit.yml"] = looking(link={"gso_max_size": 4096})
+    bench.execute()
+    assert bench.session.played == ["visit.yml"]
+    assert bench.status.state is RunState.FAILED
+
+
+def test_a_visit_that_was_cut_short_keeps_its_samples_and_says_that_it_is_not_sealed(bench: Bench) -> None:
+    def visit(call: Call) -> Outcome:
+        looked_at()(call)
+        take(call, call.variables["measure_samples"][0])
+        return failing("node2", "no")(call)
+
+    bench.session.plays["visit.yml"] = first_time(visit)
+    bench.execute()
+    first = bench.plan.visits[0]
+    found = read_record(Conditions, bench.folder.visit(first.setup, first.round) / conditions.VISIT)
+    assert (found.sealed, len(found.samples), found.void) == (False, 1, ())

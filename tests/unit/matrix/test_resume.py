@@ -156,6 +156,24 @@ def test_without_a_readable_attempt_nothing_can_be_compared(folder: RunFolder) -
     assert [change.where for change in resume.drift(earlier, now)] == [f"{folder.path}: attempts"]
 
 
+def test_cpus_that_can_no_longer_be_kept_awake_are_drift_once(folder: RunFolder) -> None:
+    text, why = folder.plan.read_text(), "no right to /dev/cpu_dma_latency"
+    refused = attempts.observe(2, text, LAB, {}, why)
+    (change,) = resume.drift(resume.reopen(folder.path), refused)
+    assert str(change) == f"lab, idle policy awake: granted became refused: {why}"
+    attempts.write(folder, replace(refused, drift=(change,)))
+    assert resume.drift(resume.reopen(folder.path), attempts.observe(3, text, LAB, {}, why)) == ()
+    assert [one.recorded for one in resume.drift(resume.reopen(folder.path), attempts.observe(3, text, LAB, {}))] == [
+        f"refused: {why}"
+    ]
+
+
+def test_a_run_with_the_machines_own_sleep_goes_on_wherever_awake_can_be_had(folder: RunFolder, plan: Plan) -> None:
+    write_json(folder.plan, planning.to_json(replace(plan, idle="system")))
+    attempts.write(folder, attempts.observe(1, folder.plan.read_text(), LAB, {}, "no /dev/cpu_dma_latency"))
+    assert resume.drift(resume.reopen(folder.path), attempts.observe(2, folder.plan.read_text(), LAB, {})) == ()
+
+
 def test_a_plan_that_was_edited_is_drift(folder: RunFolder) -> None:
     earlier = resume.reopen(folder.path)
     folder.plan.write_text(folder.plan.read_text() + "\n")

@@ -65,6 +65,17 @@ def test_fingerprints_of_all_nodes_are_one_file(log: VisitLog, heard: Heard, act
     assert heard.read("fingerprint.json") == {"node1": {"identity": "a"}, "node2": {"identity": "b"}}
 
 
+def test_sections_of_several_modules_are_one_fingerprint_and_what_is_read_after_samples_another(
+    log: VisitLog, heard: Heard
+) -> None:
+    log(result("fingerprint", "node1", fingerprint={"identity": "a"}))
+    log(result("some_cni", "node1", fingerprint={"cni": {"says": "yes"}}))
+    log(result("netperf_sample", status="ok", folder="/run/samples/x/2-1"))
+    log(result("fingerprint", "node1", fingerprint={"identity": None}))
+    assert heard.read("fingerprint.json") == {"node1": {"identity": "a", "cni": {"says": "yes"}}} == log.prints
+    assert heard.read("seal.json") == {"node1": {"identity": None}} == log.seal
+
+
 def test_a_proof_is_kept_whether_it_holds_or_not_with_nothing_else_of_its_task(log: VisitLog, heard: Heard) -> None:
     said: dict[str, Any] = {"holds": False, "assertions": [{"name": "mss", "holds": False}], "evidence": {"mss": 1400}}
     log(result("datapath_proof", ok=False, msg="does not hold", invocation={}, **said))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import struct
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ from ansible.module_utils import fingerprint_probe as probe
 from ansible.module_utils import fingerprint_settings as settings
 
 from labctl.core.errors import LabctlError
-from labctl.nodes.fingerprint import Fingerprint, differences, node_differences, parse
+from labctl.nodes.fingerprint import Fingerprint, Span, differences, node_differences, parse
 from roles.fingerprint.library import fingerprint as module
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
@@ -62,15 +64,29 @@ def local() -> dict[str, Any]:
 
 
 def test_captured_node_gives_the_fingerprint_that_the_module_gave_there(files: Any, outputs: Any, local: Any) -> None:
-    taken = module.take(files, Captured(outputs), "cable0")
+    taken = module.take(files, Captured(outputs), module.Place("cable0"))
     wanted = local["node1"]
     # The module ran twice on the node; between the captures the clock went on, and tests run on another Python.
     for name in ("kernel", "boot", "cpu", "link", "nic", "network", "sysctl", "congestion_control", "services"):
         assert taken[name] == wanted[name], name
 
 
+def test_the_wake_latency_that_is_requested_is_read_and_left_as_it_was() -> None:
+    device = Path("/dev/cpu_dma_latency")
+    if not os.access(device, os.W_OK):
+        pytest.skip("this machine has no such device, or it is not ours")
+    alone = machine.wake_latency(probe.Files())
+    assert alone == machine.wake_latency(probe.Files())
+    with device.open("r+b", buffering=0) as held:
+        held.write(struct.pack("=i", 5))
+        requested = machine.wake_latency(probe.Files())["requested_us"]
+    assert isinstance(requested, int)
+    assert requested <= 5
+    assert machine.wake_latency(probe.Files())["refused"] is None
+
+
 def test_missing_files_and_commands_are_null_and_never_zero(tmp_path: Path) -> None:
-    taken = module.take(probe.Files(str(tmp_path)), Captured({}), "cable0")
+    taken = module.take(probe.Files(str(tmp_path)), Captured({}), module.Place("cable0"))
     assert taken["link"] is None
     assert taken["nic"] is None
     assert taken["cpu"]["threads"] is None
@@ -78,16 +94,19 @@ def test_missing_files_and_commands_are_null_and_never_zero(tmp_path: Path) -> N
     assert taken["kernel"]["config"] is None
     assert taken["memory"]["total_kb"] is None
     assert taken["network"]["conntrack"] is None
-    assert taken["network"]["tc_filters"] is None
+    assert taken["network"]["filters"] is None
+    assert taken["network"]["links"] is None
+    assert taken["network"]["qdiscs"] is None
     assert taken["network"]["bpf"] is None
     assert taken["network"]["netfilter"] is None
     assert set(taken["versions"].values()) == {None, taken["versions"]["python"]}
     assert taken["state"]["load"] is None
     assert taken["state"]["steal_pct_since_boot"] is None
+    assert taken["state"]["wake_latency"] == {"requested_us": None, "refused": "No such file or directory"}
 
 
 def test_no_secret_and_no_machine_id_is_read(files: Any, outputs: Any) -> None:
-    text = json.dumps(module.take(files, Captured(outputs), "cable0"))
+    text = json.dumps(module.take(files, Captured(outputs), module.Place("cable0")))
     assert "tcp_fastopen_key" not in text
     assert "machine-id" not in text
     assert "rss_key" not in text
@@ -178,19 +197,79 @@ def test_rules_filters_and_programs_are_counted(files: Any, outputs: Any) -> Non
         "qdisc": (CAPTURES / "hooked-tc-qdisc.json").read_text(),
         "filters": (CAPTURES / "hooked-tc-filters.txt").read_text(),
         "bpf": (CAPTURES / "hooked-bpf.json").read_text(),
-        "nft": (CAPTURES / "hooked-nft.json").read_text(),
+        "nft": (CAPTURES / "hooked-nft.txt").read_text(),
     }
     hooked = Captured(outputs)
     seen = network.network(files, hooked)
     assert network.hooked_devices(hooked) == ["cable0"]
     assert network.filter_batch(["cable0"]) == "filter show dev cable0 ingress\nfilter show dev cable0 egress\n"
     assert seen["qdiscs"]["cable0"] == ["clsact", "noqueue"]
-    assert seen["tc_filters"] == 2
+    (program,) = seen["filters"]["cable0 ingress"]
+    assert json.loads(program)["options"]["bpf_name"] == "c.o:[tc/cable_ingress]"
+    assert seen["filters"]["cable0 egress"] == [program]
     assert seen["bpf"] == [
         "cable0 clsact/egress c.o:[tc/cable_ingress]",
         "cable0 clsact/ingress c.o:[tc/cable_ingress]",
     ]
-    assert seen["netfilter"] == {"ip labctl_x": 2, "ip nat": 1}
+    assert {name: told["rules"] for name, told in seen["netfilter"].items()} == {"ip labctl_x": 3, "ip nat": 1}
+
+
+def test_a_rule_that_changed_changes_the_hash_of_its_table_and_what_packets_leave_does_not() -> None:
+    text = (CAPTURES / "hooked-nft.txt").read_text()
+
+    def changed(old: str, new: str) -> list[str]:
+        """The tables whose hash another text changes."""
+        assert old in text
+        before, after = network.parse_rules(text), network.parse_rules(text.replace(old, new))
+        assert before is not None
+        assert after is not None
+        return [name for name in before if before[name] != after[name]]
+
+    assert changed("10.9.9.9", "10.9.9.8") == ["ip nat"]
+    assert changed("198.18.0.7", "198.18.0.8") == ["ip labctl_x"]
+    assert changed("policy accept", "policy drop") == ["ip labctl_x", "ip nat"]
+    assert changed("elements = { 198.18.0.1", "elements = { 198.18.0.3, 198.18.0.1") == []
+
+
+def test_shaping_and_actions_are_told_without_the_numbers_that_the_kernel_draws(outputs: Any) -> None:
+    qdisc = (CAPTURES / "shaped-tc-qdisc.json").read_text()
+    told = (CAPTURES / "shaped-tc-filters.txt").read_text()
+    seen = network.qdiscs(qdisc)
+    assert seen is not None
+    assert seen["cable0"] == ["clsact", 'tbf {"burst": 102375, "lat": 10000, "rate": 125000000}']
+
+    def filters(text: str) -> Any:
+        return network.filters(Captured({**outputs, "qdisc": qdisc, "filters": text}))
+
+    before = filters(told)
+    assert list(before) == ["cable0 ingress"]
+    assert filters(told.replace('"index":1,"ref":1,"bind":1', '"index":7,"ref":2,"bind":2')) == before
+    assert filters(told.replace('"to_dev":"mgmt0"', '"to_dev":"lo"')) != before
+    # A version of tc that prints words among its JSON is compared by its words.
+    wordy = told.replace('"actions":[', '"actions":[ police 0x1 rate 1Gbit ,')
+    assert list(filters(wordy)) == ["all devices"]
+    assert filters(wordy.replace("1Gbit", "2Gbit")) != filters(wordy)
+
+
+def test_links_of_pods_are_told_without_the_names_that_are_drawn_for_them() -> None:
+    def listed(*names: str) -> str:
+        return json.dumps([{"ifname": name, "mtu": 1500 + len(name), "flags": ["UP"]} for name in names])
+
+    before = network.links(listed("lo", "lxc0123456789ab", "lxc_health", "lxcabcdef0123"))
+    assert before is not None
+    assert set(before) == {"lo", "lxc*1", "lxc*2", "lxc_health"}
+    assert network.links(listed("lxc1111111111", "lxc_health", "lxc22222222222e", "lo")) == before
+
+
+def test_settings_of_a_namespace_are_read_without_secrets_and_those_of_the_machine() -> None:
+    text = (
+        "/proc/sys/net/ipv4/tcp_rmem:4096\t131072\t6291456\n/proc/sys/net/ipv4/tcp_fastopen_key:0-0-0-1\n"
+        "/proc/sys/net/core/rmem_max:212992\n/proc/sys/net/core/somaxconn:4096\n"
+    )
+    assert settings.namespace_sysctl(text) == {
+        "net.ipv4.tcp_rmem": "4096 131072 6291456",
+        "net.core.somaxconn": "4096",
+    }
 
 
 def test_programs_of_sockets_are_named_but_those_of_units_and_containers() -> None:
@@ -206,6 +285,9 @@ def test_programs_of_sockets_are_named_but_those_of_units_and_containers() -> No
         {"cgroup": netserver, "programs": [program("cgroup_inet_ingress", "")]},
         {"cgroup": "/sys/fs/cgroup/kubepods", "programs": [program("cgroup_device", "")]},
     ]
+    pod = "kubepods/pod12345678-1234-1234-1234-123456789abc/" + "0f" * 32
+    of_pod = json.dumps([{"cgroup": pod, "programs": [program("connect4", "other")]}])
+    assert network.parse_socket_programs(of_pod) == ["kubepods/pod*/* connect4 other"]
     # What systemd has on a slice for packets, all processes of its units pass, and netserver what is on its own.
     assert network.parse_socket_programs(json.dumps(tree)) == [
         "/sys/fs/cgroup connect4 sock4_connect",
@@ -302,18 +384,96 @@ def test_what_is_no_fingerprint_is_refused() -> None:
         parse({"schema": "labctl.fingerprint/99", "identity": ""}, "here")
 
 
+def told(before: Any, later: Any, span: Span = Span.SETUP) -> list[str]:
+    """Where two documents differ."""
+    return [each.path for each in differences(Fingerprint(before), Fingerprint(later), span)]
+
+
 def test_differences_of_one_node_leave_out_what_changes_by_itself(local: Any) -> None:
     before, later = local["node1"], copy.deepcopy(local["node1"])
     later["state"]["load"] = [9.0, 9.0, 9.0]
     later["identity"] = "0" * 64
-    assert differences(Fingerprint(before), Fingerprint(later)) == ()
+    later["boot"]["time_s"] += 1
+    later["memory"]["total_kb"] -= 200_000  # a balloon
+    later["tunnels"]["drivers"] = {"aes": "aes-aesni"}
+    later["congestion_control"]["available"].append("dctcp")
+    later["link"]["addresses"][-1] = "fe80::1/64"
+    assert all(told(before, later, span) == [] for span in Span)
     later["boot"]["id"] = "another"
-    later["network"]["netfilter"] = {"ip labctl": 3}
+    later["network"]["netfilter"] = {"ip labctl": {"rules": 3, "sha256": "ab"}}
     later["cpu"]["mitigations"]["retbleed"] = "Vulnerable"
     found = differences(Fingerprint(before), Fingerprint(later))
-    assert [each.path for each in found] == ["boot.id", "cpu.mitigations.retbleed", "network.netfilter.ip labctl"]
+    assert [each.path for each in found] == [
+        "boot.id",
+        "cpu.mitigations.retbleed",
+        "network.netfilter.ip labctl.rules",
+        "network.netfilter.ip labctl.sha256",
+    ]
     assert str(found[1]) == "cpu.mitigations.retbleed: Not affected / Vulnerable"
     assert (found[2].first, found[2].second) == (None, 3)
+
+
+ALWAYS = frozenset(Span)
+OF_ONE_SETUP = ALWAYS - {Span.RUN}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "spans"),
+    [
+        (("boot", "id"), "another", ALWAYS),
+        (("memory", "huge_pages"), 512, ALWAYS),
+        (("memory", "total_kb"), 1_000_000, ALWAYS),
+        (("nic", "features", "generic-receive-offload"), True, ALWAYS),
+        (("sysctl", "namespace", "net.ipv4.tcp_rmem"), "1 2 3", ALWAYS),
+        (("sysctl", "setup", "net.ipv4.ip_forward"), "1", OF_ONE_SETUP),
+        (("sysctl", "host", "kernel.timer_migration"), "7", OF_ONE_SETUP),  # an agent sets it while it runs
+        (("sysctl", "host", "kernel.unprivileged_bpf_disabled"), "1", frozenset()),
+        (("congestion_control", "current"), "cubic", ALWAYS),
+        (("link", "carrier"), False, ALWAYS),
+        (("link", "mtu"), 9000, OF_ONE_SETUP),
+        (("network", "links", "cable0", "gso_max_size"), 4096, ALWAYS),
+        (("network", "links", "cable0", "mtu"), 9000, OF_ONE_SETUP),
+        (("network", "links", "mgmt0"), {"mtu": 1500}, OF_ONE_SETUP),  # a setup may make devices
+        (("network", "qdiscs", "cable0"), ['netem {"delay": 1}'], ALWAYS),
+        (("network", "qdiscs", "cable0"), ["clsact", "noqueue"], OF_ONE_SETUP),  # the hook of a setup's programs
+        (("network", "filters", "cable0 ingress"), ["{}"], OF_ONE_SETUP),
+        (("network", "bpf"), ["cable0 tcx/ingress stranger"], OF_ONE_SETUP),
+        (("network", "socket_programs"), ["/ connect4 stranger"], OF_ONE_SETUP),
+        (("network", "netfilter"), {"ip nat": {"rules": 1}}, OF_ONE_SETUP),
+        (("deployed", "images"), {"x on node1": ["c sha256:1"]}, OF_ONE_SETUP),
+        (("deployed", "instances"), {"x on node1": ["pod 2"]}, {Span.VISIT}),
+        (("cni", "says", "host_routing"), "legacy", OF_ONE_SETUP),
+        (("cni", "says", "state"), "Warning", frozenset()),
+    ],
+)
+def test_what_has_to_be_the_same_depends_on_what_was_deployed(
+    local: Any, path: tuple[str, ...], value: object, spans: frozenset[Span]
+) -> None:
+    before = local["node1"]
+    before["deployed"] = {"images": {}, "instances": {"x on node1": ["pod 1"]}}
+    before["cni"] = {"says": {"host_routing": "bpf", "state": "Ok"}}
+    later = copy.deepcopy(before)
+    place = later
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert {span for span in Span if told(before, later, span)} == spans
+
+
+def test_what_was_not_looked_at_is_no_change_and_what_could_not_be_read_again_is_one(local: Any) -> None:
+    before = local["node1"]
+    before["deployed"] = {"images": {}, "instances": {}}
+    older = {name: section for name, section in copy.deepcopy(before).items() if name not in ("deployed", "memory")}
+    del older["network"]["links"]
+    assert told(older, before) == []
+    assert told(before, older) == []
+    assert told(before, {**before, "deployed": None}) == ["deployed"]
+    before["network"]["conntrack"], loaded = None, copy.deepcopy(before)
+    loaded["network"]["conntrack"] = {"nf_conntrack_max": 262144}
+    assert told(before, loaded) == []  # somebody's rule loaded the module
+    changed = copy.deepcopy(loaded)
+    changed["network"]["conntrack"]["nf_conntrack_max"] = 1
+    assert told(loaded, changed) == ["network.conntrack.nf_conntrack_max"]
 
 
 def test_two_nodes_of_one_machine_do_not_differ(local: Any) -> None:

@@ -27,7 +27,8 @@ def test_without_options_the_whole_matrix_is_meant(small_catalog: Catalog) -> No
         repeat=1,
         rounds=6,
         noise_floor=False,
-        pin=Pin.NONE,
+        idle="awake",
+        pin=None,
         endpoint=None,
         no_reference=False,
         seed=None,
@@ -47,6 +48,7 @@ def test_every_option_is_read(small_catalog: Catalog) -> None:
         warmup="0",
         repeat="2",
         rounds="10",
+        idle="awake:070",
         pin="cores",
         seed="7",
         noise_floor=True,
@@ -62,6 +64,7 @@ def test_every_option_is_read(small_catalog: Catalog) -> None:
         repeat=2,
         rounds=10,
         noise_floor=True,
+        idle="awake:70",
         pin=Pin.CORES,
         endpoint=None,
         no_reference=True,
@@ -118,6 +121,26 @@ def test_an_endpoint_alone_means_the_variants_that_have_it(small_catalog: Catalo
             ),
         ),
         (RawOptions.of(pin="numa"), Problem("unknown pin", "--pin", "'numa'", "known: none, cores")),
+        (
+            RawOptions.of(idle="asleep"),
+            Problem("unknown idle", "--idle", "'asleep'", "known: awake, system, awake:N"),
+        ),
+        (
+            RawOptions.of(idle="awake:1.5"),
+            Problem("not a latency in microseconds", "--idle", "'1.5'", "a whole number from 0 to 100000"),
+        ),
+        (
+            RawOptions.of(idle="awake:"),
+            Problem("not a latency in microseconds", "--idle", "''", "a whole number from 0 to 100000"),
+        ),
+        (
+            RawOptions.of(idle="system:1"),
+            Problem("unknown idle", "--idle", "'system:1'", "did you mean system? known: awake, system, awake:N"),
+        ),
+        (
+            RawOptions.of(idle="awake:N"),
+            Problem("not a latency in microseconds", "--idle", "'N'", "a whole number from 0 to 100000"),
+        ),
         (RawOptions.of(endpoint="host"), Problem("unknown endpoint", "--endpoint", "'host'", "known: node, pod")),
         (
             RawOptions.of(endpoint="pod", variant="base"),

@@ -277,8 +277,38 @@ def test_the_estimate_counts_windows_and_deployments(small_catalog: Catalog) -> 
 
 
 def test_a_plan_survives_its_file(small_catalog: Catalog) -> None:
-    plan = plan_of(small_catalog, noise_floor=True, encryption="none", pin="cores")
+    plan = plan_of(small_catalog, noise_floor=True, encryption="none", pin="cores", idle="awake:2")
     assert from_json(json.loads(json.dumps(to_json(plan))), "plan.json") == plan
+
+
+def test_a_plan_from_before_there_was_a_policy_was_measured_with_the_machines_own_sleep(
+    small_catalog: Catalog,
+) -> None:
+    data = to_json(plan_of(small_catalog))
+    del data["idle"], data["lab"]["awake_refused"]
+    assert from_json(data, "plan.json").idle == "system"
+    assert {sample.idle for sample in all_samples(from_json(data, "plan.json"))} == {"system"}
+
+
+@pytest.mark.parametrize("asked", ["awake", "awake:50"])
+def test_where_nothing_can_be_kept_awake_the_plan_says_so_once(small_catalog: Catalog, asked: str) -> None:
+    lab = replace(LAB, awake_refused="node2 has no /dev/cpu_dma_latency")
+    plan = plan_of(small_catalog, lab, variant="base", idle=asked)
+    assert (plan.idle, plan.notes) == ("system", (f"idle: system instead of {asked}: {lab.awake_refused}",))
+    wanted = plan_of(small_catalog, lab, variant="base", idle="system")
+    assert (wanted.idle, wanted.notes) == ("system", ())
+    assert plan_of(small_catalog, variant="base", idle=asked).idle == asked
+
+
+@pytest.mark.parametrize(("kind", "pin"), [("local", "cores"), ("vm", "none"), ("metal", "none"), ("cluster", "none")])
+def test_ends_on_one_kernel_get_cpus_of_their_own_unless_told_otherwise(
+    small_catalog: Catalog, kind: str, pin: str
+) -> None:
+    lab = replace(LAB, kind=kind)
+    assert plan_of(small_catalog, lab, variant="base").pin == pin
+    assert {plan_of(small_catalog, lab, variant="base", pin=asked).pin for asked in ("none", "cores")} == {
+        *("none", "cores")
+    }
 
 
 def test_a_plan_of_another_schema_is_refused(small_catalog: Catalog) -> None:

@@ -69,6 +69,12 @@ def test_a_plan_as_csv_is_its_cells(plan: Plan) -> None:
     assert {row["samples"] for row in rows} == {"14"}
 
 
+def test_a_plan_says_how_cpus_sleep_and_where_ends_run(plan: Plan) -> None:
+    assert "\nIdle: awake; pinned: cores.\n" in plan_tables(plan)
+    rows = list(csv.DictReader(io.StringIO(plan_tables(plan, "csv"))))
+    assert {(row["idle"], row["pin"]) for row in rows} == {("awake", "cores")}
+
+
 def test_a_plan_that_is_not_from_a_look_now_says_so(plan: Plan) -> None:
     origin = Origin(Source.LAST_LOOK, "2026-11-29T10:12:59+00:00", "it does not run now")
     earlier = replace(plan, lab=replace(plan.lab, origin=origin))

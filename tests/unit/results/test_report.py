@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labctl import catalog
+from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
 from labctl.core.tables import render
 from labctl.plan import plan as planning
+from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.visit import setup_inventory
 from labctl.results import report
 from labctl.samples.sample import Status
@@ -135,3 +140,31 @@ def test_an_old_plan_is_written_and_measured_as_it_was(old: Path, repository: Pa
     now = {item["id"]: item for item in inventory["all"]["hosts"]["node1"]["measure_samples"]}
     assert [{key: now[item["id"]][key] for key in item} for item in then] == then
     assert {now[item["id"]]["idle"] for item in then} == {"system"}, "nobody kept the CPUs awake then"
+
+
+def test_two_stored_samples_of_two_placements_are_told_apart_and_not_pooled(tmp_path: Path, repository: Path) -> None:
+    """The same path, both valid, 2.9 times apart (tests/fixtures/modes/ORIGIN.md)."""
+    raw = RawOptions(variant="baseline", workload="tcp_rr", processes="1", rounds="2", duration="2", warmup="1")
+    known = catalog.load()
+    facts = LabFacts("local", "local", "node1", "node2", 2)
+    options = parse_options(replace(raw, idle="system"), known)
+    plan = planning.build(options, known, facts, datetime(2026, 3, 4, tzinfo=UTC))
+    run = tmp_path / plan.id
+    write_json(run / "plan.json", planning.to_json(plan))
+    for number, name in enumerate(("same", "apart"), 1):
+        folder = run / "samples" / "baseline.tcp_rr.1" / f"{number}-1"
+        shutil.copytree(repository / "tests" / "fixtures" / "modes" / name, folder)
+        measurement = json.loads((folder / "measurement.json").read_text())
+        measurement["sample"] |= {"id": f"baseline.tcp_rr.1/{number}-1", "round": number}  # both were a first round
+        write_json(folder / "measurement.json", measurement)
+    (row,) = report.summary_of(run).rows
+    assert row.valid == 2
+    assert {mode.label: round(mode.median or 0) for mode in row.modes} == {
+        "ends on the same CPUs": 47187,
+        "ends on CPUs of their own": 16413,
+    }
+    assert row.rate is not None
+    assert (row.rate.median, row.rate.mean, row.latency_us, row.cpu_cost) == (None, None, None, None)
+    table = render(report.document(str(run))).split("tcp_rr, 1 process")[1]
+    assert "31800" not in table  # the mean of both
+    assert "- ends on the same CPUs" in table

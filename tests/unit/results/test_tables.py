@@ -10,16 +10,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from labctl.catalog import Catalog
 from labctl.core.records import decode, encode
 from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.plan import Plan
 from labctl.results.summary import Summary, summarise
-from labctl.results.tables import FLAG_TEXTS, document, sample_words
+from labctl.results.tables import document, sample_words
+from labctl.runs.history import Disturbed
 from labctl.samples.quantities import Cpu
 from labctl.samples.sample import Flag, Sample, Status
-from tests.unit.synthetic import busy, plan_of, samples_of
+from tests.unit.synthetic import asleep, busy, loaded, placed, plan_of, samples_of, times
 
 Golden = Callable[[str, str], None]
 
@@ -46,6 +49,94 @@ def full(small_catalog: Catalog) -> Summary:
 def quick(small_catalog: Catalog) -> Summary:
     plan = plan_of(small_catalog, variant="pods", quick=True)
     return summarise(plan, samples_of(plan))
+
+
+@pytest.fixture
+def mixed(small_catalog: Catalog) -> Summary:
+    """No clean run: modes by placement and by rates, flags, a sample in which CPUs slept, one that is void."""
+    plan = plan_of(small_catalog, variant="base,base-clean,pods", workload="tcp_rr", processes="1", rounds="8")
+    samples = samples_of(plan)
+    for at, sample in enumerate(samples):
+        if sample.setup == "base" and sample.round in (2, 5):
+            samples[at] = flagged(
+                loaded(sample, 6.2, 0.3, "stress-ng (71) 5.2 %", "cc1plus (88) 1.0 %"), Flag.FOREIGN_LOAD
+            )
+        if sample.setup == "base-clean" and sample.round in (3, 4, 7):
+            samples[at] = times(sample, 2)
+        if sample.setup == "pods" and sample.round in (1, 6):
+            samples[at] = flagged(placed(times(sample, 5), "ends on the same CPUs"), Flag.MOVED)
+        if sample.setup == "pods" and sample.round == 8:
+            samples[at] = asleep(sample)
+        if sample.setup == "pods" and sample.round == 4:
+            reason = "6.3 % of the CPUs were taken by other virtual machines"
+            samples[at] = replace(sample, status=Status.INVALID, reasons=(reason,))
+    return summarise(plan, samples)
+
+
+def flagged(sample: Sample, flag: Flag) -> Sample:
+    return replace(sample, flags=(*sample.flags, flag))
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDTH])
+def test_modes_and_flags_stand_in_their_row(mixed: Summary, golden: Golden, width: int) -> None:
+    text = summary_tables(mixed, width=width)
+    golden(f"report.modes.{width}.txt", text)
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+FLAGS = st.lists(st.sampled_from(list(Flag)), unique=True, max_size=4)
+MODE = st.sampled_from(
+    [
+        "ends on the same CPUs",
+        "ends on CPUs of their own",
+        "client beside its softirqs, server apart from its softirqs",
+        None,
+    ]
+)
+
+
+@given(data=st.data(), width=st.sampled_from([NARROW, WIDTH]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+def test_whatever_flags_and_modes_there_are_lines_keep_to_the_width(
+    small_catalog: Catalog, data: st.DataObject, width: int
+) -> None:
+    plan = plan_of(small_catalog, variant="base,base-clean,pods", workload="tcp_rr", processes="1", rounds="7")
+    samples = [
+        loaded(
+            placed(replace(one, flags=tuple(data.draw(FLAGS))), data.draw(MODE)),
+            3.0,
+            0.4,
+            "a-process-of-a-name (71) 3.0 %",
+        )
+        for one in samples_of(plan)
+    ]
+    summary = summarise(plan, [asleep(one) if data.draw(st.booleans()) else one for one in samples])
+    text = summary_tables(renamed(summary), width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    whole = summary_tables(summary, "github")
+    for row in summary.rows:
+        for flag, count in row.flags.items():
+            said = flag.replace("_", " ")
+            assert f"{said} {count}/{row.valid}" in whole or f"{said} (every sample)" in whole
+
+
+def test_where_there_are_modes_no_mean_stands_anywhere(mixed: Summary) -> None:
+    base, clean, pods = mixed.rows
+    assert base.modes == ()
+    for row, counts in ((clean, [5, 3]), (pods, [4, 2, 1])):
+        assert [mode.n for mode in row.modes] == counts
+        assert row.rate is not None
+        assert (row.rate.median, row.rate.mean, row.rate.cv_pct) == (None, None, None)
+        assert (row.latency_us, row.cpu_cost, set(vars(row.cpu_busy_pct).values())) == (None, None, {None})
+        assert all(mode.median and mode.latency_us and mode.cpu_cost for mode in row.modes)
+    rows = {row["cell"]: row for row in csv.DictReader(io.StringIO(summary_tables(mixed, "csv")))}
+    split = rows["pods.tcp_rr.1"]
+    empty = ("rate_median", "rate_mean", "rate_cv_pct", "latency_p50_us", "cpu_cost", "cpu_busy_pct_machine", "ratio")
+    assert {split[name] for name in empty} == {""}
+    assert (split["verdict"], split["flags"], split["foreign_pct"]) == ("idle differs", "indicative:7 moved:2", "0.4")
+    assert split["modes"].startswith("awake (0 us), ends on CPUs of their own: 4 of median ")
+    data = json.loads(summary_tables(mixed, "json"))
+    assert [mode["label"] for mode in data["rows"][1]["modes"]] == ["low rates", "high rates"]
 
 
 @pytest.mark.parametrize("style", ["table", "github"])
@@ -145,15 +236,6 @@ def _as_pods(plan: Plan) -> list[Sample]:
     return [*samples, *jumbo]
 
 
-def test_every_flag_is_explained_where_it_occurs(small_catalog: Catalog) -> None:
-    assert set(FLAG_TEXTS) == set(Flag)
-    plan = plan_of(small_catalog, variant="base", workload="tcp_rr", processes="1", rounds="1")
-    (sample,) = samples_of(plan)
-    for flag, text in FLAG_TEXTS.items():
-        shown = summary_tables(summarise(plan, [replace(sample, flags=(flag,))]), "github")
-        assert text in shown.splitlines()
-
-
 def test_nodes_with_kernels_of_their_own_have_cpu_per_end(small_catalog: Catalog) -> None:
     plan = plan_of(small_catalog, variant="base", workload="tcp_rr", processes="1", rounds="1")
     (sample,) = samples_of(plan)
@@ -168,5 +250,17 @@ def test_a_sample_in_a_few_words(small_catalog: Catalog) -> None:
     (sample,) = samples_of(plan, noise=0)
     assert sample.rate is not None
     assert sample_words(replace(sample, rate=replace(sample.rate, value=27411.6))) == "27412 requests/s"
+    hurt = replace(sample, rate=replace(sample.rate, value=27411.6), flags=(Flag.INDICATIVE, Flag.FOREIGN_LOAD))
+    assert sample_words(hurt) == "27412 requests/s (foreign load)"
     failed = replace(sample, status=Status.FAILED, rate=None, reasons=("no route", "late"))
     assert sample_words(failed) == "failed: no route; late"
+
+
+def test_visits_under_other_conditions_and_those_cut_short_are_told(quick: Summary) -> None:
+    words = "node2: link.mtu changed during this visit: 1500 became 1400"
+    past = replace(quick.history, disturbed=(Disturbed("pods", 2, 1, (words,), 3),), unsealed=("base, round 1",))
+    lines = summary_tables(replace(quick, history=past), "github")
+    assert "Visits under other conditions" in lines
+    assert re.search(rf"\| pods +\| +2 \| +1 \| +3 \| {re.escape(words)}", lines)
+    assert "Cut short, so that nobody saw whether something changed in them: base, round 1." in lines
+    assert "Visits under other conditions" not in summary_tables(quick)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
+import socketserver
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils import cilium_status
+from ansible.module_utils import cilium_api, cilium_status
 from ansible.module_utils.labctl_node.refused import Refused
 
 from labctl import catalog
 from labctl.catalog import Encryption
 from labctl.core.records import encode
+from roles.cni_cilium.library import cilium_fingerprint
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 ROLE = REPOSITORY / "roles" / "cni_cilium"
@@ -193,3 +197,99 @@ def test_forwarded_packets_are_summed_over_cpus_and_places() -> None:
 
     entries = [entry(0, 1, 10, 7, 1), entry(0, 2, 10, 3, 0), entry(0, 2, 20, 2, 300), entry(130, 2, 20, 99, 0)]
     assert cilium_status.forwarded(entries) == {"ingress": 8, "egress": 305}
+
+
+def wanted(version: str, **values: object) -> dict[str, Any]:
+    return {"socket": "/run/cilium.sock", "version": version, "values": values, "seal": False}
+
+
+def status_of(version: str, capture: str = "1.19.4-ebpf") -> Any:
+    """A captured status; the captured agents were built without a version, so it is the only thing that is put in."""
+    status = load(FIXTURES / f"{capture}.status.json")
+    if version:
+        status["cilium"]["msg"] = f"{version} (v{version}-95e477fdcf)"
+    return status
+
+
+def test_the_fingerprint_of_an_agent_has_its_version() -> None:
+    status = status_of("1.19.4")
+    section = cilium_fingerprint.judged(status, 0, lambda: "not asked", wanted("1.19.4", MTU=1500))
+    assert section["says"] == cilium_status.said(status)
+    assert section["says"]["version"] == "1.19.4"
+    assert section["helm"]["values"] == {"MTU": 1500}
+
+
+def test_an_agent_whose_status_has_no_version_is_known_by_its_program() -> None:
+    status = status_of("", "1.9.6-ebpf")
+    assert cilium_fingerprint.judged(status, 0, lambda: "1.9.6", wanted("1.9.6"))["says"]["version"] == "1.9.6"
+
+
+@pytest.mark.parametrize(("told", "seen"), [("1.18.1", "1.18.1"), ("", "the agent does not say its version")])
+def test_an_agent_of_another_version_or_of_none_is_refused(told: str, seen: str) -> None:
+    with pytest.raises(Refused) as raised:
+        cilium_fingerprint.judged(status_of(told), 0, lambda: None, wanted("1.19.4"))
+    (problem,) = raised.value.problems
+    assert problem["what"] == "The Cilium agent is not of version 1.19.4, which its edition has."
+    assert problem["seen"] == seen
+
+
+def test_after_the_last_sample_an_agent_that_is_gone_or_another_is_told_and_not_refused(tmp_path: Path) -> None:
+    seal = {**wanted("1.19.4"), "seal": True}
+    section = cilium_fingerprint.judged(status_of("1.18.1"), 0, lambda: None, seal)
+    assert section["says"]["version"] == "1.18.1"
+    nobody = {**seal, "socket": str(tmp_path / "none.sock")}
+    assert cilium_fingerprint.look(nobody) == {"fingerprint": {"cni": None}}
+    with pytest.raises(Refused, match="does not answer"):
+        cilium_fingerprint.look({**nobody, "seal": False})
+
+
+def test_values_that_changed_have_another_hash_and_secret_ones_are_hidden() -> None:
+    status = status_of("1.19.4")
+
+    def helm(key: str) -> Any:
+        encryption = {"key": key, "ipsec": {"keyFile": "keys"}, "enabled": True}
+        return cilium_fingerprint.judged(status, 0, lambda: None, wanted("1.19.4", encryption=encryption))["helm"]
+
+    first, second = helm("one"), helm("two")
+    assert first["values"] == {"encryption": {"key": "hidden", "ipsec": {"keyFile": "keys"}, "enabled": True}}
+    assert first["values"] == second["values"]
+    assert first["sha256"] != second["sha256"]
+
+
+class Agent(http.server.BaseHTTPRequestHandler):
+    """Answers as an agent does, with a captured status; all else it does not know."""
+
+    def do_GET(self) -> None:
+        known = self.path == "/v1/healthz"
+        body = (FIXTURES / "1.19.4-ebpf.status.json").read_bytes() if known else b"no"
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "a socket"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[str]:
+    path = str(tmp_path / "agent.sock")
+    with socketserver.ThreadingUnixStreamServer(path, Agent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield path
+        server.shutdown()
+
+
+def test_an_agent_is_asked_over_its_socket(agent: str, tmp_path: Path) -> None:
+    assert cilium_api.ask(agent, "healthz")["cilium"]["state"] == "Ok"
+    with pytest.raises(Refused, match="answers debuginfo with 404"):
+        cilium_api.ask(agent, "debuginfo")
+    with pytest.raises(Refused, match="does not answer"):
+        cilium_api.ask(str(tmp_path / "none.sock"), "healthz")
+
+
+def test_what_answers_at_the_socket_and_has_no_program_of_the_agent_names_no_version(agent: str) -> None:
+    assert cilium_api.program_version(agent) is None

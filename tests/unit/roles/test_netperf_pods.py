@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ from typing import Any
 import pytest
 from ansible.module_utils import netperf_pods_manifest as manifest
 from ansible.module_utils import netperf_pods_oci as oci
-from ansible.module_utils.labctl_node import kubectl
+from ansible.module_utils.fingerprint_probe import Commands, Files
+from ansible.module_utils.labctl_node import cluster, kubectl
 from ansible.module_utils.labctl_node.refused import Refused
 from labctl_agent import places
 
 from roles.existing_cluster.library import cluster_fingerprint as fingerprint
 from roles.existing_cluster.library import cluster_nodes as nodes
-
-REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
+from roles.fingerprint.library import fingerprint as node_fingerprint
 
 
 @pytest.fixture
@@ -82,10 +81,13 @@ def test_a_changed_file_makes_another_image(files: dict[str, str]) -> None:
 
 
 def test_a_pod_is_bound_to_its_node_and_marked_for_the_helper() -> None:
-    made = manifest.pod("server", "node2", "labctl-x", "image", "Never", False)
+    made = manifest.pod("server", "node2", "labctl-x", "image", "Never", False, cpu="1")
     spec, container = made["spec"], made["spec"]["containers"][0]
     assert (spec["nodeName"], spec["hostNetwork"], container["imagePullPolicy"]) == ("node2", False, "Never")
     assert container["command"] == ["netserver", "-D", "-N", "-4", "-L", "$(POD_IP)", "-p", "12865"]
+    assert container["resources"] == {"requests": {"cpu": "1"}}
+    modest = manifest.pod("server", "node2", "labctl-x", "image", "Never", False, cpu="")
+    assert "resources" not in modest["spec"]["containers"][0]
     assert manifest.MARK == places.POD_MARK
     assert manifest.MARK in [variable["name"] for variable in container["env"]]
 
@@ -158,13 +160,14 @@ def test_the_daemons_and_settings_of_a_network_are_found_among_all() -> None:
 
     found = fingerprint.daemons([daemon("cilium"), daemon("node-exporter"), daemon("calico-node")])
     assert found == {"x/cilium": ["quay.io/cilium:v1"], "x/calico-node": ["quay.io/calico-node:v1"]}
+    other = {"metadata": {"namespace": "kube-system", "name": "coredns"}, "data": {"Corefile": ". {}"}}
     config = {"metadata": {"namespace": "kube-system", "name": "cilium-config"}, "data": {"tunnel": "disabled"}}
-    assert fingerprint.settings([config]) == {"kube-system/cilium-config": {"tunnel": "disabled"}}
+    assert cluster.settings(fingerprint.of_networks([config, other])) == {
+        "kube-system/cilium-config": {"tunnel": "disabled"}
+    }
     assert fingerprint.daemons(None) is None
 
 
-def test_a_fingerprint_by_the_api_has_the_sections_of_one_by_the_node() -> None:
-    source = (REPOSITORY / "roles/fingerprint/library/fingerprint.py").read_text()
-    named = set(re.findall(r'document\["(\w+)"\] =|^        "(\w+)": ', source, re.MULTILINE))
-    sections = {word for pair in named for word in pair if word}
-    assert sections == {*fingerprint.SECTIONS, "schema", "identity"}
+def test_a_fingerprint_by_the_api_has_the_sections_of_one_by_the_node(tmp_path: Path) -> None:
+    document = node_fingerprint.take(Files(str(tmp_path)), Commands(), node_fingerprint.Place("none0"))
+    assert set(document) == {*fingerprint.SECTIONS, "schema", "identity"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.labctl_node import files, kubectl, machine, processes, run
+from ansible.module_utils.labctl_node import cluster, files, kubectl, machine, processes, run
 from ansible.module_utils.labctl_node.proof import Assertion, broken
 from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.labctl_node.wait import wait_until
@@ -99,6 +100,24 @@ def test_a_setting_is_read_back(tmp_path: Path) -> None:
         files.write_setting("/dev/null", "1")
 
 
+SCHEDULED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import tests.conftest  # where role modules share code
+from ansible.module_utils.labctl_node.processes import schedule_as_a_service
+schedule_as_a_service()
+print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), len(os.sched_getaffinity(0)))
+"""
+
+
+def test_a_node_does_not_inherit_how_its_caller_is_scheduled(repository: Path) -> None:
+    caller = ["nice", "-n", "10", "taskset", "--cpu-list", "0", "chrt", "--batch", "0"]
+    command = [*caller, sys.executable, "-c", SCHEDULED, str(repository)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    service, callers = ["0", str(os.SCHED_OTHER), str(os.cpu_count())], ["10", str(os.SCHED_BATCH), "1"]
+    assert done.stdout.split() == (service if os.geteuid() == 0 else callers)  # only root may raise a priority
+
+
 def test_processes_are_ended_until_none_is_left() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         assert processes.end_all(lambda: [child.pid] if child.poll() is None else [], "It does not end.", 10)
@@ -149,3 +168,39 @@ def test_a_wrong_call_across_role_files_is_reported_by_mypy(tmp_path: Path) -> N
         (5, "arg-type"),
         (6, "call-arg"),
     }, done.stdout + done.stderr
+
+
+def pod(name: str, space: str = "kube-system", owner: tuple[str, str] | None = None, restarts: int = 0) -> Any:
+    """A pod as the API shows it."""
+    owners = [{"kind": owner[0], "name": owner[1]}] if owner else []
+    status = {"name": "c", "imageID": "sha256:1", "containerID": f"containerd://{name}", "restartCount": restarts}
+    metadata = {"name": name, "namespace": space, "uid": f"uid-{name}", "ownerReferences": owners}
+    return {"metadata": metadata, "spec": {"nodeName": "node1"}, "status": {"containerStatuses": [status]}}
+
+
+def test_pods_are_told_by_what_made_them_and_only_agents_and_measured_ones_have_to_stay_who_they_are() -> None:
+    agent, other = pod("agent-x7k2p", owner=("DaemonSet", "agent")), pod("agent-q8w9e", owner=("DaemonSet", "agent"))
+    operator = pod("operator-66d-abcde", owner=("ReplicaSet", "operator-66d"))
+    etcd, measured = pod("etcd-node1", owner=("Node", "node1")), pod("netperf-client", "labctl-x2b4c")
+    pods = [agent, operator, etcd, measured]
+    agents = "kube-system/agent on node1"
+    roles = [agents, "kube-system/operator-66d on node1", "kube-system/etcd-node1 on node1"]
+    assert cluster.images(pods) == {role: ["c sha256:1"] for role in [*roles, "labctl/netperf-client on node1"]}
+    before = cluster.instances(pods)
+    assert before is not None
+    assert list(before) == [agents, "labctl/netperf-client on node1"]
+    assert before[agents] == ["pod uid-agent-x7k2p, c containerd://agent-x7k2p, 0 restarts"]
+    for now in (other, pod("agent-x7k2p", owner=("DaemonSet", "agent"), restarts=1)):
+        assert (cluster.instances([now, measured]) or {})[agents] != before[agents]
+    assert (cluster.instances(None), cluster.images(None), cluster.settings(None)) == (None, None, None)
+
+
+def test_settings_of_a_cluster_are_kept_as_they_are_and_long_ones_by_their_hash() -> None:
+    def told(text: str) -> Any:
+        metadata = {"namespace": "kube-system", "name": "agent-config"}
+        return cluster.settings([{"metadata": metadata, "data": {"mode": "bpf", "file": text}}])
+
+    first, second = told("a" * 1000), told("b" * 1000)
+    assert first["kube-system/agent-config"]["mode"] == "bpf"
+    assert first["kube-system/agent-config"]["file"].startswith("sha256 ")
+    assert first != second

@@ -16,8 +16,9 @@ from labctl.runs import attempts
 from labctl.runs.attempts import Attempt, Change
 from labctl.runs.folder import RunFolder
 
+OWN = {"ansible_become_password": "secret", "mine": 1, "netperf_pods_token": "secret", "cable_password": "secret"}
 HOSTS: dict[str, dict[str, object]] = {
-    "node1": {"ansible_host": "10.0.0.1", "cable_interface": "eth1", "ansible_become_password": "secret", "mine": 1},
+    "node1": {"ansible_host": "10.0.0.1", "cable_interface": "eth1", **OWN},
     "node2": {"ansible_host": "10.0.0.2", "cable_interface": "eth1"},
     "jump": {"ansible_host": "10.0.0.9"},
 }
@@ -47,10 +48,33 @@ def test_the_same_lab_has_not_changed(one: Attempt) -> None:
     assert attempts.changes(one, replace(one, number=2, lab=attempts.lab_record(moved))) == ()
 
 
-def test_nothing_but_places_is_taken_from_an_inventory(one: Attempt) -> None:
+def test_nothing_that_no_role_declares_and_no_secret_is_taken_from_an_inventory(one: Attempt) -> None:
     assert one.lab.variables == {
         node: {"ansible_host": HOSTS[node]["ansible_host"], "cable_interface": "eth1"} for node in ("node1", "node2")
     }
+
+
+def test_what_a_role_of_labctl_declares_is_taken_and_nothing_secret_in_it() -> None:
+    vault = {"__ansible_vault": "$ANSIBLE_VAULT;1.1;AES256"}
+    values = {"MTU": 1400, "encryption": {"key": "secret", "type": "wireguard"}, "image": vault}
+    own: dict[str, object] = {"cni_cilium_values": values, "cni_cilium_timeout_s": 7, "cable_interface": vault}
+    record = attempts.lab_record(replace(LAB, hosts={"node1": own, "node2": {}}))
+    assert record.variables["node1"] == {
+        "cni_cilium_timeout_s": 7,
+        "cni_cilium_values": {"MTU": 1400, "encryption": {"type": "wireguard"}},
+    }
+
+
+def test_a_variable_of_a_role_that_changed_is_drift(one: Attempt) -> None:
+    def observed(hosts: dict[str, dict[str, object]]) -> Attempt:
+        return replace(one, lab=attempts.lab_record(replace(LAB, hosts=hosts)))
+
+    before = {**HOSTS, "node2": {**HOSTS["node2"], "measure_rest_limit_s": 30}}
+    now = {**HOSTS, "node2": {**HOSTS["node2"], "measure_rest_limit_s": 3, "cni_cilium_values": {"MTU": 9}}}
+    assert attempts.changes(observed(before), observed(now)) == (
+        Change("lab", "node2: cni_cilium_values", None, {"MTU": 9}),
+        Change("lab", "node2: measure_rest_limit_s", 30, 3),
+    )
 
 
 def test_every_change_is_named(one: Attempt) -> None:
@@ -76,9 +100,24 @@ def test_a_node_that_changed_is_named_with_the_value(one: Attempt) -> None:
     assert "--accept-drift" in (problem.hint or "")
 
 
-@pytest.mark.parametrize("path", [("boot", "id"), ("memory", "free_kb"), ("sysctl", "setup", "net.ipv4.ip_forward")])
-def test_what_a_reboot_or_a_setup_changes_is_no_drift(one: Attempt, path: tuple[str, ...]) -> None:
-    assert attempts.changes(one, changed(one, *path, value="other")) == ()
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("boot", "id"),
+        ("memory", "huge_pages"),
+        ("link", "gso_max_size"),
+        ("network", "qdiscs"),
+        ("sysctl", "setup", "net.ipv4.ip_forward"),
+    ],
+)
+def test_whatever_changed_while_nothing_was_deployed_is_drift(one: Attempt, path: tuple[str, ...]) -> None:
+    (change,) = [one for one in attempts.changes(one, changed(one, *path, value="other")) if one.now == "other"]
+    assert change.where == f"node2: {'.'.join(path)}"
+
+
+def test_what_changes_by_itself_is_no_drift(one: Attempt) -> None:
+    assert attempts.changes(one, changed(one, "boot", "time_s", value=1)) == ()
+    assert attempts.changes(one, changed(one, "congestion_control", "available", value=["reno"])) == ()
 
 
 def test_a_node_that_was_not_fingerprinted_is_named(one: Attempt) -> None:

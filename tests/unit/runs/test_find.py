@@ -171,6 +171,7 @@ def test_a_run_is_described_with_its_failures(make: Make, tmp_path: Path) -> Non
         "workloads: tcp_rr",
         "rounds:    2, 1 per cell and round, seed 1",
         "window:    2 s after 1 s of warm-up",
+        "CPUs:      idle awake, pinned cores",
         f"folder:    {tmp_path / 'a'}",
         "pods, round 2: node2: Proof holds: no program",
     ]

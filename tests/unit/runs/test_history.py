@@ -13,9 +13,11 @@ from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
 from labctl.matrix.record import Record
+from labctl.nodes.fingerprint import Span
 from labctl.plan.plan import Plan
 from labctl.runs import attempts, history
 from labctl.runs.attempts import Change
+from labctl.runs.conditions import Changed, Conditions
 from labctl.runs.folder import RunFolder
 from labctl.runs.history import History
 from labctl.runs.status import RunState, VisitRecord
@@ -101,3 +103,20 @@ def test_damaged_files_are_named_and_the_others_read(folder: RunFolder, plan: Pl
     assert past.damaged[0] == f"a file is not valid JSON ({folder.attempt(2)})"
     assert all(words.startswith("missing key (") and str(folder.status) in words for words in past.damaged[1:])
     assert len(past.damaged) > 1
+
+
+def test_visits_under_other_conditions_are_told_and_those_that_were_cut_short(folder: RunFolder, plan: Plan) -> None:
+    change = Changed(Span.SETUP, "setups/base/1/fingerprint.json", "node2", "link.mtu", 1500, 1400)
+    for number, changes, sealed in ((1, (), True), (2, (change,), True), (3, (), False)):
+        ids = (f"base.tcp_rr.1/{number}-1",)
+        one = Conditions("labctl.visit/1", "base", number, 1, 1, sealed, changes, ids, ids if changes else ())
+        write_json(folder.visit("base", number) / "visit.json", one)
+    assert history.read(folder).unsealed == ()  # it may go on still
+    keep(folder, plan, visit(1), visit(2), visit(3))
+    past = history.read(folder)
+    words = "node2: link.mtu is 1400, and was 1500 in the run's first (setups/base/1/fingerprint.json)"
+    assert past.disturbed == (history.Disturbed("base", 2, 1, (words,), 1),)
+    assert past.unsealed == ("base, round 3",)
+    assert past.damaged == ()
+    (folder.visit("base", 1) / "visit.json").write_text("{")
+    assert len(history.read(folder).damaged) == 1

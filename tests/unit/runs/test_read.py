@@ -9,8 +9,10 @@ import pytest
 
 from labctl.core.errors import LabctlError
 from labctl.core.files import read_record, write_json
+from labctl.nodes.fingerprint import Span
+from labctl.runs.conditions import Changed, Conditions
 from labctl.runs.read import keep_derived, read
-from labctl.samples.sample import Sample
+from labctl.samples.sample import Sample, Status
 from tests.unit.captures import TAKEN, captured_run
 
 
@@ -64,6 +66,30 @@ def test_folders_that_were_not_planned_are_left_alone(run: Path) -> None:
     (run / "samples" / "other.tcp_rr.1" / "1-1").mkdir(parents=True)
     results = read(run)
     assert (len(results.samples), results.damaged) == (3, {})
+
+
+def voided(run: Path, deployment: int = 1) -> str:
+    """Let the visit of the first sample be void; the reason."""
+    change = Changed(Span.VISIT, "x", "node1", "link.mtu", 1500, 1400)
+    one = Conditions("labctl.visit/1", "baseline", 1, deployment, 1, True, (change,), tuple(TAKEN), tuple(TAKEN[:1]))
+    write_json(run / "setups" / "baseline" / "1" / "visit.json", one)
+    return str(change)
+
+
+def test_samples_of_a_void_visit_do_not_count_whenever_they_are_derived(run: Path) -> None:
+    assert {sample.status for sample in read(run).samples} == {Status.VALID}
+    reason = voided(run)  # labctl ended before it derived the samples again
+    for _ in range(2):
+        void, *others = read(run).samples
+        assert (void.id, void.status, void.reasons) == (TAKEN[0], Status.INVALID, (reason,))
+        assert {sample.status for sample in others} == {Status.VALID}
+        for name in TAKEN:
+            (run / "samples" / name / "sample.json").unlink()
+
+
+def test_a_sample_that_was_taken_again_in_another_deployment_counts(run: Path) -> None:
+    voided(run, deployment=2)
+    assert {sample.status for sample in read(run).samples} == {Status.VALID}
 
 
 def test_without_its_plan_nothing_is_read(run: Path) -> None:

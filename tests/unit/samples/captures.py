@@ -10,6 +10,7 @@ from typing import Any
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "samples"
 CRR, RR2, STREAM = "baseline.tcp_crr.1/1-1", "baseline.tcp_rr.2/1-6", "baseline.tcp_stream.1/1-2"
+BUSY = "baseline.tcp_rr.1/1-1"  # taken beside somebody's work
 Copy = Callable[[str], Path]
 
 

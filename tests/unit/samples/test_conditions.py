@@ -11,7 +11,7 @@ import pytest
 from labctl.samples import raw, sample
 from labctl.samples.conditions import moved
 from labctl.samples.sample import Flag, Sample, Status
-from tests.unit.samples.captures import CRR, RR2, STREAM, Copy, editing
+from tests.unit.samples.captures import BUSY, CRR, RR2, STREAM, Copy, editing
 
 
 def idle_reading(entries: int, policy: str = "awake", driver: str = "haltpoll", held: bool = True) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_a_cost_is_the_tests_own(copy: Copy) -> None:
         return found.value
 
     alone = cost(with_kernel(copy(CRR), load=load_reading(0.0)))
-    watched = with_kernel(copy(CRR), load=load_reading(0.06, own_s=0.09))
+    watched = with_kernel(copy(CRR), load=load_reading(0.06, own_s=0.06) | {"cluster_s": 0.03})
     derived = sample.derive(watched)
     assert derived.rate is not None
     assert derived.window is not None
@@ -223,3 +223,13 @@ def test_samples_that_were_taken_before_all_this_know_nothing_of_it() -> None:
     assert end is not None
     assert not moved(end)
     assert json.loads(json.dumps(old.load[0].foreign_pct)) is None
+
+
+def test_a_sample_that_was_taken_beside_a_busy_program_is_void_and_names_it(copy: Copy) -> None:
+    derived = sample.derive(copy(BUSY))
+    assert derived.status is Status.INVALID
+    (load,) = derived.load
+    assert load.where == "machine"
+    assert load.foreign_pct == pytest.approx(92.7, abs=0.1)
+    assert load.top[0] == "pytest (9332) 90.0 %"
+    assert any("foreign load on the machine of both nodes took 93 %" in reason for reason in derived.reasons)

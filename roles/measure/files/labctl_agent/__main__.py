@@ -8,11 +8,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import IO, Mapping
+from functools import partial
+from typing import IO, Any, Mapping
 
 from labctl_agent.agent import Agent, Operation
 
 PREFIX = "labctl:"  # what else comes out of the connection, a banner say, is no response
+
+
+def say(responses: IO[str], response: Mapping[str, Any]) -> None:
+    responses.write(PREFIX + json.dumps(dict({"ok": True}, **response)) + "\n")
+    responses.flush()
 
 
 def serve(operations: Mapping[str, Operation], requests: IO[bytes], responses: IO[str]) -> None:
@@ -20,15 +26,13 @@ def serve(operations: Mapping[str, Operation], requests: IO[bytes], responses: I
     for line in iter(requests.readline, b""):
         request = json.loads(line.decode())
         try:
-            response = dict(operations[request.pop("op")](**request), ok=True)
+            say(responses, operations[request.pop("op")](**request))
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            response = {"ok": False, "error": "%s: %s" % (type(error).__name__, error)}
-        responses.write(PREFIX + json.dumps(response) + "\n")
-        responses.flush()
+            say(responses, {"ok": False, "error": "%s: %s" % (type(error).__name__, error)})
 
 
 def main() -> None:
-    agent = Agent()
+    agent = Agent(partial(say, sys.stdout))
     try:
         serve(agent.operations(), sys.stdin.buffer, sys.stdout)
     finally:

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Protocol, Set
+from typing import Any, Dict, NamedTuple, Protocol
 
 from labctl_agent.namespaces import Inside
-from labctl_agent.procfs import last_cpu
-
-
-class Watched:
-    """The processes that make the traffic, and the CPUs on which they were seen."""
-
-    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
-        self.pids = pids
-        self.cpus: Dict[int, Set[int]] = {}
-
-    def look(self) -> None:
-        for pid in self.pids():
-            cpu = last_cpu(pid)
-            if cpu is not None:
-                self.cpus.setdefault(pid, set()).add(cpu)
-
-    def cpus_of(self, pid: int) -> List[int]:
-        return sorted(self.cpus.get(pid, ()))
+from labctl_agent.parties import Parties
+from labctl_agent.watched import Watched
 
 
 class Scene(NamedTuple):
@@ -35,10 +19,15 @@ class Scene(NamedTuple):
     watched: Watched
 
 
-class Instrument(Protocol):
-    """Made for one sample. What it returns at its end goes into the raw file of this end of the sample."""
+class Machine(NamedTuple):
+    """What an instrument of a kernel can look at: the whole machine, from its outermost namespaces, for one sample."""
 
-    def __init__(self, scene: Scene) -> None: ...
+    sample: Dict[str, Any]  # as it was planned
+    parties: Parties = Parties(0, 0, ())
+
+
+class Instrument(Protocol):
+    """Made for one sample, of its Scene or its Machine. What it returns at its end goes into the sample's raw files."""
 
     def begin(self) -> None: ...
 

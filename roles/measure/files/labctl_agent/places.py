@@ -69,6 +69,10 @@ class Node:
         """Fork; the child is born into the place's process namespace."""
         return os.fork()
 
+    def process(self) -> int:
+        """One that may run on the CPUs on which those of the place may: 0 is the calling one."""
+        return 0
+
     def enter_network(self) -> None:
         """Move the calling thread into the place's network namespace."""
 
@@ -103,8 +107,7 @@ class Pod(Node):
 
     def first(self) -> int:
         """The container's first process, 0 when there is none: kubelet may be about to start it again."""
-        same = self._first and procfs.start_time(self._first) == self._started
-        if not same or procfs.has_ended(self._first):
+        if not procfs.lives(self._first, self._started):
             self._first = next(filter(self._is_first, procfs.numbered()), 0)
             self._started = procfs.start_time(self._first) if self._first else ""
         return self._first
@@ -123,6 +126,9 @@ class Pod(Node):
         if not pid:
             raise RuntimeError("the pod (uid %s) runs no server here: it ended, or was evicted" % self.uid)
         return pid
+
+    def process(self) -> int:
+        return self.require()
 
     def fork(self) -> int:
         path = "/proc/%d/ns/pid" % self.require()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Optional
+import re
+from typing import Optional, Tuple
 
 PF_EXITING = 0x4
 
@@ -33,6 +34,27 @@ def last_cpu(pid: int) -> Optional[int]:
     return int(fields[36]) if fields else None
 
 
+def switches(pid: int) -> Optional[Tuple[int, int]]:
+    """How often the process has given its CPU away, to wait for something, and how often it was taken from it."""
+    found = re.findall(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)$", read("/proc/%d/status" % pid) or "", re.MULTILINE)
+    return (int(found[0]), int(found[1])) if len(found) == 2 else None
+
+
+def cpu_s(pid: int) -> Optional[float]:
+    """The CPU time that the process has used, in seconds, exact where kernels sample the time of /proc/<pid>/stat."""
+    fields = (read("/proc/%d/schedstat" % pid) or "").split()
+    return int(fields[0]) / 1e9 if fields else None
+
+
+def sockets(pid: int) -> Optional[int]:
+    """How many sockets the process holds, None where it is gone."""
+    below = "/proc/%d/fd" % pid
+    try:
+        return sum(os.readlink("%s/%s" % (below, fd)).startswith("socket:") for fd in os.listdir(below))
+    except OSError:
+        return None  # it has ended, or has just closed what we looked at
+
+
 def children(pid: int) -> list[int]:
     return [int(child) for child in (read("/proc/%d/task/%d/children" % (pid, pid)) or "").split()]
 
@@ -46,6 +68,11 @@ def has_ended(pid: int) -> bool:
     """Whether the process is gone, or on its way: the first one of a pod waits in the kernel for all others to end."""
     fields = stat(pid)
     return not fields or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
+
+
+def lives(pid: int, started: str) -> bool:
+    """Whether a process that was seen before, with the start it had, still runs."""
+    return pid > 0 and start_time(pid) == started and not has_ended(pid)
 
 
 def numbered() -> list[int]:

@@ -1,4 +1,4 @@
-"""An instrument: CPU times and softirqs over the time of a sample, and the CPUs that its processes ran on."""
+"""An instrument: CPU times and softirqs over the time of a sample."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import Any, Dict, List
 from labctl_agent.instrument import Scene
 from labctl_agent.procfs import read
 
+RAW = time.CLOCK_MONOTONIC_RAW
 
-def both_clocks() -> Dict[str, Any]:
-    """The time of day and the monotonic clock at one moment: read again if something came between the two."""
+
+def clocks() -> Dict[str, Any]:
+    """The time of day and the monotonic clocks at one moment: read again if something came between them.
+
+    `raw` is the clock that nobody adjusts: what the others gained or lost against it is drift.
+    """
     for _ in range(5):
-        before, wall, after = time.monotonic(), time.time(), time.monotonic()
+        before, wall, raw, after = time.monotonic(), time.time(), time.clock_gettime(RAW), time.monotonic()
         if after - before < 0.001:
             break
-    return {"t": wall, "mono": (before + after) / 2}
+    return {"t": wall, "mono": (before + after) / 2, "raw": raw}
 
 
 def cpu_times() -> Dict[str, List[int]]:
@@ -47,14 +52,13 @@ class Sampler:
         self.thread = threading.Thread(target=self.loop, daemon=True)
 
     def take(self) -> None:
-        clocks = both_clocks()
+        now = clocks()
         seen = dict(network_softirqs(), stat=cpu_times()) if self.scene.watch else {"stat": {}}
-        self.ticks.append(dict(clocks, **seen))
+        self.ticks.append(dict(now, own_s=time.process_time(), **seen))
 
     def loop(self) -> None:
         while not self.stopped.wait(self.interval):
             self.take()
-            self.scene.watched.look()
 
     def begin(self) -> None:
         self.take()
@@ -64,5 +68,4 @@ class Sampler:
         self.stopped.set()
         self.thread.join()
         self.take()
-        self.scene.watched.look()
         return {"ticks": self.ticks}

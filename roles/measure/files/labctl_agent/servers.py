@@ -63,9 +63,15 @@ class UnitServer(Server):
     def __init__(self, name: str, port: int, unit: str) -> None:
         super().__init__(name, port)
         self.unit = unit
+        self._pid = 0
+        self._started = ""
 
     def pid(self) -> int:
-        return int(systemctl("show", "--property=MainPID", "--value", self.unit) or 0)
+        """Asking systemd takes longer than most of what comes before a sample, so it is asked once for each process."""
+        if not procfs.lives(self._pid, self._started):
+            self._pid = int(systemctl("show", "--property=MainPID", "--value", self.unit) or 0)
+            self._started = procfs.start_time(self._pid)
+        return self._pid
 
     def restart(self) -> None:
         if self.pid():

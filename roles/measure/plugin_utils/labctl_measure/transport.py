@@ -10,7 +10,8 @@ import io
 import os
 import shlex
 import zipfile
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ class Transport:
         connection.host = connection.get_option("host") or node
         argv = connection._build_command(connection.get_option("ssh_executable"), "ssh", connection.host, command)
         return [part.decode() for part in argv], password
+
+    def on_the_controller(self, variables: MutableMapping[str, Any]) -> tuple[list[str], str | None]:
+        """Return the same for an agent on this machine as root, as the lab was made there (playbooks/lab_create.yml).
+
+        `variables` are those of localhost, which may say how another user is become, with which password.
+        """
+        here = {"ansible_connection": "local", "ansible_become": os.geteuid() != 0}
+        return self.command("localhost", ChainMap(here, variables))
 
     def connection(self, variables: Mapping[str, Any]) -> Any:
         """Return the connection that Ansible would use for a node with these variables."""

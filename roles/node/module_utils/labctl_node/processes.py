@@ -74,6 +74,18 @@ def processes_in_namespace(path: str) -> List[int]:
     return processes_that(lambda directory: os.path.samestat(os.stat(f"{directory}/ns/net"), wanted))
 
 
+def schedule_as_a_service() -> None:
+    """Take the scheduling that a service has, for this process and all that it will start: a node is none of its
+    caller's programs, which may run under `nice`, `taskset` or `chrt`.
+
+    Without root's rights it stays the caller's.
+    """
+    if os.geteuid() == 0:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        os.sched_setaffinity(0, range(os.sysconf("SC_NPROCESSORS_CONF")))
+
+
 def kill(numbers: Iterable[int], timeout_s: float = 10.0) -> int:
     """End processes at once and wait for their ends. Returns how many there were; raises Refused for a survivor."""
     there = [found for found in map(process, set(numbers)) if found is not None]

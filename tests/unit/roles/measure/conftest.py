@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from labctl_agent import procfs
@@ -18,6 +19,8 @@ from labctl_measure.transport import ARGUMENTS, pack
 
 AGENT = Path(__file__).parents[4] / "roles/measure/files/labctl_agent"
 ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
+# What an agent that sees a whole machine is told where nobody's processes are ours.
+NOBODY: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": []}
 Start = Callable[..., AbstractContextManager[Channel]]
 
 

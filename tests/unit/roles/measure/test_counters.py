@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 from labctl_agent import counters
-from labctl_agent.instrument import Scene, Watched
+from labctl_agent.instrument import Scene
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
+from labctl_agent.watched import Watched
 
 SNMP = "Ip: Forwarding InReceives\nIp: 1 20\nTcp: MaxConn RetransSegs\nTcp: -1 3\nUdp: NoPorts\nUdp: 7\n"
 

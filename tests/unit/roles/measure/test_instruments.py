@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from labctl_agent.instrument import Scene, Watched
-from labctl_agent.instruments import INSTRUMENTS, Instruments
+from labctl_agent.instrument import Scene
+from labctl_agent.instruments import OF_AN_END, Instruments
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
+from labctl_agent.watched import Watched
 
 SCENE = Scene({"interval_s": 0.1}, Inside(Node().enter_network), "lo", True, Watched(lambda: ()))
 
 
 def test_every_sample_has_counters_and_ticks() -> None:
-    instruments = Instruments(SCENE)
+    instruments = Instruments(SCENE, OF_AN_END)
     instruments.begin()
     assert instruments.end().keys() == {"counters", "ticks"}
     assert instruments.end() == {}, "what has ended does not end again"
@@ -57,7 +58,7 @@ def test_one_that_cannot_begin_says_so_and_only_the_begun_end() -> None:
         def end(self) -> dict[str, Any]:
             return {"never": None}
 
-    instruments = Instruments(SCENE, (*INSTRUMENTS, Broken))
+    instruments = Instruments(SCENE, (*OF_AN_END, Broken))
     with pytest.raises(RuntimeError, match="no such counter"):
         instruments.begin()
     assert instruments.end().keys() == {"counters", "ticks"}

@@ -52,6 +52,26 @@ def test_on_the_controller_it_is_a_shells() -> None:
     assert started(argv[2]) == [PYTHON, *ARGUMENTS]
 
 
+def test_as_root_on_the_controller_it_is_the_inventorys_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
+    localhost = {
+        "ansible_connection": "ssh",
+        "ansible_python_interpreter": PYTHON,
+        "ansible_become_password": "secret",
+        "ansible_become": "yes",
+    }
+    transport = Transport(Task(), PlayContext())
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    argv, password = transport.on_the_controller(localhost)
+    assert argv[:2] == ["/bin/sh", "-c"]
+    assert "sudo" in argv[2]
+    assert "-u root" in argv[2]
+    assert password == "secret"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    argv, password = transport.on_the_controller(localhost)
+    assert (started(argv[2]), password) == ([PYTHON, *ARGUMENTS], None)
+    assert "sudo" not in argv[2]
+
+
 def test_in_a_pod_it_follows_what_runs_commands_there() -> None:
     argv, password = command(endpoint_agent=["kubectl", "exec", "-i", "pod", "--"])
     assert argv == ["kubectl", "exec", "-i", "pod", "--", "python3", *ARGUMENTS]

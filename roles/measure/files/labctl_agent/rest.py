@@ -1,0 +1,31 @@
+"""The gate before the first sample: the machine does nothing but what is to be measured, seen rather than assumed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict
+
+from labctl_agent import load
+from labctl_agent.parties import Parties
+
+LOOK_S = 0.5
+
+
+def rest(parties: Parties, limit_s: float, busy_pct: float) -> Dict[str, Any]:
+    """Return as soon as other processes took at most `busy_pct` of one CPU thread over one look, else at the limit.
+
+    `least_pct` is the least that they took, null where that cannot be seen; `load` is that of the whole time.
+    """
+    first = before = load.look()
+    least = float("inf")
+    while True:
+        time.sleep(LOOK_S)
+        after = load.look()
+        foreign_s = load.account(before, after, parties)["foreign_s"]
+        whole = load.account(first, after, parties)
+        if foreign_s is None:
+            return {"at_rest": None, "least_pct": None, "load": whole}
+        least = min(least, 100 * foreign_s / (after.at - before.at))
+        if least <= busy_pct or whole["seconds"] >= limit_s:
+            return {"at_rest": least <= busy_pct, "least_pct": least, "load": whole}
+        before = after

@@ -1,0 +1,84 @@
+"""The processes that make the traffic: the CPUs on which they were seen, and whether they may run where they should."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+from labctl_agent import cpus, procfs
+
+
+class Seen:
+    """One process, as it was at the last look."""
+
+    def __init__(self, planned: Optional[int]) -> None:
+        self.planned = planned
+        self.looks: Dict[int, int] = {}
+        self.between: Tuple[float, float] = (time.time(), 0.0)
+        self.switches: Optional[Tuple[int, int]] = None
+        self.cpu_s: Optional[float] = None
+
+    def look(self, pid: int, cpu: int) -> None:
+        self.looks[cpu] = self.looks.get(cpu, 0) + 1
+        self.switches, self.cpu_s = procfs.switches(pid), procfs.cpu_s(pid)
+        self.between = (self.between[0], time.time())
+
+    def report(self) -> Dict[str, Any]:
+        """What the sample's raw file says of it."""
+        voluntary, involuntary = self.switches or (None, None)
+        return {
+            "cpus": sorted(self.looks),
+            "looks": self.looks,
+            "planned": self.planned,
+            "voluntary_switches": voluntary,
+            "involuntary_switches": involuntary,
+            "cpu_s": self.cpu_s,
+        }
+
+
+class Watched:
+    """Processes that come and go; `planned` are the CPUs that are theirs, one each, the first again after the last.
+
+    A tool that is told where its server is to run may be refused that and say nothing. So a process that is not on one
+    of these CPUs alone is put there, or it is known why that cannot be.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
+        self.pids = pids
+        self.planned: List[int] = []
+        self.seen: Dict[int, Seen] = {}
+        self.refused: Optional[str] = None
+
+    def look(self) -> None:
+        for pid in self.pids():
+            cpu = procfs.last_cpu(pid)
+            if cpu is not None:
+                if pid not in self.seen:
+                    self.seen[pid] = Seen(self.place(pid) if self.planned else None)
+                self.seen[pid].look(pid, cpu)
+
+    def place(self, pid: int) -> Optional[int]:
+        """The planned CPU on which the process runs and nowhere else; None where it was refused."""
+        wanted = self.planned[len(self.seen) % len(self.planned)]
+        try:
+            allowed = os.sched_getaffinity(pid)
+            if len(allowed) == 1 and allowed <= set(self.planned):
+                return allowed.pop()
+            os.sched_setaffinity(pid, {wanted})
+        except ProcessLookupError:
+            return None  # it has ended
+        except OSError as error:
+            program = (procfs.read("/proc/%d/comm" % pid) or "").strip()
+            self.refused = refusal("%s (process %d)" % (program, pid), wanted, error, sorted(allowed))
+            return None
+        return wanted
+
+    def report(self, pid: int) -> Dict[str, Any]:
+        """What was seen of a process; of one that was not seen, that."""
+        return (self.seen.get(pid) or Seen(None)).report()
+
+
+def refusal(process: str, cpu: int, error: OSError, allowed: List[int]) -> str:
+    """What is said of a process that may not run where it should."""
+    return "%s cannot run on CPU %d: %s (it may run on %s)" % (process, cpu, error.strerror, cpus.words(allowed))

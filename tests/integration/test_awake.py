@@ -1,0 +1,100 @@
+"""Samples on the real local lab: CPUs kept awake, both ends placed, netserver woken when the time is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import ProvisionedLab, load, wait_until
+
+pytestmark = pytest.mark.lab
+
+DEVICE = Path("/dev/cpu_dma_latency")
+CPUS = sorted(os.sched_getaffinity(0))
+ONE = ("--variant", "baseline", "--processes", "1", "--rounds", "1", "--warmup", "1")
+needs_driver = pytest.mark.skipif(
+    not Path("/sys/devices/system/cpu/cpu0/cpuidle/state0").exists(), reason="this machine has no cpuidle driver"
+)
+
+
+def effective_us() -> int:
+    """What wake-up latency this machine's kernel goes by."""
+    with DEVICE.open("r+b", buffering=0) as device:
+        return int(struct.unpack("=i", device.read(4))[0])
+
+
+def holders() -> list[int]:
+    """The processes that have the device of latency requests open."""
+    links = (fd for fd in Path("/proc").glob("[0-9]*/fd/*") if os.path.lexists(fd))
+    return [int(fd.parts[2]) for fd in links if os.path.realpath(fd) == str(DEVICE)]
+
+
+def command(lab: ProvisionedLab, *options: str) -> list[str]:
+    return [sys.executable, "-m", "labctl", "matrix", "-i", str(lab.inventory.path), *ONE, *options]
+
+
+@contextmanager
+def measuring(lab: ProvisionedLab, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in whose only sample the CPUs are being kept awake."""
+    words = command(lab, "--workload", "tcp_rr", "--duration", "20", "--idle", "awake")
+    with subprocess.Popen(words, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        try:
+            wait_until(lambda: effective_us() == 0 and holders(), process=run)
+            yield run
+        finally:
+            run.kill()
+
+
+@needs_driver
+def test_ends_are_placed_cpus_awake_and_netserver_is_woken(lab: ProvisionedLab, tmp_path: Path) -> None:
+    before = effective_us()
+    options = ("--workload", "tcp_rr,tcp_crr", "--duration", "2", "--idle", "awake", "--pin", "cores")
+    done = subprocess.run(command(lab, *options), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert effective_us() == before
+    for workload in ("tcp_rr", "tcp_crr"):
+        (folder,) = tmp_path.glob(f"runs/*/samples/baseline.{workload}.1/1-1")
+        idle = load(folder / "measurement.json")["kernel"]["idle"]
+        assert (idle["policy"], idle["held"], idle["latency_us"], idle["effective_us"]) == ("awake", True, 0, 0)
+        client, server = load(folder / "client.json"), load(folder / "server.json")
+        (netperf,), (netserver, *_) = client["processes"], server["servers"]
+        assert client["cpus"]["planned"] == [netperf["planned"]] == netperf["cpus"]
+        assert server["cpus"]["planned"] == [netserver["planned"]] == netserver["cpus"]
+        assert (netperf["planned"] != netserver["planned"]) is (len(CPUS) > 1)
+        assert netperf["ended"] - netperf["started"] < 3.8, "netserver waited for its own alarm"
+        told = dict(line.split("=") for line in (folder / "netperf-00.txt").read_text().split() if "=" in line)
+        # The last transaction may have been cut short by the end of the client's time.
+        for one, other in (("LOCAL_BYTES_SENT", "REMOTE_BYTES_RECVD"), ("REMOTE_BYTES_SENT", "LOCAL_BYTES_RECVD")):
+            assert 0 <= int(told[one]) - int(told[other]) <= 1
+    assert client["local_ports"]["fresh"] > 100
+    assert client["local_ports"]["reused"] == 0
+
+
+@needs_driver
+def test_a_killed_holder_leaves_no_request_and_its_sample_fails(lab: ProvisionedLab, tmp_path: Path) -> None:
+    before = effective_us()
+    with measuring(lab, tmp_path) as run:
+        (holder,) = holders()
+        os.kill(holder, signal.SIGKILL)
+        wait_until(lambda: effective_us() == before, seconds=2)
+        run.communicate(timeout=120)
+        assert run.returncode != 0
+    (sample,) = tmp_path.glob("runs/*/samples/baseline.tcp_rr.1/1-1/sample.json")
+    (reason,) = load(sample)["reasons"]
+    assert reason.startswith("this controller: "), reason
+
+
+@needs_driver
+def test_a_killed_run_leaves_no_request(lab: ProvisionedLab, tmp_path: Path) -> None:
+    before = effective_us()
+    with measuring(lab, tmp_path) as run:
+        run.send_signal(signal.SIGKILL)
+        wait_until(lambda: effective_us() == before and not holders(), seconds=20)
