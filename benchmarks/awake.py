@@ -71,7 +71,8 @@ def main() -> None:
             for row in rows(policy, matrix(asked.lab, Path(directory, policy), *options))
         ]
         headers = ("setup", "workload", "idle", "n", "median", "p50 us", "CV %", "sleeps/unit", "modes")
-        say(tabulate(sorted(found, key=lambda row: row[:3]), headers, floatfmt=".4g"))
+        found.sort(key=lambda row: row[:3])
+        say(tabulate(found, headers, floatfmt=".4g"))
         spreads = [row[6] for row in found if row[2] == "awake" and isinstance(row[6], float)]
         say(f"largest CV awake: {max(spreads, default=float('nan')):.1f} %, wanted at most {CV_LIMIT_PCT:g} %")
         pairs: list[tuple[str, float, float]] = []
