@@ -37,6 +37,7 @@ def copy_vm_inventory(directory: Path, name: str, port: int, **values: object) -
     group_vars = directory / "group_vars" / "all.yml"
     text = re.sub(r"(?m)^lab_name: .*$", f"lab_name: {name}", group_vars.read_text())
     text = re.sub(r"(?m)^vm_lab_port: .*$", f"vm_lab_port: {port}", text)
+    text = re.sub(rf"(?m)^({'|'.join(values)}): .*\n", "", text) if values else text
     group_vars.write_text(text + "".join(f"{word}: {value}\n" for word, value in values.items()))
     return directory
 
@@ -92,7 +93,7 @@ def left_behind(name: str) -> list[str]:
 @pytest.fixture(scope="session")
 def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedLab]:
     """Create the lab of the acceptance tests once, as fresh as a server just installed: nothing is provisioned."""
-    directory = copy_vm_inventory(tmp_path_factory.mktemp("labs") / VM_NAME, VM_NAME, VM_PORT)
+    directory = copy_vm_inventory(tmp_path_factory.mktemp("labs") / VM_NAME, VM_NAME, VM_PORT, vm_lab_vcpus=3)
     with Session() as session:
         if VM_NAME in labs.names():  # of tests that were killed
             labs.destroy(session, VM_NAME)

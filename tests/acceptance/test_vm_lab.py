@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,22 +135,50 @@ def test_a_taken_port_is_named(vm_lab: ProvisionedLab, tmp_path: Path) -> None:
     assert left_behind(SECOND) == []
 
 
-def test_a_short_matrix_reports_the_cpu_of_each_end(
+@pytest.fixture
+def without_cpu_1(vm_lab: ProvisionedLab) -> Iterator[None]:
+    """CPUs 0 and 2 alone are online in both guests."""
+    vm_lab.on_nodes("echo 0 > /sys/devices/system/cpu/cpu1/online")
+    yield
+    vm_lab.on_nodes("echo 1 > /sys/devices/system/cpu/cpu1/online")
+
+
+@pytest.mark.usefixtures("without_cpu_1")
+def test_a_short_matrix_reports_each_end_on_the_cpus_that_are_there(
     vm_lab: ProvisionedLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ("--variant", "veth-ebpf", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1")
+    options = (
+        "--variant",
+        "veth-ebpf",
+        "--workload",
+        "tcp_rr",
+        "--processes",
+        "max",
+        "--rounds",
+        "1",
+        "--pin",
+        "cores",
+    )
     done = labctl("matrix", "-i", str(vm_lab.inventory.path), *options, "--duration", "3", "--warmup", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     summary = load(run / "summary.json")
     assert {row["setup"] for row in summary["rows"]} == {"baseline", "veth-ebpf"}
-    for row in summary["rows"]:
-        busy = row["cpu_busy_pct"]
-        assert busy["machine"] is None, "there is no CPU of both ends together"
-        assert busy["client"] > 0
-        assert busy["server"] > 0
-        assert busy["client"] != busy["server"]
+    assert {row["processes"] for row in summary["rows"]} == {2}
+    for path in run.glob("samples/*/*/sample.json"):
+        sample = load(path)
+        cpu = sample["cpu"]
+        assert cpu["machine"] is None, "there is no CPU of both ends together"
+        known = cpu["client"] is not None and cpu["server"] is not None
+        assert known is ("cpu_accounting" not in sample["flags"])
+        assert not known or 0 < cpu["client"]["busy_pct"] != cpu["server"]["busy_pct"] > 0
+        placement = sample["placement"]
+        assert placement["planned_client"] == placement["planned_server"] == [0, 2]
+        assert set(placement["client"]) == set(placement["server"]) == {"0", "2"}
+        assert sample["idle"]["policy"] == load(run / "plan.json")["idle"], (
+            "awake, or why not is among the notes of the plan"
+        )
     emulated = vm_of(vm_lab)["accelerator"] == "tcg"
     assert summary["emulated"] is emulated
     assert load(run / "plan.json")["lab"]["emulated"] is emulated
