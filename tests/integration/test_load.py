@@ -45,8 +45,9 @@ def matrix(lab: str, *options: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def test_a_hog_is_in_the_accounts_of_its_sample_by_name(lab: ProvisionedLab, tmp_path: Path) -> None:
-    with matrix(inventory(tmp_path, 0), "--duration", "2", "--repeat", "2", cwd=tmp_path) as process:
-        wait_until(lambda: list(tmp_path.glob("runs/*/samples/*/1-1")), process=process)
+    with matrix(inventory(tmp_path, 0), "--duration", "3", "--repeat", "2", cwd=tmp_path) as process:
+        # It waits for its turn where somebody else measures on this machine.
+        wait_until(lambda: list(tmp_path.glob("runs/*/samples/*/1-1")), seconds=180, process=process)
         wait_until(lab.measuring, process=process)
         with hog(tmp_path) as pid:
             process.communicate(timeout=60)
