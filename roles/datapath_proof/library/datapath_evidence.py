@@ -64,17 +64,20 @@ from ansible.module_utils import datapath_state as state
 from ansible.module_utils import datapath_wireguard as wireguard
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.datapath_barrier import Barrier
+from ansible.module_utils.datapath_echo import SMALL, answered
 from ansible.module_utils.datapath_hooks import hooks
 from ansible.module_utils.datapath_namespace import inside
 from ansible.module_utils.datapath_netfilter import iptables_backend, legacy_tables
 from ansible.module_utils.datapath_tap import ESP, UDP, Seen, Tap, watched
 from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.refused import Refused, finish
-from ansible.module_utils.labctl_node.run import CommandFailed, run, spawn
+from ansible.module_utils.labctl_node.run import CommandFailed, run
+from ansible.module_utils.labctl_node.wait import wait_until
 
-IP_AND_ICMP_BYTES = 28
 # By how much the nodes may begin this task apart, in seconds.
 PATIENCE_S = 5
+# What the answer to a ping may take.
+WORD_S = 0.5
 # Half of what the server waits for the end of the traffic.
 TRAFFIC_S = 30
 # How often the traffic is sent before frames that a tap loses are a failed proof.
@@ -117,28 +120,6 @@ def flow_of(wanted: dict[str, Any]) -> list[str]:
     return ["-p", "tcp", "--orig-src", wanted["client"], "--orig-dst", wanted["server"]]
 
 
-def ping_of(packet: int, address: str) -> list[str]:
-    """Return the command that sends one IPv4 packet of so many bytes that must not be fragmented."""
-    # A packet refused at its source is waited for like any other; the answer to a good one takes far less than this.
-    size = str(packet - IP_AND_ICMP_BYTES)
-    return ["ping", "-n", "-q", "-c", "1", "-W", "0.2", "-M", "do", "-s", size, address]
-
-
-def passing(address: str, sizes: tuple[int, ...]) -> list[int]:
-    """Return those of the packet sizes, in bytes, that reach the address whole and are answered."""
-    pings = {size: spawn(ping_of(size, address)) for size in sizes}
-    return [size for size, ping in pings.items() if ping.wait() == 0]
-
-
-def answers(address: str, wait: int) -> str | None:
-    """Return None when the address answers a ping within `wait` seconds, else what ping said."""
-    try:
-        run(["ping", "-n", "-q", "-i", "0.2", "-c", "1", "-w", str(wait), address])
-    except CommandFailed as silence:
-        return silence.output.strip()
-    return None
-
-
 def transact(wanted: dict[str, Any]) -> dict[str, Any]:
     """Run the probe's transactions. `error` is None when all went through; `mss` in bytes, of the client's socket."""
     size = str(wanted["size"])
@@ -165,10 +146,10 @@ def connect(wanted: dict[str, Any]) -> None:
 def probe(wanted: dict[str, Any], tap: Tap) -> dict[str, Any]:
     """Send the test traffic and return what the client sees of it; `tap` is read when it is over."""
     server, mtu = wanted["server"], wanted["mtu"]
-    silence = answers(server, wanted["wait"])
-    if silence is not None:
-        return silent(silence)
-    return {"endpoint_answers": True, **transact(wanted), "tap": tap.read(), "passes": passing(server, (mtu, mtu + 1))}
+    if not wait_until(lambda: answered(server, (SMALL,), WORD_S), wanted["wait"]):
+        return silent(f"{server} does not answer a ping within {wanted['wait']} s")
+    sent = {"endpoint_answers": True, **transact(wanted), "tap": tap.read()}
+    return {**sent, "passes": answered(server, (mtu, mtu + 1), WORD_S)}
 
 
 def silent(reason: str) -> dict[str, Any]:

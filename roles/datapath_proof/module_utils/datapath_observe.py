@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.module_utils import datapath_esp as esp
 from ansible.module_utils import datapath_wireguard as wireguard
+from ansible.module_utils.datapath_echo import SMALL, answered
 from ansible.module_utils.datapath_hooks import Hook
 from ansible.module_utils.datapath_netfilter import legacy_tables, observe_rules
 from ansible.module_utils.datapath_programs import ours, read_counters
@@ -19,15 +20,11 @@ from ansible.module_utils.labctl_node.run import CommandFailed, run, run_json
 from ansible.module_utils.labctl_node.sockets import listening_in
 
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_count"
-# An address on loopback that nobody else pings: an entry for it means that connection tracking is hooked here.
-HOOK_PROBE = "127.198.18.1"
+# Addresses on loopback that nobody else pings, a new one each time: an entry for it means that tracking is hooked here.
+HOOK_PROBES = "127.198.{}.{}"
+HOOK_S = 2.0
 # What prints the rules of legacy tables that are there.
 LEGACY_SAVE = {"ip": "iptables-legacy-save", "ip6": "ip6tables-legacy-save"}
-
-
-def within(netns: str) -> list[str]:
-    """Return the words that run a command in a named network namespace, none for the node's own."""
-    return ["ip", "netns", "exec", netns] if netns else []
 
 
 def ip_counters() -> dict[str, int]:
@@ -91,7 +88,6 @@ def conntrack(action: str, *criteria: str) -> str:
 def forget_tracked(flow: list[str]) -> None:
     """Drop entries of earlier probes, so that what is found later is this one's."""
     conntrack("-D", *flow)
-    conntrack("-D", "-p", "icmp", "--orig-dst", HOOK_PROBE)
 
 
 def tracked_of(listing: str, ports: Collection[int]) -> int:
@@ -102,8 +98,10 @@ def tracked_of(listing: str, ports: Collection[int]) -> int:
 
 def conntrack_is_hooked() -> bool:
     """Whether a packet of this namespace meets connection tracking: one to itself is sent and looked for."""
-    run(["ping", "-n", "-q", "-c", "1", "-W", "2", HOOK_PROBE])
-    return HOOK_PROBE in conntrack("-L", "-p", "icmp", "--orig-dst", HOOK_PROBE)
+    to = HOOK_PROBES.format(*os.urandom(2))
+    if not answered(to, (SMALL,), HOOK_S):
+        raise Refused("This node's loopback does not answer, so connection tracking cannot be looked for.", where=to)
+    return f"dst={to} " in conntrack("-L", "-p", "icmp", "--orig-dst", to)
 
 
 def rules() -> tuple[str, dict[str, list[str]]]:

@@ -38,6 +38,7 @@ IPV4_OF_HOST = ("tcp_low_latency", "tcp_max_orphans", "tcp_mem", "udp_mem")
 
 # What a setup itself sets when it is deployed.
 PER_SETUP = ("forwarding", "rp_filter", "accept_local", "send_redirects", "route_localnet", "proxy_arp")
+METRICS_OF_SETUP = "net.ipv4.tcp_no_metrics_save"
 
 VERSIONS = {
     "netperf": (("netperf", "-V"), r"version ([\w.+-]+)"),
@@ -67,9 +68,14 @@ def sysctl(files: Files, interface: str) -> Dict[str, object]:
     found: Dict[str, Dict[str, Optional[str]]] = {"host": {}, "namespace": {}}
     for path in sorted({*paths, *SINGLE}):
         name = path.replace("/", ".")
-        if name not in LEFT_OUT:
+        if name not in (*LEFT_OUT, METRICS_OF_SETUP):
             found[sysctl_scope(name)][name] = files.words(f"/proc/sys/{path}")
-    setup = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", f"net/ipv6/conf/{interface}/disable_ipv6"]
+    setup = [
+        "net/ipv4/ip_forward",
+        METRICS_OF_SETUP.replace(".", "/"),
+        "net/ipv6/conf/all/forwarding",
+        f"net/ipv6/conf/{interface}/disable_ipv6",
+    ]
     setup += [f"net/ipv4/conf/{which}/{name}" for which in ("all", "default", interface) for name in PER_SETUP]
     return {**found, "setup": {path.replace("/", "."): files.words(f"/proc/sys/{path}") for path in sorted(setup)}}
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils import datapath_card as card
+from ansible.module_utils import datapath_echo as echo
 from ansible.module_utils import datapath_hooks as hooks
 from ansible.module_utils import datapath_namespace as namespace
 from ansible.module_utils import datapath_netlink as netlink
@@ -200,3 +202,18 @@ def test_a_namespace_that_is_gone_is_named() -> None:
         pass
     with pytest.raises(Refused, match="namespace of the endpoint is not there"), namespace.inside("labctl-nowhere"):
         pass
+
+
+def test_a_ping_is_a_packet_of_exactly_the_size_that_was_asked_for() -> None:
+    for size in (echo.SMALL, 1500, 1501):
+        octets = echo.request(0x1234, 7, size)
+        assert len(octets) + echo.IP_BYTES == size
+        assert echo.checksum(octets) == 0  # as its receiver reckons
+        assert echo.HEADER.unpack_from(octets)[3:] == (0x1234, 7)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets take root")
+def test_a_ping_that_is_too_large_is_refused_at_its_source_and_not_waited_for() -> None:
+    started = time.monotonic()
+    assert echo.answered("127.0.0.1", (echo.SMALL, 65535 + 1), 5) == [echo.SMALL]
+    assert time.monotonic() - started < 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, NoReturn, TypedDict
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -63,6 +63,11 @@ def finish(module: AnsibleModule, act: Callable[[], Mapping[str, Any]]) -> NoRet
     except Refused as refused:
         fail(module, refused)
     module.exit_json(**result)
+
+
+def failure(refused: Refused) -> Dict[str, Any]:
+    """Return what was refused as a task's result: for people, and for labctl."""
+    return {"failed": True, "msg": str(refused), "problems": refused.problems}
 
 
 def fail(module: AnsibleModule, refused: Refused, **result: Any) -> NoReturn:
