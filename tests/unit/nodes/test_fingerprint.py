@@ -399,12 +399,12 @@ def test_differences_of_one_node_leave_out_what_changes_by_itself(local: Any) ->
     later["congestion_control"]["available"].append("dctcp")
     later["link"]["addresses"][-1] = "fe80::1/64"
     assert all(told(before, later, span) == [] for span in Span)
-    later["boot"]["id"] = "another"
+    later["boot"]["time_s"] += 3600
     later["network"]["netfilter"] = {"ip labctl": {"rules": 3, "sha256": "ab"}}
     later["cpu"]["mitigations"]["retbleed"] = "Vulnerable"
     found = differences(Fingerprint(before), Fingerprint(later))
     assert [each.path for each in found] == [
-        "boot.id",
+        "boot.time_s",
         "cpu.mitigations.retbleed",
         "network.netfilter.ip labctl.rules",
         "network.netfilter.ip labctl.sha256",
@@ -420,7 +420,8 @@ OF_ONE_SETUP = ALWAYS - {Span.RUN}
 @pytest.mark.parametrize(
     ("path", "value", "spans"),
     [
-        (("boot", "id"), "another", ALWAYS),
+        (("boot", "id"), "another", frozenset()),  # of the container
+        (("boot", "time_s"), 1, ALWAYS),
         (("memory", "huge_pages"), 512, ALWAYS),
         (("memory", "total_kb"), 1_000_000, ALWAYS),
         (("nic", "features", "generic-receive-offload"), True, ALWAYS),
@@ -458,6 +459,17 @@ def test_what_has_to_be_the_same_depends_on_what_was_deployed(
         place = place[key]
     place[path[-1]] = value
     assert {span for span in Span if told(before, later, span)} == spans
+
+
+def test_a_machine_is_known_to_be_restarted_by_the_id_of_its_boot(local: Any) -> None:
+    before = local["node1"]
+    before["machine"]["container"] = None
+    clock_was_set, restarted = copy.deepcopy(before), copy.deepcopy(before)
+    clock_was_set["boot"]["time_s"] += 3600
+    restarted["boot"]["id"] = "another"
+    for span in Span:
+        assert told(before, clock_was_set, span) == []
+        assert told(before, restarted, span) == ["boot.id"]
 
 
 def test_what_was_not_looked_at_is_no_change_and_what_could_not_be_read_again_is_one(local: Any) -> None:
