@@ -44,6 +44,8 @@ class Agent:
         self.watch = True
         self.suspect = False  # the server may hang, or still be busy with a test whose client is gone
         self.sample: Dict[str, Any] = {}
+        self.addresses: List[str] = []
+        self.flush: Optional[hygiene.Flush] = None  # of what the sample left, begun at its end for the next one
         self.asked_for: Dict[str, Any] = {}
         self.server: servers.Server
         self.server_pid = 0
@@ -81,13 +83,14 @@ class Agent:
     ) -> Dict[str, Any]:
         """Clean up before a sample; with a server also make sure of it, and begin to look."""
         signal.alarm(SILENCE_S + int(sample["time_limit_s"]))
-        self.sample, self.server_pid = sample, 0
+        self.sample, self.addresses, self.server_pid = sample, addresses, 0
         if server:
             if server != self.asked_for:
                 self.asked_for, self.server = server, servers.server(self.place, **server)
             self.server_pid = (0 if self.suspect else self.server.pid()) or self.server.start()
             self.suspect = False
-        flushed = hygiene.flush_conntrack(addresses)
+        flushed = (self.flush or hygiene.Flush(addresses)).end()
+        self.flush = None
         time_wait = self.endpoint.call(hygiene.time_wait)
         if server:
             self.look(Watched(lambda: procfs.children(self.server_pid)))
@@ -127,6 +130,7 @@ class Agent:
             dict(self.watched.report(process.pid), index=index, **process.report())
             for index, process in enumerate(clients.processes)
         ]
+        self.flush = hygiene.Flush(self.addresses)
         told = {"servers": None, "switches": switches(reports), "cpu_weight": weight}
         return dict(readings, reason=reason or ended, processes=reports, **told)
 
@@ -150,6 +154,7 @@ class Agent:
         reason = self.server.trouble(self.server_pid) if failed else None
         readings = self.instruments.end()
         seen = [dict(self.watched.report(pid), pid=pid) for pid in self.watched.seen]
+        self.flush = hygiene.Flush(self.addresses)
         told = {"servers": seen, "switches": switches(seen), "cpu_weight": self.weight(self.server_pid)}
         return dict(readings, reason=reason or self.watched.refused, **told)
 

@@ -8,6 +8,8 @@ from typing import List, Optional
 
 from labctl_agent.procfs import read
 
+LIMIT_S = 30.0
+
 
 def time_wait() -> Optional[int]:
     """Sockets in TIME_WAIT in the network namespace of this thread."""
@@ -15,19 +17,34 @@ def time_wait() -> Optional[int]:
     return int(found.group(1)) if found else None
 
 
-def flush_conntrack(addresses: List[str]) -> Optional[int]:
-    """Delete the tracked connections between two addresses; how many there were, None where that is unknown."""
-    count = read("/proc/sys/net/netfilter/nf_conntrack_count")
-    if count is None:
-        return None
-    if int(count) == 0:
-        return 0
-    command = ["conntrack", "--delete", "--orig-src", addresses[0], "--orig-dst", addresses[1]]
-    try:
-        done = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, universal_newlines=True, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    deleted = re.search(r"(\d+) flow entries have been deleted", done.stderr)
-    return int(deleted.group(1)) if deleted else None
+class Flush:
+    """Deletes the tracked connections between two addresses, beside what is done meanwhile.
+
+    The kernel looks through its whole table for them, however few there are: 16 ms for 262,144 entries that are empty.
+    """
+
+    def __init__(self, addresses: List[str]) -> None:
+        self.process: Optional[subprocess.Popen[str]] = None
+        count = read("/proc/sys/net/netfilter/nf_conntrack_count")
+        self.deleted = None if count is None else 0
+        if count is None or int(count) == 0:
+            return
+        command = ["conntrack", "--delete", "--orig-src", addresses[0], "--orig-dst", addresses[1]]
+        try:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, universal_newlines=True
+            )
+        except OSError:
+            self.deleted = None  # there is no such program
+
+    def end(self) -> Optional[int]:
+        """How many there were, None where that is unknown."""
+        if self.process:
+            try:
+                words = self.process.communicate(timeout=LIMIT_S)[1]
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                words = self.process.communicate()[1]
+            found = re.search(r"(\d+) flow entries have been deleted", words)
+            self.deleted = int(found.group(1)) if found else None
+        return self.deleted

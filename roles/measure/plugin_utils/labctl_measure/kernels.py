@@ -70,10 +70,13 @@ class Kernels:
         for owner in self.owners.values():
             owner.receive()
 
-    def end(self, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """What was seen of each kernel since, by raw file; why nothing was."""
+    def end(self) -> None:
+        """Let every owner end its look. What it saw is `seen`, before anything else that its channel is asked."""
         for owner in self.owners.values():
             owner.send("kernel_end")
+
+    def seen(self, sample: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """What was seen of each kernel, by raw file; why nothing was."""
         seen = {place: {"kernel": owner.receive()["kernel"]} for place, owner in self.owners.items()}
         return seen | {place: {"kernel": unseen(sample, words)} for place, words in self.why_not.items()}
 

@@ -129,9 +129,11 @@ class Session:
         self.kernels.begin(sample, self.parties(carriers_of(sample), server.pop("server")))
         client |= self.run(sample, placed)
         failed = client["reason"] is not None or any(process["exit"] != 0 for process in client["processes"])
-        kernels = self.kernels.end(sample)
-        server |= self.server.ask("end", failed=failed)
-        reasons = [end.pop("reason") for end in (client, server)]
+        self.kernels.end()
+        self.server.send("end", failed=failed)
+        kernels = self.kernels.seen(sample)
+        server |= self.server.receive()
+        reasons = ((self.client.node, client.pop("reason")), (self.server.node, server.pop("reason")))
         return {
             "measurement": {
                 "clock_offset_s": offset,
@@ -139,7 +141,7 @@ class Session:
                 "shared_kernel": self.kernels.shared,
                 "cable": self.ends.cable,
                 "endpoint": self.ends.endpoint,
-                "reason": "; ".join(filter(None, reasons)) or None,
+                "reason": "; ".join(f"{node}: {reason}" for node, reason in reasons if reason) or None,
                 **kernels.get("measurement", {}),
             },
             "client": self.facts["client"]

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from labctl_measure.channel import Channel
@@ -34,6 +35,11 @@ def on_other_kernels(monkeypatch: pytest.MonkeyPatch, *pairs: bool) -> None:
     monkeypatch.setattr("labctl_measure.kernels.on_one_kernel", lambda *_: next(answers))
 
 
+def ended(kernels: Kernels) -> dict[str, dict[str, Any]]:
+    kernels.end()
+    return kernels.seen(SAMPLE)
+
+
 def never() -> Channel:
     raise AssertionError("an agent on this controller was started")
 
@@ -54,7 +60,7 @@ def test_the_kernel_that_all_share_is_owned_by_an_agent_on_this_controller(chann
         kernels = Kernels.of(channels, ends(watch=False), lambda: third)
         assert (kernels.shared, kernels.owners, kernels.why_not) == (True, {"measurement": third}, {})
         kernels.begin(SAMPLE, NOBODY)
-        seen = kernels.end(SAMPLE)
+        seen = ended(kernels)
     assert seen.keys() == {"measurement"}
     assert seen["measurement"].keys() == {"kernel"}
 
@@ -63,7 +69,7 @@ def test_where_nobody_may_be_root_on_this_controller_its_kernel_has_no_owner(cha
     refused = [sys.executable, "-c", "import sys; sys.exit('sudo: a password is required')"]
     kernels = Kernels.of(channels, ends(), lambda: Channel("this controller", refused, b""))
     kernels.begin(SAMPLE, NOBODY)
-    idle = kernels.end(SAMPLE)["measurement"]["kernel"]["idle"]
+    idle = ended(kernels)["measurement"]["kernel"]["idle"]
     assert (kernels.shared, kernels.owners) == (True, {})
     assert (idle["policy"], idle["held"]) == ("awake", False)
     assert idle["why"].startswith("no look at this controller's kernel as root: this controller: ")
@@ -77,7 +83,7 @@ def test_kernels_of_their_own_are_owned_by_their_nodes(
     kernels = Kernels.of(channels, ends(), never)
     assert (kernels.shared, kernels.owners) == (False, channels)
     kernels.begin(SAMPLE, NOBODY)
-    assert kernels.end(SAMPLE).keys() == {"client", "server"}
+    assert ended(kernels).keys() == {"client", "server"}
 
 
 def test_nodes_that_share_another_kernel_leave_it_to_the_client(
@@ -93,6 +99,6 @@ def test_an_agent_that_sees_no_more_than_its_pod_owns_nothing(
 ) -> None:
     on_other_kernels(monkeypatch, False)
     kernels = Kernels.of(channels, ends(watch=False), never)
-    seen = kernels.end(SAMPLE)
+    seen = ended(kernels)
     assert kernels.owners == {}
     assert [seen[end]["kernel"]["idle"]["why"] for end in channels] == ["the agent sees no more than its pod"] * 2
