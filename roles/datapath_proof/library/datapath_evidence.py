@@ -225,7 +225,8 @@ def of_node(wanted: dict[str, Any], present: dict[str, dict[str, Any]]) -> dict[
     services = sum(name.split()[-1].startswith("KUBE-SVC-") for name in rules)
     loaded = (records.load() or {}).get("rules")
     chains = wanted["chains"]
-    wrong = state.foreign(rules, chains) if chains else state.changed(rules, loaded and state.sections(loaded))
+    then = None if loaded is None else state.sections(loaded)
+    wrong = state.foreign(rules, chains) if chains else state.changed(rules, then)
     listed = observe.conntrack("-L", *flow_of(wanted))
     return {
         "tracked": observe.tracked_of(listed, (wanted["control_port"], wanted["data_port"])),
