@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Mapping, NoReturn, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NoReturn, Sequence
 
-from ansible.module_utils.labctl_node.refused import Refused, fail
+from ansible.module_utils.labctl_node.refused import Refused, failure
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -43,12 +43,21 @@ def broken(name: str, assertions: Sequence[Assertion], hint: str = "") -> Refuse
     return Refused(what, seen="\n".join(map(str, failed)), hint=hint)
 
 
-def conclude(
-    module: AnsibleModule, name: str, assertions: Sequence[Assertion], evidence: Mapping[str, Any], hint: str = ""
-) -> NoReturn:
-    """End a module with its proof, which fails unless every assertion holds."""
+def result_of(
+    name: str, assertions: Sequence[Assertion], evidence: Mapping[str, Any], hint: str = ""
+) -> Dict[str, Any]:
+    """Return the result of a task that proves, which fails unless every assertion holds."""
     holds = all(assertion.holds for assertion in assertions)
     told = [dict(asdict(assertion), holds=assertion.holds) for assertion in assertions]
-    if not holds:
-        fail(module, broken(name, assertions, hint), changed=False, holds=holds, assertions=told, evidence=evidence)
-    module.exit_json(changed=False, holds=holds, assertions=told, evidence=evidence)
+    failed = {} if holds else failure(broken(name, assertions, hint))
+    return {"changed": False, "holds": holds, "assertions": told, "evidence": evidence, **failed}
+
+
+def conclude(
+    module: AnsibleModule, name: str, assertions: Sequence[Assertion], evidence: Mapping[str, Any]
+) -> NoReturn:
+    """End a module with its proof."""
+    result = result_of(name, assertions, evidence)
+    if not result["holds"]:
+        module.fail_json(**result)
+    module.exit_json(**result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, NoReturn, TypedDict
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -66,5 +66,10 @@ def finish(module: AnsibleModule, act: Callable[[], Mapping[str, Any]]) -> NoRet
 
 
 def fail(module: AnsibleModule, refused: Refused, **result: Any) -> NoReturn:
-    """End a module that failed: what was refused for people and for labctl, beside what there is of a result."""
-    module.fail_json(msg=str(refused), problems=refused.problems, **result)
+    """End a module that failed, with what there is of a result."""
+    module.fail_json(**failure(refused), **result)
+
+
+def failure(refused: Refused) -> Dict[str, Any]:
+    """Return the result of a task that failed: what was refused for people and for labctl."""
+    return {"failed": True, "msg": str(refused), "problems": refused.problems}
