@@ -1,4 +1,4 @@
-"""Temporary files of one labctl: of ansible-runner and Ansible, and sockets of SSH connections that stay open.
+"""Temporary files of one labctl: private directories of ansible-runner and sockets of SSH connections that stay open.
 
 A directory belongs to whoever holds its lock (flock), which the kernel frees at the owner's death. So the next labctl
 knows what dead ones left, and ends the SSH connections that live on in it.
@@ -26,17 +26,11 @@ class Scratch:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(".labctl-")))
         self.sockets.mkdir()
-        self.packed.mkdir()
 
     @property
     def sockets(self) -> Path:
         """For SSH's control sockets."""
         return self.path / "s"
-
-    @property
-    def packed(self) -> Path:
-        """For the modules that Ansible packed."""
-        return self.path / "packed"
 
     def close(self) -> None:
         """End the SSH connections and remove everything."""

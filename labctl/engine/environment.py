@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from labctl.core import paths
-from labctl.core.scratch import Scratch
 
 CALLBACKS = Path(__file__).parent / "callbacks"
 
@@ -28,15 +27,15 @@ def _host_key_checking(config: str | None) -> str:
     return os.environ.get("ANSIBLE_HOST_KEY_CHECKING", configured)
 
 
-def environment(private: Path, scratch: Scratch) -> dict[str, str]:
-    """The variables of one call of Ansible: `private` is its own directory, `scratch` that of all of them."""
+def environment(private: Path, sockets: Path) -> dict[str, str]:
+    """The variables of one call of Ansible: `private` is its own directory, `sockets` that of SSH's connections."""
     root, config = paths.content_root(), _ansible_config()
     pinned = {
         "ANSIBLE_ROLES_PATH": str(root / "roles"),
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
         "ANSIBLE_CALLBACKS_ENABLED": "labctl_lifeline,labctl_packed",
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(scratch.sockets),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(sockets),
         "ANSIBLE_HOST_KEY_CHECKING": _host_key_checking(config),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
@@ -47,6 +46,5 @@ def environment(private: Path, scratch: Scratch) -> dict[str, str]:
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
         "LC_ALL": "C.UTF-8",  # Ansible refuses to start in a locale that the machine lacks
         "LABCTL_PID": str(os.getpid()),
-        "LABCTL_PACKED": str(scratch.packed),
     }
     return pinned | ({"ANSIBLE_CONFIG": config} if config else {})

@@ -50,7 +50,7 @@ class Session:
 
     def __init__(self) -> None:
         sweep()
-        self.scratch = Scratch()
+        self._scratch = Scratch()
         # Runner looks for Ansible on PATH, where an environment that is not activated (pipx) does not stand.
         own = str(Path(sys.executable).parent)
         if own not in os.environ.get("PATH", "").split(os.pathsep):
@@ -60,20 +60,20 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.scratch.close()
+        self._scratch.close()
 
     def inventory(self, *sources: Path) -> Mapping[str, Any]:
         """What `ansible-inventory --list` says of these sources; UsageError when they do not parse."""
         import ansible_runner
 
-        with _private_dir(self.scratch) as private, _no_stdin():
+        with _private_dir(self._scratch) as private, _no_stdin():
             stdout, stderr = ansible_runner.get_inventory(
                 "list",
                 [str(source.resolve()) for source in sources],
                 response_format=None,
                 private_data_dir=str(private),
                 quiet=True,
-                envvars=environment(private, self.scratch),
+                envvars=environment(private, self._scratch.sockets),
             )
         try:
             listed: Mapping[str, Any] = json.loads(stdout)
@@ -90,7 +90,7 @@ class Session:
         if content is None:
             yield ()
             return
-        with _private_dir(self.scratch) as private:
+        with _private_dir(self._scratch) as private:
             path = private / "more.yml"
             path.write_text(json.dumps(content))
             yield (path,)
@@ -116,13 +116,13 @@ class Session:
         playbook = paths.content_root() / "playbooks" / name
         watcher = Watcher(listener)
         started = time.monotonic()
-        with _private_dir(self.scratch) as private, _signals_kept():
+        with _private_dir(self._scratch) as private, _signals_kept():
             runner = ansible_runner.run(
                 private_data_dir=str(private),
                 project_dir=str(playbook.parent),
                 playbook=str(playbook),
                 inventory=[str(source.resolve()) for source in inventories],
-                envvars=environment(private, self.scratch),
+                envvars=environment(private, self._scratch.sockets),
                 event_handler=watcher,
                 cancel_callback=cancelled,
                 suppress_env_files=True,
