@@ -33,7 +33,7 @@ def environment(private: Path, sockets: Path) -> dict[str, str]:
     pinned = {
         "ANSIBLE_ROLES_PATH": str(root / "roles"),
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
-        "ANSIBLE_CALLBACKS_ENABLED": "labctl_lifeline",
+        "ANSIBLE_CALLBACKS_ENABLED": "labctl_lifeline,labctl_packed",
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(sockets),
         "ANSIBLE_HOST_KEY_CHECKING": _host_key_checking(config),

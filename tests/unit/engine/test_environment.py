@@ -59,8 +59,8 @@ def test_files_of_one_call_stay_in_its_directories() -> None:
     assert (pinned["ANSIBLE_LOCAL_TEMP"], pinned["ANSIBLE_SSH_CONTROL_PATH_DIR"]) == ("/private/tmp", "/sockets")
 
 
-def test_the_lifeline_finds_its_parent_and_ansible_finds_it() -> None:
+def test_the_lifeline_finds_its_parent_and_ansible_finds_all_our_callbacks() -> None:
     pinned = of_ansible()
     assert pinned["LABCTL_PID"] == str(os.getpid())
-    assert (CALLBACKS / f"{pinned['ANSIBLE_CALLBACKS_ENABLED']}.py").is_file()
+    assert pinned["ANSIBLE_CALLBACKS_ENABLED"].split(",") == sorted(path.stem for path in CALLBACKS.glob("*.py"))
     assert pinned["ANSIBLE_CALLBACK_PLUGINS"] == str(CALLBACKS)

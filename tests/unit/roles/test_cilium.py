@@ -35,10 +35,8 @@ PLAY = """
   connection: local
   vars_files: [{defaults}, {variables}]
   tasks:
-    - ansible.builtin.copy:
-        content: "{{{{ __cni_cilium_all_values | to_nice_yaml }}}}"
-        dest: "{out}/{{{{ item }}}}.yml"
-        mode: "0644"
+    - ansible.builtin.set_fact:
+        rendered: "{{{{ rendered | default({{}}) | combine({{item: __cni_cilium_all_values | to_nice_yaml}}) }}}}"
       vars:
         chosen: "{{{{ setups[item] }}}}"
         setup_edition: "{{{{ chosen.edition }}}}"
@@ -47,6 +45,10 @@ PLAY = """
         cni_cilium_kube_proxy_replacement: "{{{{ chosen.vars.cni_cilium_kube_proxy_replacement }}}}"
         cni_cilium_no_conntrack: "{{{{ chosen.vars.cni_cilium_no_conntrack | default(false) }}}}"
       loop: "{{{{ setups | list }}}}"
+    - ansible.builtin.copy:
+        content: "{{{{ rendered | to_json }}}}"
+        dest: "{out}"
+        mode: "0644"
 """
 
 
@@ -72,12 +74,11 @@ def setups() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Helm values of every setup as Ansible renders them, a file each."""
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The Helm values of every setup as Ansible renders them."""
     top = tmp_path_factory.mktemp("values")
-    play = PLAY.format(defaults=ROLE / "defaults/main.yml", variables=ROLE / "vars/main.yml", out=top / "values")
+    play = PLAY.format(defaults=ROLE / "defaults/main.yml", variables=ROLE / "vars/main.yml", out=top / "values.json")
     (top / "play.yml").write_text(play)
-    (top / "values").mkdir()
     node = {
         "ansible_python_interpreter": sys.executable,
         "cable_interface": "cable0",
@@ -96,12 +97,15 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return top / "values"
+    values: dict[str, str] = load(top / "values.json")
+    return values
 
 
 @pytest.mark.parametrize("setup", list(setups()))
-def test_helm_is_told_what_the_setup_is(rendered: Path, setup: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"cilium/{setup}.txt", (rendered / f"{setup}.yml").read_text().rstrip("\n"))
+def test_helm_is_told_what_the_setup_is(
+    rendered: dict[str, str], setup: str, golden: Callable[[str, str], None]
+) -> None:
+    golden(f"cilium/{setup}.txt", rendered[setup].rstrip("\n"))
 
 
 @pytest.mark.parametrize("setup", list(setups()))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from roles.deployment.library import deployment
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.session import AnsibleOptions, Session
+from roles.deployment.files import record as deployment
+from tests.unit.engine.play import LOCAL
 
 
 @pytest.fixture
@@ -35,3 +41,33 @@ def test_a_node_without_a_record_has_no_role_and_stays_without_one_in_check_mode
     assert deployment.end(check_mode=False) == {"changed": False, "role": None}
     assert deployment.begin("one", check_mode=True)["changed"]
     assert not record.exists()
+
+
+def test_a_nodes_python_keeps_it_without_anything_of_ansible(record: Path) -> None:
+    script = Path(deployment.__file__).read_text().replace("/var/lib/labctl", str(record.parent))
+
+    def said(*words: str) -> object:
+        command = [sys.executable, "-IS", "-", *words]
+        return json.loads(subprocess.run(command, input=script, capture_output=True, text=True, check=True).stdout)
+
+    assert said("--check", "begun", "one") == {"changed": True, "role": "one", "other": False}
+    assert not record.exists()
+    assert said("begun", "one") == {"changed": True, "role": "one", "other": False}
+    assert said("begun", "two") == {"changed": False, "role": "one", "other": True}
+    assert said("read") == {"changed": False, "role": "one"}
+    assert said("ended") == {"changed": True, "role": None}
+    assert said("read") == {"changed": False, "role": None}
+
+
+def test_the_script_reaches_the_node(tmp_path: Path) -> None:
+    """In check mode, since the node is this machine."""
+    (tmp_path / "hosts.yml").write_text(LOCAL)
+    tasks = "[{name: It is forgotten, ansible.builtin.include_role: {name: deployment, tasks_from: forget}}]"
+    (tmp_path / "play.yml").write_text(f"[{{name: A play, hosts: all, gather_facts: false, tasks: {tasks}}}]")
+    seen: list[Event] = []
+    with Session() as session:
+        sources = [tmp_path / "hosts.yml"]
+        options = AnsibleOptions(check=True)
+        session.run_playbook(str(tmp_path / "play.yml"), sources, options=options, listener=seen.append).require()
+    (result,) = [each for each in seen if isinstance(each, TaskResult) and each.action == "deployment"]
+    assert (result.ok, result.data["role"]) == (True, None)

@@ -71,5 +71,10 @@ def failure(refused: Refused) -> Dict[str, Any]:
 
 
 def fail(module: AnsibleModule, refused: Refused, **result: Any) -> NoReturn:
-    """End a module that failed: what was refused for people and for labctl, beside what there is of a result."""
-    module.fail_json(msg=str(refused), problems=refused.problems, **result)
+    """End a module that failed, with what there is of a result."""
+    module.fail_json(**failure(refused), **result)
+
+
+def failure(refused: Refused) -> Dict[str, Any]:
+    """Return the result of a task that failed: what was refused for people and for labctl."""
+    return {"failed": True, "msg": str(refused), "problems": refused.problems}
