@@ -73,8 +73,3 @@ def failure(refused: Refused) -> Dict[str, Any]:
 def fail(module: AnsibleModule, refused: Refused, **result: Any) -> NoReturn:
     """End a module that failed, with what there is of a result."""
     module.fail_json(**failure(refused), **result)
-
-
-def failure(refused: Refused) -> Dict[str, Any]:
-    """Return the result of a task that failed: what was refused for people and for labctl."""
-    return {"failed": True, "msg": str(refused), "problems": refused.problems}
