@@ -73,7 +73,7 @@ class Agent:
         self.cable = (cable or interface_towards(peer)) if watch else ""
         self.endpoint = Inside(self.place.enter_network)  # what cannot be entered is refused now
         self.cgroups = Inside(enter_outermost_cgroups if watch else lambda: None)
-        return dict(facts(watch), cable=self.cable or None, agent=identity(os.getpid()))
+        return dict(facts(watch), cable=self.cable or None, agent=identity(os.getpid()), first=identity(1))
 
     def stat(self) -> Dict[str, Any]:
         return {"t": time.time(), "kernel": kernel_counters()}

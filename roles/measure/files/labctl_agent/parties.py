@@ -16,7 +16,7 @@ from labctl_agent import procfs
 ENDPOINT, OWN, PATH, CLUSTER, FOREIGN = "endpoint", "own", "path", "cluster", "foreign"
 # Names of kernel threads that do what the network asks for: softirqs, polling of a card.
 CARRIERS = ("ksoftirqd/", "napi/")
-# Names of what nodes of a cluster run beside every setup alike; their containers are others, the agent of a CNI say.
+# Names of what the nodes of a cluster run beside every setup alike; their containers are others, the agent of a CNI say.
 PLATFORM = ("kubelet", "kube-", "etcd", "containerd")
 Identity = Dict[str, Any]
 
@@ -66,33 +66,41 @@ class Parties(NamedTuple):
     """The processes by which all others are told: those below one are its party's, too.
 
     What `starter` starts are the clients, and it is labctl's own itself; `server` is 0 where it is not on this kernel.
+    `nodes` are the first processes of the lab's nodes: a cluster that is not the lab's is foreign.
     """
 
     starter: int
     server: int
     own: Tuple[int, ...]
     carriers: Tuple[str, ...] = CARRIERS
+    nodes: Tuple[int, ...] = ()
 
     @classmethod
     def told(
-        cls, starter: Identity, server: Optional[Identity], own: Sequence[Identity], carriers: Sequence[str]
+        cls,
+        starter: Identity,
+        server: Optional[Identity],
+        own: Sequence[Identity],
+        carriers: Sequence[str],
+        nodes: Sequence[Identity],
     ) -> Parties:
         """The parties as the controller names them; this helper is labctl's own, too."""
         ours = (os.getpid(), *map(resolve, own))
-        return cls(resolve(starter), resolve(server), ours, (*CARRIERS, *carriers))
+        return cls(resolve(starter), resolve(server), ours, (*CARRIERS, *carriers), tuple(map(resolve, nodes)))
 
     def of(self, pid: int, tasks: Tasks) -> str:
         """Whose a process is."""
         if pid != self.starter and tasks[pid].name.startswith(self.carriers):
             return PATH
-        if tasks[pid].name.startswith(PLATFORM):
-            return CLUSTER
+        platform = tasks[pid].name.startswith(PLATFORM)
         below = 0
         while pid in tasks:
             if pid == self.server or (pid == self.starter and below):
                 return ENDPOINT
             if pid == self.starter or pid in self.own:
                 return OWN
+            if platform and pid in self.nodes:
+                return CLUSTER
             below, pid = pid, tasks[pid].parent
         return FOREIGN
 

@@ -78,6 +78,7 @@ class Session:
             "server": {"node": server.node, **server.receive()},
         }
         self.agents = {end: facts.pop("agent") for end, facts in self.facts.items()}
+        self.nodes = [facts.pop("first") for facts in self.facts.values()]
         self.labctl = identity(int(os.environ.get("LABCTL_PID", os.getppid())))  # else ansible-playbook, run by hand
         self.boots = {facts["node"]: facts.pop("boot") for facts in self.facts.values()}
         self.kernels = Kernels.of({"client": client, "server": server}, ends, host)
@@ -89,7 +90,8 @@ class Session:
     def parties(self, carriers: list[str], server: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the processes by which an agent that sees a whole machine tells ours from others' (`parties.py`)."""
         own = [*self.agents.values(), self.labctl]
-        return {"starter": self.agents["client"], "server": server, "own": own, "carriers": carriers}
+        told = {"starter": self.agents["client"], "server": server, "own": own, "carriers": carriers}
+        return {**told, "nodes": self.nodes}
 
     def rest(self, limit_s: float) -> None:
         """Wait until the machines are at rest; not at all for a limit of 0. Raises NoRest."""

@@ -20,7 +20,7 @@ from labctl_measure.transport import ARGUMENTS, pack
 AGENT = Path(__file__).parents[4] / "roles/measure/files/labctl_agent"
 ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 # What an agent that sees a whole machine is told where nobody's processes are ours.
-NOBODY: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": []}
+NOBODY: dict[str, Any] = {"starter": None, "server": None, "own": [], "carriers": [], "nodes": []}
 Start = Callable[..., AbstractContextManager[Channel]]
 
 

@@ -27,22 +27,24 @@ TASKS = {
     41: task(40, "ansible-playboo"),
     42: task(41, "ssh"),
     50: task(1, "cc"),
-    60: task(1, "kubelet"),
-    61: task(1, "containerd-shim"),
+    59: task(1, "systemd"),  # the first of a node
+    60: task(59, "kubelet"),
+    61: task(59, "containerd-shim"),
     62: task(61, "kube-apiserver"),
     63: task(61, "cilium-agent"),
+    70: task(1, "containerd"),  # of somebody else on the machine
     99: task(98, "orphan"),
 }
 
 
 def test_all_below_a_process_are_its_partys_but_for_the_starter_of_the_clients_itself() -> None:
-    parties = Parties(starter=20, server=30, own=(20, 40))
+    parties = Parties(starter=20, server=30, own=(20, 40), nodes=(59,))
     whose = {pid: parties.of(pid, TASKS) for pid in TASKS}
     assert {pid for pid in TASKS if whose[pid] == ENDPOINT} == {21, 30, 31}
     assert {pid for pid in TASKS if whose[pid] == OWN} == {20, 40, 41, 42}
     assert {pid for pid in TASKS if whose[pid] == PATH} == {13}
     assert {pid for pid in TASKS if whose[pid] == CLUSTER} == {60, 61, 62}
-    assert {pid for pid in TASKS if whose[pid] == FOREIGN} == {1, 2, 14, 50, 63, 99}
+    assert {pid for pid in TASKS if whose[pid] == FOREIGN} == {1, 2, 14, 50, 59, 63, 70, 99}
     assert parties.of_children(20, TASKS) == ENDPOINT  # of the clients that it has waited for
     assert parties.of_children(41, TASKS) == OWN
 
@@ -67,4 +69,4 @@ def test_an_agent_in_a_node_of_its_own_is_found_from_the_machine_below(node: tup
         assert told["pid"] != seen
         assert told["namespace"] != identity(os.getpid())["namespace"]
         assert tasks()[seen].name.startswith("python")
-        assert Parties.told(told, None, [told], ()).own == (os.getpid(), seen)
+        assert Parties.told(told, None, [told], (), ()).own == (os.getpid(), seen)
