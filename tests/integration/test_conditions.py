@@ -34,8 +34,9 @@ class Disturbed:
         with subprocess.Popen(
             begun, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            wait_until(lambda: list(directory.glob("runs/*/plan.json")), process=process)
-            (self.run,) = (directory / "runs").iterdir()
+            # Until it is whole a run has a name that begins with a dot.
+            wait_until(lambda: list(directory.glob("runs/[0-9]*/plan.json")), process=process)
+            (self.run,) = directory.glob("runs/[0-9]*")
             self.visits = [(visit["setup"], visit["round"]) for visit in load(self.run / "plan.json")["visits"]]
             third, last = self.visits[4:]
             wait_until(lambda: self.folder(third).is_dir(), 180.0, process)
