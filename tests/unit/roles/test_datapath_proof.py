@@ -17,6 +17,9 @@ from ansible.module_utils.labctl_node.proof import broken as refusal
 from ansible.module_utils.labctl_node.refused import Refused
 
 from labctl import catalog
+from labctl.engine.events import Event, TaskResult
+from labctl.engine.session import Session
+from tests.unit.engine.play import LOCAL
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 
@@ -591,3 +594,29 @@ def test_tables_and_services_of_kube_proxy_are_expected_without_their_number(
         node["netfilter_tables"], node["kube_services"] = tables, services
     seen = broken(proof.prove(kube_proxy(), probe, nodes))
     assert seen == {(word, node) for word in broken_words for node in ("node1", "node2")}
+
+
+@pytest.mark.parametrize("tracked", [0, 40])
+def test_the_task_ends_with_the_proof_and_fails_where_it_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracked: int
+) -> None:
+    monkeypatch.setenv("ANSIBLE_ACTION_PLUGINS", str(REPOSITORY / "roles/datapath_proof/action_plugins"))
+    nodes = {"node1": NODE, "node2": {**NODE, "tracked": tracked}}
+    arguments = {**vars(setup_of()), "probe": PROBE, "nodes": nodes, "cni": {}}
+    task = {"name": "It is proven", "datapath_proof": arguments}
+    play = [{"name": "A play", "hosts": "all", "gather_facts": False, "tasks": [task]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    (tmp_path / "hosts.yml").write_text(LOCAL)
+    seen: list[Event] = []
+    with Session() as session:
+        outcome = session.run_playbook(str(tmp_path / "play.yml"), [tmp_path / "hosts.yml"], listener=seen.append)
+    (result,) = [each for each in seen if isinstance(each, TaskResult)]
+    assert (result.action, result.ok, result.data["holds"]) == ("datapath_proof", tracked == 0, tracked == 0)
+    assert result.data["evidence"] == {"probe": PROBE, "nodes": nodes}
+    broken = [one["name"] for one in result.data["assertions"] if not one["holds"]]
+    assert broken == (["tracked"] if tracked else [])
+    assert [problem.what for problem in outcome.problems] == (
+        [f"veth-ebpf is not what it claims to be: 1 of {len(result.data['assertions'])} assertions do not hold."]
+        if tracked
+        else []
+    )
