@@ -16,7 +16,7 @@ from labctl_agent import procfs
 ENDPOINT, OWN, PATH, CLUSTER, FOREIGN = "endpoint", "own", "path", "cluster", "foreign"
 # Names of kernel threads that do what the network asks for: softirqs, polling of a card.
 CARRIERS = ("ksoftirqd/", "napi/")
-# Names of what the nodes of a cluster run beside every setup alike; their containers are others, the agent of a CNI say.
+# What the nodes of a cluster run beside every setup alike; their containers have other names, the agent of a CNI say.
 PLATFORM = ("kubelet", "kube-", "etcd", "containerd")
 Identity = Dict[str, Any]
 
