@@ -15,7 +15,8 @@ from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy
 pytestmark = pytest.mark.lab
 
 # For each node, what changes the conditions, and what puts them back.
-GSO = ("node2", "ip link set cable0 gso_max_size 4096", "ip link set cable0 gso_max_size 65536")
+# What a proof has no business with; it would refuse gso_max_size itself.
+QUEUE = ("node2", "ip link set cable0 txqueuelen 500", "ip link set cable0 txqueuelen 1000")
 SETTING = "net.ipv4.tcp_notsent_lowat"
 SYSCTL = ("node1", f"sysctl -qw {SETTING}=131072", f"sysctl -qw {SETTING}=4294967295")
 SHAPED = ("node1", "tc qdisc add dev cable0 root tbf rate 10gbit burst 1m latency 1ms", "tc qdisc del dev cable0 root")
@@ -40,7 +41,7 @@ class Disturbed:
             self.visits = [(visit["setup"], visit["round"]) for visit in load(self.run / "plan.json")["visits"]]
             third, last = self.visits[4:]
             wait_until(lambda: self.folder(third).is_dir(), 180.0, process)
-            self.change(GSO, SYSCTL)
+            self.change(QUEUE, SYSCTL)
             wait_until(lambda: (self.folder(last) / "proof.json").is_file(), 180.0, process)
             wait_until(lab.measuring, process=process)
             self.change(SHAPED)
@@ -79,7 +80,7 @@ def disturbed(lab: ProvisionedLab, tmp_path_factory: pytest.TempPathFactory) -> 
     try:
         yield Disturbed(lab, tmp_path_factory.mktemp("disturbed"))
     finally:
-        for node, _, back in (GSO, SYSCTL, SHAPED):
+        for node, _, back in (QUEUE, SYSCTL, SHAPED):
             lab.on_node(node, f"{back} 2>/dev/null || true")
 
 
@@ -94,7 +95,7 @@ def test_what_changed_between_rounds_and_within_a_visit_is_named_and_voids_its_s
     assert disturbed.code == 1, disturbed.err
     third, last = disturbed.visits[4:]
     changed = {(one["node"], one["path"]) for one in disturbed.conditions(third)["changes"]}
-    paths = ("link.gso_max_size", "network.links.cable0.gso_max_size")
+    paths = ("link.tx_queue_length", "network.links.cable0.txqlen")
     before = {*(("node2", path) for path in paths), ("node1", f"sysctl.namespace.{SETTING}")}
     assert before <= changed
     assert {one["path"] for one in disturbed.conditions(last)["changes"] if one["span"] == "visit"} == {
@@ -103,7 +104,7 @@ def test_what_changed_between_rounds_and_within_a_visit_is_named_and_voids_its_s
     }
     assert [sample["status"] for sample in disturbed.samples(3)] == ["invalid", "invalid"]
     for reasons in disturbed.blamed(3):
-        assert any("node2: link.gso_max_size is 4096, and was 65536" in reason for reason in reasons)
+        assert any("node2: link.tx_queue_length is 500, and was 1000" in reason for reason in reasons)
     said = " ".join(disturbed.err.split())
     assert "matrix --resume retakes them" in said
     assert "node1: network.qdiscs.cable0 changed during this visit:" in said
@@ -114,10 +115,10 @@ def test_what_changed_is_drift_until_it_is_put_back_and_then_all_is_taken_again(
     refused = disturbed.resume()
     assert refused.returncode == 1
     said = " ".join(refused.stderr.split())
-    assert "where: node2: link.gso_max_size seen: recorded 65536, now 4096" in said
+    assert "where: node2: link.tx_queue_length seen: recorded 1000, now 500" in said
     assert f"where: node1: sysctl.namespace.{SETTING} seen: recorded 4294967295, now 131072" in said
     assert "where: node1: network.qdiscs.cable0" in said
-    disturbed.change(GSO, SYSCTL, SHAPED, back=True)
+    disturbed.change(QUEUE, SYSCTL, SHAPED, back=True)
     done = disturbed.resume()
     assert "Accepted drift" not in done.stdout
     assert disturbed.blamed(3) == [[], []], done.stderr
