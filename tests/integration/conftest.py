@@ -34,6 +34,14 @@ def load(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return what a file of a process says, nothing once it has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def wait_until(
     condition: Callable[[], object], seconds: float = 60.0, process: subprocess.Popen[str] | None = None
 ) -> None:

@@ -93,7 +93,7 @@ import os
 top = gone.cgroups.hierarchy(open("/proc/mounts").read())
 group = f"{top}/labctl-test-{os.getpid()}"
 before = gone.traces.read()
-subprocess.run([sys.executable, words[0], group], check=True)
+subprocess.run([sys.executable, words[0], group, "connect"], check=True)
 try:
     seen = [sorted(set(gone.traces.read()["socket programs"]) - set(before["socket programs"]))]
     seen.append(gone.remove_socket_programs(before))

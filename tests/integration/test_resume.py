@@ -62,8 +62,9 @@ class Killed:
             begun, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             self.pid = process.pid
-            wait_until(lab.measuring, process=process)
-            (self.run,) = (directory / "runs").iterdir()
+            # Before anything is measured: during a sample, starting a labctl would be a load that voids it.
+            wait_until(lambda: list(directory.glob("runs/[0-9]*/plan.json")), process=process)
+            (self.run,) = directory.glob("runs/[0-9]*")
             provision = [sys.executable, "-m", "labctl", "provision", "-i", str(lab.inventory.path)]
             self.second = subprocess.run(provision, cwd=directory, capture_output=True, text=True, check=False)
             wait_until(lambda: list(directory.glob("runs/*/samples/*/1-1/sample.json")), process=process)
