@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labctl.catalog import LOCAL
+from labctl.catalog import CLUSTER, LOCAL
 from labctl.nodes.fingerprint import Fingerprint
 
 POLLING = "POLL"  # the kernel's name of the one idle state that is no sleep
@@ -38,8 +38,11 @@ def no_device(seen: Fingerprint) -> str | None:
 def awake_refused(kind: str, fingerprints: Mapping[str, Fingerprint], no_root: str | None) -> str | None:
     """Why the CPUs cannot be kept awake; None where nothing is known to be in the way of it.
 
-    Nodes of a local lab have this machine's kernel, which is asked on this machine, by root.
+    Nodes of a local lab have this machine's kernel, which is asked on this machine, by root. A cluster that one has
+    says nothing of it beforehand: whether a request was held, each of its samples tells.
     """
+    if kind == CLUSTER:
+        return None
     if kind == LOCAL:
         return next(filter(None, map(no_driver, fingerprints.values())), no_root)
     reasons = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from labctl.nodes.fingerprint import Fingerprint
 from labctl.nodes.idle import awake_refused, no_device, sleeps
 from labctl.nodes.rules import Level
 from tests.unit.nodes.captured import Change, bad, put, seen
@@ -90,3 +91,8 @@ def test_check_warns_of_cpus_that_sleep_whatever_is_asked(change: Change, subjec
 def test_deep_states_that_a_request_keeps_the_cpus_from_are_fine() -> None:
     held = both(put("cpu.idle.states", SERVER), put("state.wake_latency", request(None)))
     assert [each for each in bad("vm", seen(both=held)) if each.subject.startswith("idle")] == []
+
+
+def test_a_cluster_that_one_has_says_nothing_of_it() -> None:
+    told = Fingerprint({"schema": "labctl.fingerprint/1", "identity": "x", "kernel": {"release": "6.1.0"}})
+    assert awake_refused("cluster", {"node1": told}, None) is None
