@@ -71,12 +71,15 @@ def daemons(found: Optional[List[Dict[str, Any]]]) -> Optional[Dict[str, List[st
     return chosen
 
 
-def of_networks(found: Optional[List[Dict[str, Any]]]) -> Optional[List[Dict[str, Any]]]:
-    """The objects that belong to the network, and the pods that labctl made; None for none that can be seen."""
+def of_networks(found: Optional[List[Dict[str, Any]]], ours: bool = False) -> Optional[List[Dict[str, Any]]]:
+    """The objects that belong to the network, and those in labctl's own namespaces if asked; None for none to be seen.
+
+    Every namespace has a config map of Kubernetes: those of ours come and go with it, and set nothing.
+    """
     if found is None:
         return None
     told = ((one, one["metadata"]) for one in found)
-    return [one for one, meta in told if NETWORKS.search(meta["name"]) or cluster.DRAWN.match(meta["namespace"])]
+    return [one for one, of in told if NETWORKS.search(of["name"]) or (ours and cluster.DRAWN.match(of["namespace"]))]
 
 
 def take(kubectl: Kubectl, node: str) -> Dict[str, Any]:
@@ -100,7 +103,8 @@ def take(kubectl: Kubectl, node: str) -> Dict[str, Any]:
         "network": daemons(listed(kubectl, "daemonsets", "--all-namespaces")),
         "settings": cluster.settings(of_networks(listed(kubectl, "configmaps", "--all-namespaces"))),
     }
-    pods = of_networks(listed(kubectl, "pods", "--all-namespaces", f"--field-selector=spec.nodeName={node}"))
+    here = listed(kubectl, "pods", "--all-namespaces", f"--field-selector=spec.nodeName={node}")
+    pods = of_networks(here, ours=True)
     document["deployed"] = {
         "settings": None,  # those of a cluster as it is stay from setup to setup: they stand in `cluster`
         "images": cluster.images(pods),

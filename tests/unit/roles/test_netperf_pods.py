@@ -162,9 +162,11 @@ def test_the_daemons_and_settings_of_a_network_are_found_among_all() -> None:
     assert found == {"x/cilium": ["quay.io/cilium:v1"], "x/calico-node": ["quay.io/calico-node:v1"]}
     other = {"metadata": {"namespace": "kube-system", "name": "coredns"}, "data": {"Corefile": ". {}"}}
     config = {"metadata": {"namespace": "kube-system", "name": "cilium-config"}, "data": {"tunnel": "disabled"}}
-    assert cluster.settings(fingerprint.of_networks([config, other])) == {
+    ours = {"metadata": {"namespace": "labctl-6w55d", "name": "kube-root-ca.crt"}, "data": {"ca.crt": "x"}}
+    assert cluster.settings(fingerprint.of_networks([config, other, ours])) == {
         "kube-system/cilium-config": {"tunnel": "disabled"}
     }
+    assert fingerprint.of_networks([config, other, ours], ours=True) == [config, ours]
     assert fingerprint.daemons(None) is None
 
 
