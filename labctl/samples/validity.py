@@ -24,6 +24,7 @@ RETRANSMIT_SHARE = 0.01  # of the packets of a sample; more is flagged
 INTERIM_TOLERANCE = 0.01
 # A packet of the stack can be that long, and is cut into many for the cable.
 LONGEST_SEGMENT = 65536
+HALF = 0.5
 # Connections that are tracked leave an entry each: at least so many, since a reused port finds that of the one before.
 TRACKED_SHARE, UNTRACKED_SHARE, ENTRIES = 0.3, 0.05, 20_000
 OTHERS_ENTRIES = 50
@@ -204,7 +205,9 @@ def _forwarded(sample: RawSample, end: End, share: float | None, readings: Seque
     if wanted is None or share is None or (bulk and 0 < wanted < 1):
         return None
     pieces = math.ceil(LONGEST_SEGMENT / (readings[0].mss or LONGEST_SEGMENT)) if bulk else 1
-    low, high = wanted * (1 - TOLERANCE) / pieces, wanted * (1 + TOLERANCE) + (0 if wanted else TOLERANCE / pieces)
+    # How long the datagrams of bulk data were nobody counts: of those that none should be, half may be told from none.
+    none = HALF / pieces if bulk else TOLERANCE
+    low, high = wanted * (1 - TOLERANCE) / pieces, wanted * (1 + TOLERANCE) if wanted else none
     if low <= share and (share <= high or (wanted and sample.cable != "own")):
         return None
     other = "at least a part of them took the kernel's stack" if share > high else "a part of them passed it by"

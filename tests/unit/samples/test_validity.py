@@ -270,7 +270,9 @@ def test_every_sample_takes_the_way_that_was_proven(forwarded: int, wanted: floa
         )
 
 
-@pytest.mark.parametrize(("forwarded", "wanted", "fits"), [(0, 0.0, True), (16_000, 0.0, False), (16_000, 1.0, True)])
+@pytest.mark.parametrize(
+    ("forwarded", "wanted", "fits"), [(0, 0.0, True), (1_600, 0.0, True), (16_000, 0.0, False), (16_000, 1.0, True)]
+)
 def test_of_bulk_data_the_stack_forwards_packets_that_the_cable_carries_in_pieces(
     forwarded: int, wanted: float, fits: bool
 ) -> None:
