@@ -14,7 +14,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 from labctl_agent import procfs
 
 ENDPOINT, OWN, PATH, CLUSTER, FOREIGN = "endpoint", "own", "path", "cluster", "foreign"
-# Names of kernel threads that do what the network asks for: softirqs, polling of a card, RCU (on an emulated CPU 7 % of it).
+# Names of kernel threads that do what the network asks for: softirqs, polling of a card, RCU (7 % of an emulated CPU).
 CARRIERS = ("ksoftirqd/", "napi/", "rcu")
 # What the nodes of a cluster run beside every setup alike; their containers have other names, the agent of a CNI say.
 PLATFORM = ("kubelet", "kube-", "etcd", "containerd")
