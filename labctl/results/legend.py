@@ -25,7 +25,10 @@ FLAG_TEXTS = {
     Flag.IDLE_UNKNOWN: "whether the CPUs slept could not be read",
 }
 # What says how a run was measured rather than what befell a row: said once where every sample has it.
-OF_A_RUN = (Flag.INDICATIVE, Flag.CPU_UNKNOWN, Flag.COUNTERS_UNREAD, Flag.LOAD_UNKNOWN, Flag.IDLE_UNKNOWN)
+OF_A_RUN = (
+    *(Flag.INDICATIVE, Flag.CPU_UNKNOWN, Flag.CPU_ACCOUNTING, Flag.COUNTERS_UNREAD, Flag.LOAD_UNKNOWN),
+    Flag.IDLE_UNKNOWN,
+)
 WITHHELD = {
     Verdict.MODES: "modes differ: the samples, or too many of them, are of different modes, which are not compared "
     "with each other.",

@@ -48,7 +48,7 @@ def _parts(summary: Summary) -> list[Table | str]:
 
 
 def sample_words(sample: Sample) -> str:
-    """One sample in a few words, for progress: its rate and what befell it, or why it has none that counts."""
+    """One sample in a few words, for progress: its rate and what befell that, or why it has none that counts."""
     if sample.status is not Status.VALID:
         return f"{sample.status}: {'; '.join(sample.reasons)}"
     flags = ", ".join(said(flag) for flag in sample.flags if flag not in OF_A_RUN)
