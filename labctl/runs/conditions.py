@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from labctl.core.errors import LabctlError
 from labctl.core.files import read_json, read_record
-from labctl.nodes.fingerprint import Difference, Span, differences, parse, shown
+from labctl.nodes.fingerprint import Span, differences, parse, shown
 from labctl.plan.plan import Visit
 from labctl.runs.attempts import Attempt
 from labctl.runs.folder import RunFolder
@@ -123,28 +123,19 @@ def compared(span: Span, reference: str, before: Prints, now: Prints) -> Iterato
     for node in sorted(before.keys() & now.keys()):
         first, second = (parse(each[node], f"{reference}: {node}") for each in (before, now))
         for one in differences(first, second, span):
-            yield _changed(span, reference, node, one)
+            yield Changed(span, reference, node, one.path, one.first, one.second)
 
 
-def _changed(span: Span, reference: str, node: str, one: Difference) -> Changed:
-    return Changed(span, reference, node, one.path, one.first, one.second)
-
-
-def visits(folder: RunFolder, setup: str) -> Iterator[Conditions]:
-    """The conditions of a setup's visits so far. One that cannot be read is told by the run's history."""
-    for path in sorted((folder.path / "setups" / setup).glob(f"*/{VISIT}")):
+def visits(folder: RunFolder, setup: str = "*") -> Iterator[Conditions]:
+    """The conditions of a setup's visits so far, or of all. One that cannot be read is told by the run's history."""
+    for path in sorted(folder.path.glob(f"setups/{setup}/*/{VISIT}")):
         with suppress(LabctlError):
             yield read_record(Conditions, path)
 
 
 def void(folder: RunFolder) -> dict[tuple[str, int], tuple[str, ...]]:
     """Why samples do not count because of the conditions of their visit, by sample and deployment of its setup."""
-    found = {}
-    for path in (folder.path / "setups").glob(f"*/*/{VISIT}"):
-        with suppress(LabctlError):
-            one = read_record(Conditions, path)
-            found.update({(sample, one.deployment): one.reasons for sample in one.void})
-    return found
+    return {(sample, one.deployment): one.reasons for one in visits(folder) for sample in one.void}
 
 
 def _beginning(folder: RunFolder) -> tuple[int, Prints]:
