@@ -22,10 +22,10 @@ def rest(parties: Parties, limit_s: float, busy_pct: float) -> Dict[str, Any]:
         time.sleep(LOOK_S)
         after = load.look()
         foreign_s = load.account(before, after, parties)["foreign_s"]
-        whole = load.account(first, after, parties)
         if foreign_s is None:
-            return {"at_rest": None, "least_pct": None, "load": whole}
+            return {"at_rest": None, "least_pct": None, "load": load.account(first, after, parties)}
         least = min(least, 100 * foreign_s / (after.at - before.at))
-        if least <= busy_pct or whole["seconds"] >= limit_s:
-            return {"at_rest": least <= busy_pct, "least_pct": least, "load": whole}
+        if least <= busy_pct or after.at - first.at >= limit_s:
+            told = {"at_rest": least <= busy_pct, "least_pct": least}
+            return dict(told, load=load.account(first, after, parties))
         before = after
