@@ -9,6 +9,9 @@ from enum import StrEnum
 from labctl.catalog import LOCAL, Encryption
 from labctl.catalog.tunnel import Tunnel
 
+AWAKE = "awake"  # the CPUs are kept from sleeping; with :N, from states that take longer than N microseconds to leave
+SYSTEM = "system"  # the machine's own sleep
+
 
 @dataclass(frozen=True)
 class TunnelFacts:

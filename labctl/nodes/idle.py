@@ -7,8 +7,7 @@ from typing import Any
 
 from labctl.catalog import CLUSTER, LOCAL
 from labctl.nodes.fingerprint import Fingerprint
-
-POLLING = "POLL"  # the kernel's name of the one idle state that is no sleep
+from labctl.samples.conditions import POLLING
 
 
 def polls(seen: Fingerprint) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from labctl.catalog import Catalog, Endpoint, Variant, dimensions
 from labctl.catalog.dimensions import Dimension, Value
+from labctl.catalog.lab import AWAKE, SYSTEM
 from labctl.core.errors import Problem, UsageError
 from labctl.core.words import one_of, whole
 
@@ -18,8 +19,6 @@ MAX_ROUNDS = 1000
 MAX_REPEAT = 100
 MAX_SEED = 2**32 - 1
 MAX = "max"
-AWAKE = "awake"  # the CPUs are kept from sleeping; with :N, from states that take longer than N microseconds to leave
-SYSTEM = "system"  # the machine's own sleep
 MAX_LATENCY_US = 100_000
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from labctl import tools
 from labctl.catalog import Catalog, Workload
-from labctl.catalog.lab import LabFacts
+from labctl.catalog.lab import SYSTEM, LabFacts
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import require_schema
 from labctl.core.records import decode, encode
-from labctl.plan.options import MAX, SYSTEM, MatrixOptions, Pin
+from labctl.plan.options import MAX, MatrixOptions, Pin
 from labctl.plan.setups import Setup, select
 
 SCHEMA = "labctl.plan/1"

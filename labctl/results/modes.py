@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from labctl.plan.options import SYSTEM
+from labctl.catalog.lab import SYSTEM
 from labctl.results import stats
 from labctl.samples.conditions import UNPLACED
 from labctl.samples.sample import Sample, Status

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 
 from labctl.catalog.dimensions.mtu import NORMAL_MTU
+from labctl.catalog.lab import SYSTEM
 from labctl.core.records import encode
 from labctl.core.tables import Document, Table, Value, counted, fixed, listing, number
-from labctl.plan.options import SYSTEM
 from labctl.plan.tables import conditions, marks
 from labctl.results.conditions import PER_UNIT, Awake
 from labctl.results.legend import OF_A_RUN, WITHHELD, legend, of_all, said

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from labctl import __version__
+from labctl.catalog.lab import SYSTEM
 from labctl.core import paths
 from labctl.core.errors import Problem
 from labctl.core.files import write_json
@@ -23,7 +24,6 @@ from labctl.core.records import load_yaml
 from labctl.engine.inventory import Inventory
 from labctl.nodes.fingerprint import Fingerprint, differences, shown
 from labctl.nodes.fingerprint import parse as parse_fingerprint
-from labctl.plan.options import SYSTEM
 from labctl.runs.folder import RunFolder
 
 # Host variables that say where a node is. Beside them those count that labctl's own roles declare: they decide what is

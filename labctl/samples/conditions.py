@@ -9,21 +9,38 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from labctl.catalog.lab import AWAKE
 from labctl.samples.cpu import CpuUse
 from labctl.samples.quantities import Cpu
-from labctl.samples.raw import End, IdleReading, Kernel, LoadReading, RawSample
+from labctl.samples.raw import End, IdleReading, Kernel, LoadReading, RawSample, common, total
 from labctl.samples.window import Window
 
-AWAKE = "awake"
 POLLING = "POLL"  # the state of cpuidle that is no sleep (drivers/cpuidle/poll_state.c)
 NO_DRIVER = "none"
 UNPLACED = "not known"  # the mode of a sample whose placement does not tell
 DEEP_ENTRIES_PER_UNIT = 0.05  # more under the policy awake: the CPUs slept all the same
-FOREIGN_PCT, STEAL_PCT = (2.0, 10.0), (1.0, 5.0)  # above the first a sample is flagged, above the second it is void
 MOVED_SHARE = 0.05  # of the looks at an end's processes that may be elsewhere than planned: a process has to get there
 SAME, APART = 0.75, 0.25  # shares of the time from which, and up to which, two things are called together, or apart
+
+
+class Limit(NamedTuple):
+    """Above `flagged` a sample is flagged, above `void` it is void."""
+
+    flagged: float
+    void: float
+
+    def flags(self, value: float | None) -> bool:
+        """Whether a value is to be told; not one that is not known."""
+        return value is not None and value > self.flagged
+
+    def voids(self, value: float | None) -> bool:
+        """Whether the sample does not count for it."""
+        return value is not None and value > self.void
+
+
+FOREIGN_PCT, STEAL_PCT = Limit(2.0, 10.0), Limit(1.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -91,20 +108,22 @@ def idle(sample: RawSample, units: float | None) -> Idle | None:
         policy=first.policy,
         latency_us=first.latency_us,
         held=all(reading.held for reading in readings),
-        driver=_common(reading.driver for reading in readings),
+        driver=common(reading.driver for reading in readings),
         why="; ".join(dict.fromkeys(reading.why for reading in readings if reading.why)) or None,
-        deep_entries_per_unit=_per(units, _sum(_deep(reading)[0] for reading in readings)),
+        deep_entries_per_unit=_per(units, total(_deep(reading)[0] for reading in readings)),
         deep_pct=_deep_pct(sample, readings),
-        rescheduling_per_unit=_per(units, _sum(_grown(reading, "rescheduling") for reading in readings)),
+        rescheduling_per_unit=_per(units, total(_grown(reading, "rescheduling") for reading in readings)),
         client_switches_per_unit=_per(units, sample.client.switches.both if sample.client else None),
         server_switches_per_unit=_per(units, sample.server.switches.both if sample.server else None),
     )
 
 
-def slept(seen: Idle) -> bool | None:
-    """Whether CPUs slept that were to stay awake; None where that is not known, or does not matter to the rate."""
-    if not seen.policy.startswith(AWAKE):
+def slept(sample: RawSample, seen: Idle | None) -> bool | None:
+    """Whether CPUs slept that were to stay awake; None where that is not known."""
+    if not sample.item.idle.startswith(AWAKE):
         return False
+    if seen is None:
+        return None
     if seen.deep_entries_per_unit is not None:
         return seen.deep_entries_per_unit > DEEP_ENTRIES_PER_UNIT
     return True if seen.driver == NO_DRIVER else None
@@ -164,22 +183,17 @@ def not_the_tests_s(sample: RawSample, window: Window) -> float:
     return window.seconds * math.fsum(shares)
 
 
-def beyond(limits: tuple[float, float], value: float | None) -> tuple[bool, bool]:
-    """Whether a value is to be flagged, and whether it voids the sample."""
-    return (value is not None and value > limits[0], value is not None and value > limits[1])
-
-
 def load_words(seen: Load) -> tuple[str, ...]:
     """What voids a sample in what else ran, in words."""
     where = "the machine of both nodes" if seen.where == "machine" else f"{seen.node} ({seen.where})"
     who = f": {', '.join(seen.top)}" if seen.top else ""
     reasons = []
-    if beyond(FOREIGN_PCT, seen.foreign_pct)[1]:
-        took = f"took {seen.foreign_pct:.0f} % of a CPU thread, more than {FOREIGN_PCT[1]:g} %"
+    if FOREIGN_PCT.voids(seen.foreign_pct):
+        took = f"took {seen.foreign_pct:.0f} % of a CPU thread, more than {FOREIGN_PCT.void:g} %"
         reasons.append(f"foreign load on {where} {took}{who}")
-    if beyond(STEAL_PCT, seen.steal_pct)[1]:
+    if STEAL_PCT.voids(seen.steal_pct):
         reasons.append(
-            f"the hypervisor took {seen.steal_pct:.1f} % of the CPUs of {where}, more than {STEAL_PCT[1]:g} %"
+            f"the hypervisor took {seen.steal_pct:.1f} % of the CPUs of {where}, more than {STEAL_PCT.void:g} %"
         )
     return tuple(reasons)
 
@@ -194,14 +208,10 @@ def kernels(sample: RawSample) -> tuple[Kernel, ...]:
 
 def _load(where: Literal["machine", "client", "server"], node: str, kernel: Kernel | None, use: CpuUse | None) -> Load:
     seen = kernel.load if kernel else None
-    known = seen is not None and seen.foreign_s is not None and seen.seconds > 0
-    return Load(
-        where=where,
-        node=node,
-        foreign_pct=100 * seen.foreign_s / seen.seconds if known else None,  # type: ignore[union-attr, operator]
-        steal_pct=use.steal_pct if use else None,
-        top=_names(seen) if seen and known else (),
-    )
+    steal_pct = use.steal_pct if use else None
+    if seen is None or seen.foreign_s is None or seen.seconds <= 0:
+        return Load(where, node, None, steal_pct, ())
+    return Load(where, node, 100 * seen.foreign_s / seen.seconds, steal_pct, _names(seen))
 
 
 def _names(seen: LoadReading) -> tuple[str, ...]:
@@ -228,7 +238,7 @@ def _deep_pct(sample: RawSample, readings: Iterable[IdleReading]) -> float | Non
     times = [_deep(reading)[1] for reading in readings]
     ends = [end for end in (sample.client, sample.server) if end is not None and end.ticks]
     ends = ends[: len(times)]  # one kernel: the client's
-    us, whole = _sum(times), math.fsum(1e6 * end.threads * (end.ticks[-1].t - end.ticks[0].t) for end in ends)
+    us, whole = total(times), math.fsum(1e6 * end.threads * (end.ticks[-1].t - end.ticks[0].t) for end in ends)
     return None if us is None or whole <= 0 else min(100.0, 100 * us / whole)
 
 
@@ -241,17 +251,6 @@ def _per(units: float | None, count: float | None) -> float | None:
     return count / units if units and count is not None else None
 
 
-def _sum(values: Iterable[int | None]) -> int | None:
-    each = list(values)
-    known = [value for value in each if value is not None]
-    return sum(known) if len(known) == len(each) else None
-
-
-def _common(values: Iterable[str | None]) -> str | None:
-    different = set(values)
-    return different.pop() if len(different) == 1 else None
-
-
 def _planned(end: End) -> tuple[int, ...] | None:
     planned = {one.planned for one in end.seen if one.planned is not None}
     return tuple(sorted(planned)) if planned else None
@@ -262,8 +261,8 @@ def _shares(counts: Iterable[Mapping[str, int]]) -> dict[str, float]:
     whole = Counter[str]()
     for one in counts:
         whole.update(one)
-    total = whole.total()
-    return {cpu: whole[cpu] / total for cpu in sorted(whole, key=int) if whole[cpu]} if total else {}
+    looks = whole.total()
+    return {cpu: whole[cpu] / looks for cpu in sorted(whole, key=int) if whole[cpu]} if looks else {}
 
 
 def _softirqs(end: End, window: Window, offset_s: float) -> dict[str, float]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from labctl import tools
+from labctl.catalog.lab import SYSTEM
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import decode
 from labctl.samples.cpu import Tick
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 Counters = Mapping[str, int | None]
 CableUse = Literal["own", "shared", "unknown"]
 
@@ -49,7 +51,7 @@ class Item:
     mtu: int = 1500
     forwarded: float | None = None
     tracked: bool | None = None
-    idle: str = "system"
+    idle: str = SYSTEM
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,19 @@ class _End:
     threads: int
     hz: int
     counters: _CounterPair
+
+
+def total(values: Iterable[Number | None]) -> Number | None:
+    """The sum of values that are all known, else None."""
+    each = list(values)
+    known = [value for value in each if value is not None]
+    return sum(known) if len(known) == len(each) else None
+
+
+def common(values: Iterable[T]) -> T | None:
+    """The value that all have; None where they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -164,8 +179,7 @@ class Switches:
     @property
     def both(self) -> int | None:
         """Their sum."""
-        known = [one for one in (self.voluntary, self.involuntary) if one is not None]
-        return sum(known) if len(known) == len(("voluntary", "involuntary")) else None
+        return total((self.voluntary, self.involuntary))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from labctl import catalog, tools
 from labctl.catalog import Workload
@@ -23,13 +23,11 @@ from labctl.samples import validity as checks
 from labctl.samples.conditions import Idle, Load, Placement
 from labctl.samples.cpu import CpuError
 from labctl.samples.quantities import Cpu, CpuCost, Latency, Rate
-from labctl.samples.raw import Process, RawSample
+from labctl.samples.raw import Process, RawSample, common
 from labctl.samples.validity import Link, Wire
 from labctl.samples.window import Window, WindowError
 from labctl.tools.reading import Reading
 from labctl.tools.tool import Tool, ToolError
-
-T = TypeVar("T")
 
 INDICATIVE_BELOW_S = 30.0
 SKEW_GRACE_S = 0.5  # a window planned at 30 s loses the start skew of its processes
@@ -227,10 +225,10 @@ def _measured(
         wire=wire,
         idle=idle,
         latency_us=quantities.latency(readings) if workload.latency else None,
-        mss=_common(reading.mss for reading in readings),
-        congestion_control=_common(reading.client.congestion_control for reading in readings),
-        send_size=_common(reading.send_size for reading in readings),
-        recv_size=_common(reading.recv_size for reading in readings),
+        mss=common(reading.mss for reading in readings),
+        congestion_control=common(reading.client.congestion_control for reading in readings),
+        send_size=common(reading.send_size for reading in readings),
+        recv_size=common(reading.recv_size for reading in readings),
     )
     try:
         base, flags = _within_window(base, sample, readings, workload, flags)
@@ -264,7 +262,7 @@ def _within_window(
     flags = flags | _load_flags(load)
     if not all(use.is_sound for use in used.known):
         used, flags = Cpu(), flags | {Flag.CPU_ACCOUNTING}
-    crowded = any(conditions.beyond(conditions.FOREIGN_PCT, one.foreign_pct)[1] for one in load)
+    crowded = any(conditions.FOREIGN_PCT.voids(one.foreign_pct) for one in load)
     cost = None if crowded else quantities.cost(used, rate, common, conditions.not_the_tests_s(sample, common))
     return replace(
         base,
@@ -289,9 +287,9 @@ def _work(readings: Iterable[Reading]) -> float | None:
 
 def _sleep_flags(sample: RawSample, idle: Idle | None, readings: Iterable[Reading]) -> set[Flag]:
     """Whether CPUs slept that were to stay awake. What bulk data waits for is no wake-up."""
-    if not sample.item.idle.startswith(conditions.AWAKE) or any(one.units is None for one in readings):
+    if any(one.units is None for one in readings):
         return set()
-    slept = None if idle is None else conditions.slept(idle)
+    slept = conditions.slept(sample, idle)
     return {Flag.IDLE_UNKNOWN} if slept is None else {Flag.IDLE_EXITS} if slept else set()
 
 
@@ -300,15 +298,9 @@ def _load_flags(load: Iterable[Load]) -> set[Flag]:
     flags: set[Flag] = set()
     for one in load:
         flags |= {Flag.LOAD_UNKNOWN} if one.foreign_pct is None else set()
-        flags |= {Flag.FOREIGN_LOAD} if conditions.beyond(conditions.FOREIGN_PCT, one.foreign_pct)[0] else set()
-        flags |= {Flag.STEAL} if conditions.beyond(conditions.STEAL_PCT, one.steal_pct)[0] else set()
+        flags |= {Flag.FOREIGN_LOAD} if conditions.FOREIGN_PCT.flags(one.foreign_pct) else set()
+        flags |= {Flag.STEAL} if conditions.STEAL_PCT.flags(one.steal_pct) else set()
     return flags
-
-
-def _common(values: Iterable[T]) -> T | None:
-    """The value that all processes have; None where they differ."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else None
 
 
 def _words(problem: Problem) -> str:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from labctl.catalog import Workload
 from labctl.catalog.tunnel import Tunnel
-from labctl.samples.raw import CableUse, End, RawSample
+from labctl.samples.raw import CableUse, End, RawSample, total
 from labctl.tools.reading import Reading
 
 CLOCK_LIMIT_S = 0.1
@@ -24,7 +24,7 @@ RETRANSMIT_SHARE = 0.01  # of the packets of a sample; more is flagged
 INTERIM_TOLERANCE = 0.01
 # A packet of the stack can be that long, and is cut into many for the cable.
 LONGEST_SEGMENT = 65536
-HALF = 0.5
+UNTOLD_SHARE = 0.5  # of bulk data's datagrams: how long each was nobody counts
 # Connections that are tracked leave an entry each: at least so many, since a reused port finds that of the one before.
 TRACKED_SHARE, UNTRACKED_SHARE, ENTRIES = 0.3, 0.05, 20_000
 OTHERS_ENTRIES = 50
@@ -99,8 +99,7 @@ def wire(
         return None, (f"whether the traffic took the cable is unknown: {tool} did not return its totals",)
     octets = known["cable.rx_bytes"] + known["cable.tx_bytes"]
     packets = known["cable.rx_packets"] + known["cable.tx_packets"]
-    resent = [client.delta("tcp.RetransSegs"), server.delta("tcp.RetransSegs")]
-    again = None if None in resent else sum(one for one in resent if one is not None)
+    again = total(end.delta("tcp.RetransSegs") for end in (client, server))
     segments = max(0, again or 0)
     expected, per_unit = _expected(packets - sum(one.control_packets for one in readings), totals, workload, segments)
     expected += sum(one.control_bytes for one in readings)
@@ -109,9 +108,8 @@ def wire(
     with_fcs = expected + FCS_BYTES * packets
     fcs = abs(octets / expected - 1) > TOLERANCE and abs(octets / with_fcs - 1) <= FCS_TOLERANCE
     expected = with_fcs if fcs else expected
-    forwarded = tuple(_share(end.delta("ip.ForwDatagrams"), packets) for end in (client, server))
-    each = octets / packets if packets else None
-    seen = Wire(octets, packets, each, expected, octets / expected, again, fcs, (forwarded[0], forwarded[1]))
+    forwarded = (_share(client.delta("ip.ForwDatagrams"), packets), _share(server.delta("ip.ForwDatagrams"), packets))
+    seen = Wire(octets, packets, _share(octets, packets), expected, octets / expected, again, fcs, forwarded)
     if abs(seen.ratio - 1) <= TOLERANCE or (cable == "shared" and seen.ratio > 1):
         return seen, ()
     units = "" if per_unit is None else f", {per_unit:.2f} packets per unit"
@@ -133,10 +131,10 @@ class _Totals:
     @classmethod
     def of(cls, readings: Sequence[Reading], workload: Workload) -> _Totals | None:
         """None where the tool did not return what it takes."""
-        sent, received = _sum(one.sent_bytes for one in readings), _sum(one.received_bytes for one in readings)
-        connections = _sum(one.connections for one in readings)
+        sent, received = total(one.sent_bytes for one in readings), total(one.received_bytes for one in readings)
+        connections = total(one.connections for one in readings)
         bulk = workload.packets_per_unit is None
-        units = None if bulk else _sum(one.units for one in readings)
+        units = None if bulk else total(one.units for one in readings)
         if sent is None or received is None or connections is None or (units is None and not bulk):
             return None
         return cls(sent + received, units, connections)
@@ -153,12 +151,6 @@ def tunnel_bytes(packets: int, totals: _Totals, link: Link, mss: float | None) -
     headers = HEADER_BYTES - ETHERNET_BYTES
     each = [link.tunnel.outer_bytes(size, link.mtu) - size for size in (headers + (mss or 0), headers)]
     return full * each[0] + (packets - full) * each[1]
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    each = list(values)
-    known = [value for value in each if value is not None]
-    return sum(known) if len(known) == len(each) else None
 
 
 def _share(part: int | None, whole: int) -> float | None:
@@ -205,8 +197,7 @@ def _forwarded(sample: RawSample, end: End, share: float | None, readings: Seque
     if wanted is None or share is None or (bulk and 0 < wanted < 1):
         return None
     pieces = math.ceil(LONGEST_SEGMENT / (readings[0].mss or LONGEST_SEGMENT)) if bulk else 1
-    # How long the datagrams of bulk data were nobody counts: of those that none should be, half may be told from none.
-    none = HALF / pieces if bulk else TOLERANCE
+    none = UNTOLD_SHARE / pieces if bulk else TOLERANCE  # as good as no datagram
     low, high = wanted * (1 - TOLERANCE) / pieces, wanted * (1 + TOLERANCE) if wanted else none
     if low <= share and (share <= high or (wanted and sample.cable != "own")):
         return None
@@ -220,7 +211,7 @@ def _forwarded(sample: RawSample, end: End, share: float | None, readings: Seque
 def _tracked(sample: RawSample, end: End, readings: Sequence[Reading]) -> str | None:
     """Only connections that come and go leave entries enough to tell."""
     wanted, grown = sample.item.tracked, end.delta("conntrack.count")
-    opened = _sum(reading.connections for reading in readings)
+    opened = total(reading.connections for reading in readings)
     if wanted is None or grown is None or not opened or opened < 20 * OTHERS_ENTRIES:
         return None
     if wanted and grown < TRACKED_SHARE * min(opened, ENTRIES):
