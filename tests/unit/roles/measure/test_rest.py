@@ -11,8 +11,9 @@ from labctl_agent.load import Look
 from labctl_agent.parties import Parties, Task, identity
 from labctl_agent.rest import LOOK_S
 from labctl_agent.rest import rest as wait_for_rest
-from labctl_measure.rest import NoRest, rest, words
+from labctl_measure.rest import BUSY_PCT, NoRest, rest, words
 
+from labctl.samples.conditions import FOREIGN_PCT
 from tests.unit.roles.measure.conftest import NOBODY, agent, running
 
 QUIET = Parties(0, 0, ())
@@ -23,6 +24,10 @@ def looks(monkeypatch: pytest.MonkeyPatch, *foreign_s: float) -> None:
     seen = iter([Look(0.5 * n, {7: Task("cc", 1, "1", used, 0.0)}) for n, used in enumerate(foreign_s)])
     monkeypatch.setattr(load, "look", lambda: next(seen))
     monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
+def test_what_keeps_a_visit_from_beginning_is_what_would_void_its_samples() -> None:
+    assert FOREIGN_PCT.void == BUSY_PCT
 
 
 def test_a_quiet_machine_is_at_rest_after_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
