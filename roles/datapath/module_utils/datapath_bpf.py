@@ -12,14 +12,12 @@ import platform
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List
 
+from ansible.module_utils.datapath_namespace import mount_privately, refused_as
 from ansible.module_utils.labctl_node.refused import Refused
 
 # The number of bpf(2) by machine.
 NUMBERS = {"x86_64": 321, "aarch64": 280}
 BPF_MOUNT = "/sys/fs/bpf"
-CLONE_NEWNS = 0x00020000
-MS_REC = 0x4000
-MS_PRIVATE = 1 << 18
 # Commands of bpf(2), and the attach types of enum bpf_attach_type.
 MAP_LOOKUP, PROG_BY_ID, MAP_BY_ID, INFO_BY_FD, PROG_QUERY = 1, 13, 14, 15, 16
 DIRECTIONS = {"ingress": 46, "egress": 47}
@@ -50,17 +48,8 @@ def mount_private_bpf() -> None:
             seen="no such directory",
             hint="BPF programs need a kernel built with CONFIG_BPF_SYSCALL.",
         )
-    libc = ctypes.CDLL(None, use_errno=True)
-    for code in (
-        libc.unshare(CLONE_NEWNS),
-        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
-        libc.mount(b"bpf", BPF_MOUNT.encode(), b"bpf", 0, None),
-    ):
-        if code != 0:
-            reason = os.strerror(ctypes.get_errno())
-            raise Refused(
-                "No private BPF filesystem can be mounted.", seen=reason, hint="This takes CAP_SYS_ADMIN and CAP_BPF."
-            )
+    with refused_as("No private BPF filesystem can be mounted.", hint="This takes CAP_SYS_ADMIN and CAP_BPF."):
+        mount_privately("bpf", BPF_MOUNT)
 
 
 class _Query(ctypes.Structure):

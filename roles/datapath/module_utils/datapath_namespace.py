@@ -1,4 +1,4 @@
-"""Looking at another network namespace of this node without a process of its own."""
+"""Namespaces of the kernel that this process goes into: another network for a while, mounts of its own for good."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMED = "/run/netns"
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 # A directory that every system has; only this process sees what is mounted there.
-SYSFS_AT = b"/mnt"
+SYSFS_AT = "/mnt"
 
 
 @contextmanager
@@ -50,9 +50,8 @@ def _enter(path: str) -> None:
 
 def _set(descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise Refused("The network namespace of the endpoint cannot be entered.", seen=os.strerror(code))
+    with refused_as("The network namespace of the endpoint cannot be entered."):
+        _done(libc.setns(descriptor, CLONE_NEWNET))
 
 
 @contextmanager
@@ -61,17 +60,35 @@ def interfaces_in_sysfs() -> Iterator[str]:
 
     /sys is of the namespace that mounted it. The mount is in a mount namespace that this process keeps.
     """
+    what = "The interfaces of a network namespace cannot be seen in sysfs."
+    libc = ctypes.CDLL(None, use_errno=True)
+    with refused_as(what):
+        mount_privately("sysfs", SYSFS_AT)
+    try:
+        yield f"{SYSFS_AT}/class/net"
+    finally:
+        with refused_as(what):
+            _done(libc.umount2(SYSFS_AT.encode(), 0))
+
+
+@contextmanager
+def refused_as(what: str, hint: str = "") -> Iterator[None]:
+    """Tell what the kernel refuses in these words."""
+    try:
+        yield
+    except OSError as refusal:
+        raise Refused(what, seen=refusal.strerror or str(refusal), hint=hint) from refusal
+
+
+def mount_privately(kind: str, at: str) -> None:
+    """Go into a mount namespace of one's own, with a new file system of this kind; raise OSError where refused."""
     libc = ctypes.CDLL(None, use_errno=True)
     _done(libc.unshare(CLONE_NEWNS))
     _done(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-    _done(libc.mount(b"sysfs", SYSFS_AT, b"sysfs", 0, None))
-    try:
-        yield f"{SYSFS_AT.decode()}/class/net"
-    finally:
-        _done(libc.umount2(SYSFS_AT, 0))
+    _done(libc.mount(kind.encode(), at.encode(), kind.encode(), 0, None))
 
 
-def _done(code: int) -> None:
-    if code:
-        reason = os.strerror(ctypes.get_errno())
-        raise Refused("The interfaces of a network namespace cannot be seen in sysfs.", seen=reason)
+def _done(answer: int) -> None:
+    if answer:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
