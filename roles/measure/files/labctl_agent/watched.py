@@ -8,12 +8,17 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from labctl_agent import cpus, procfs
 
+# A server's process is there before the tool tells it where to run: until then it is left alone. What it does with its
+# affinity is followed for a while, as a slow guest takes longer; after that it is nobody's plan.
+OWN_START_S = 0.15
+START_S = 1.0
+
 
 class Seen:
     """One process, as it was at the last look."""
 
-    def __init__(self, planned: Optional[int]) -> None:
-        self.planned = planned
+    def __init__(self) -> None:
+        self.planned: Optional[int] = None
         self.looks: Dict[int, int] = {}
         self.between: Tuple[float, float] = (time.time(), 0.0)
         self.switches: Optional[Tuple[int, int]] = None
@@ -38,10 +43,10 @@ class Seen:
 
 
 class Watched:
-    """Processes that come and go; `planned` are the CPUs that are theirs, one each, the first again after the last.
+    """Processes that come and go; `planned` are the CPUs that are theirs, one each.
 
     A tool that is told where its server is to run may be refused that and say nothing. So a process that is not on one
-    of these CPUs alone is put there, or it is known why that cannot be.
+    of these CPUs alone when it had the time to go there is put there, or it is known why that cannot be.
     """
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
@@ -54,17 +59,25 @@ class Watched:
         for pid in self.pids():
             cpu = procfs.last_cpu(pid)
             if cpu is not None:
-                if pid not in self.seen:
-                    self.seen[pid] = Seen(self.place(pid) if self.planned else None)
-                self.seen[pid].look(pid, cpu)
+                one = self.seen.setdefault(pid, Seen())
+                age = time.time() - one.between[0]
+                if self.planned and age < START_S:
+                    one.planned = self.place(pid, put=age > OWN_START_S)
+                one.look(pid, cpu)
 
-    def place(self, pid: int) -> Optional[int]:
-        """The planned CPU on which the process runs and nowhere else; None where it was refused."""
-        wanted = self.planned[len(self.seen) % len(self.planned)]
+    def place(self, pid: int, put: bool) -> Optional[int]:
+        """The planned CPU on which the process runs and nowhere else, where it is `put` if it is not on one.
+
+        None where it is not there, or was refused.
+        """
         try:
             allowed = os.sched_getaffinity(pid)
             if len(allowed) == 1 and allowed <= set(self.planned):
                 return allowed.pop()
+            if not put:
+                return None
+            taken = [one.planned for other, one in self.seen.items() if other != pid]
+            wanted = min(self.planned, key=taken.count)
             os.sched_setaffinity(pid, {wanted})
         except ProcessLookupError:
             return None  # it has ended
@@ -76,7 +89,7 @@ class Watched:
 
     def report(self, pid: int) -> Dict[str, Any]:
         """What was seen of a process; of one that was not seen, that."""
-        return (self.seen.get(pid) or Seen(None)).report()
+        return (self.seen.get(pid) or Seen()).report()
 
 
 def refusal(process: str, cpu: int, error: OSError, allowed: List[int]) -> str:

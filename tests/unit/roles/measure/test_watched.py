@@ -10,7 +10,7 @@ from labctl_agent.instrument import Scene
 from labctl_agent.looks import LOOK_S, Looks
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
-from labctl_agent.watched import Watched
+from labctl_agent.watched import OWN_START_S, Watched
 
 from tests.unit.roles.measure.conftest import running, until
 
@@ -66,10 +66,24 @@ def test_one_that_runs_on_a_planned_cpu_alone_stays_there_and_others_are_put_on_
         os.sched_setaffinity(placed.pid, {last})
         watching = watched(placed.pid, free.pid)
         watching.planned = [last, first]
-        watching.look()
+        looked(watching, 2 * OWN_START_S)
         assert (os.sched_getaffinity(placed.pid), os.sched_getaffinity(free.pid)) == ({last}, {first})
     assert [watching.report(each.pid)["planned"] for each in (placed, free)] == [last, first]
     assert watching.refused is None
+
+
+def test_one_that_its_tool_places_after_it_was_first_seen_is_left_to_the_tool() -> None:
+    """Two servers' processes, seen in another order than the tool's: each has the CPU that the tool gave it."""
+    first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    with running("sleep", "60") as one, running("sleep", "60") as other:
+        watching = watched(one.pid, other.pid)
+        watching.planned = [first, last]
+        os.sched_setaffinity(one.pid, {last})
+        watching.look()
+        assert os.sched_getaffinity(other.pid) == os.sched_getaffinity(0), "not touched yet"
+        os.sched_setaffinity(other.pid, {first})
+        watching.look()
+    assert [watching.report(each.pid)["planned"] for each in (one, other)] == [last, first]
 
 
 def test_a_cpu_that_is_refused_is_told_with_the_kernels_words() -> None:
@@ -78,7 +92,7 @@ def test_a_cpu_that_is_refused_is_told_with_the_kernels_words() -> None:
         until(lambda: procfs.read(f"/proc/{process.pid}/comm") == "sleep\n")
         watching = watched(process.pid, NOBODY)
         watching.planned = [MISSING]
-        watching.look()
+        looked(watching, 2 * OWN_START_S)
     assert watching.report(process.pid)["planned"] is None
     assert watching.refused == (
         f"sleep (process {process.pid}) cannot run on CPU {MISSING}: Invalid argument (it may run on {allowed})"
@@ -88,5 +102,5 @@ def test_a_cpu_that_is_refused_is_told_with_the_kernels_words() -> None:
 def test_one_that_ends_meanwhile_was_refused_nothing() -> None:
     watching = watched(NOBODY)
     watching.planned = [0]
-    assert watching.place(NOBODY) is None
+    assert watching.place(NOBODY, put=True) is None
     assert watching.refused is None
