@@ -67,6 +67,7 @@ PAIRS: tuple[Pair, ...] = (
 
 # Words of ssh and Ansible about a node that gave no fingerprint, and what they say was missing.
 ABSENT: tuple[tuple[str, str, str], ...] = (
+    ("an agent that takes samples does not", "measuring", "an agent of labctl starts there"),
     ("Permission denied", "SSH key", "accepted by the node"),
     ("Host key verification failed", "host key", "the known one"),
     ("REMOTE HOST IDENTIFICATION", "host key", "the known one"),
