@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from labctl.core.printable import one_line
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Problem:
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {one_line(self.where)}")
         if self.seen:
             seen = self.seen.strip().replace("\n", "\n         ")
             lines.append(f"  seen:  {seen}")
@@ -62,3 +64,13 @@ def collected(problems: list[Problem]) -> Iterator[None]:
         yield
     except LabctlError as error:
         problems.extend(error.problems)
+
+
+@contextmanager
+def advised(hint: str) -> Iterator[None]:
+    """What goes wrong inside gets this next step where it has none: who reads a file knows what it is for."""
+    try:
+        yield
+    except LabctlError as error:
+        problems = (problem if problem.hint else replace(problem, hint=hint) for problem in error.problems)
+        raise type(error)(*problems) from error

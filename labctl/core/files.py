@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import yaml
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.documents import RESTORE, parse_json, read_text, shortened
+from labctl.core.errors import LabctlError, Problem, advised
 from labctl.core.records import decode, encode, schema_of
 
 T = TypeVar("T")
@@ -24,7 +25,9 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
         try:
-            with partial.open("w", encoding="utf-8") as file:
+            with suppress(FileNotFoundError):  # of a crash; or somebody's link, which would be written through
+                partial.unlink()
+            with partial.open("x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -52,12 +55,7 @@ def write_json(path: Path, content: object) -> None:
 
 def read_json(path: Path) -> object:
     """The content of a JSON file. Raises LabctlError when it cannot be read or parsed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabctlError(Problem("a file cannot be read", str(path), error.strerror)) from error
-    except ValueError as error:
-        raise LabctlError(Problem("a file is not valid JSON", str(path), str(error))) from error
+    return parse_json(read_text(path), path)
 
 
 def require_schema(data: object, schema: str, where: Path | str) -> None:
@@ -65,14 +63,19 @@ def require_schema(data: object, schema: str, where: Path | str) -> None:
     seen = data.get("schema") if isinstance(data, Mapping) else None
     if seen != schema:
         hint = "use the labctl that wrote it (attempts/1.json says which), or measure again with this one"
-        raise LabctlError(Problem(f"the schema is not {schema}", f"{where}:schema", json.dumps(seen), hint))
+        what = f"the schema is not {schema}"
+        raise LabctlError(Problem(what, f"{where}:schema", shortened(json.dumps(seen)), hint))
 
 
-def read_record(cls: type[T], path: Path) -> T:
-    """The record of a schema in a JSON file. Raises LabctlError with everything that is wrong with the file."""
-    data = read_json(path)
-    require_schema(data, schema_of(cls), path)
-    return decode(cls, data, str(path))
+def read_record(cls: type[T], path: Path, hint: str = RESTORE) -> T:
+    """The record of a schema in a JSON file; `hint` is what to do about a damaged one.
+
+    Raises LabctlError with everything that is wrong with the file.
+    """
+    with advised(hint):
+        data = read_json(path)
+        require_schema(data, schema_of(cls), path)
+        return decode(cls, data, str(path))
 
 
 def write_yaml(path: Path, content: object, head: str) -> None:

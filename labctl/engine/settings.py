@@ -227,7 +227,9 @@ class _Reader:
             value, where = own
             wanted = self.typed(pin.name, pin.value)
             if _lacking(pin, value if isinstance(value, list) else []) if pin.open else value != wanted:
-                yield Overruled(self.variable(pin.name), _shown(wanted) or "none", f"{_shown(value)} ({where})", pin.why)
+                yield Overruled(
+                    self.variable(pin.name), _shown(wanted) or "none", f"{_shown(value)} ({where})", pin.why
+                )
 
     def asks(self) -> Iterator[tuple[str, Problem]]:
         """For what Ansible would ask."""
@@ -270,7 +272,9 @@ def _ignored(warnings: set[str]) -> str | None:
     if not warnings:
         return None
     seen = Path.cwd() / "ansible.cfg"
-    return f"{seen} is passed over, as by Ansible itself: every user may write its directory (mode {_mode(seen.parent)})"
+    return (
+        f"{seen} is passed over, as by Ansible itself: every user may write its directory (mode {_mode(seen.parent)})"
+    )
 
 
 def _mode(path: Path) -> str:

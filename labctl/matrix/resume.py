@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.core.errors import Problem, collected
-from labctl.core.files import read_json, read_record
-from labctl.plan import plan as planning
+from labctl.core.files import read_record
+from labctl.plan import stored
 from labctl.plan.plan import Plan
 from labctl.runs import attempts
 from labctl.runs.attempts import Attempt, Change
@@ -53,7 +53,7 @@ class Kept:
 def reopen(path: Path) -> Earlier:
     """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest."""
     folder = RunFolder(path)
-    plan = planning.from_json(read_json(folder.plan), str(folder.plan))
+    plan = stored.read(folder.plan)
     problems: list[Problem] = []
     last: Attempt | None = None
     for file in folder.attempts():

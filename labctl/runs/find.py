@@ -15,11 +15,11 @@ from pathlib import Path
 
 from labctl.core import paths, removal
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.core.files import read_json, read_record
+from labctl.core.files import read_record
 from labctl.core.names import RUN
 from labctl.core.records import suggestion
 from labctl.core.tables import Value
-from labctl.plan import plan as planning
+from labctl.plan import stored
 from labctl.plan.plan import Plan
 from labctl.plan.tables import marks
 from labctl.runs.attempts import Attempt
@@ -28,6 +28,7 @@ from labctl.runs.status import RunState, Status
 
 LATEST = "latest"
 BEGINNING = 8  # characters of an id, its day, by which a run may be removed
+STILL = "its plan and its samples can be read: labctl report and labctl matrix --resume work without it"
 
 
 class State(StrEnum):
@@ -70,7 +71,11 @@ def list_runs(directory: Path | None = None) -> tuple[Run, ...]:
 
 def _folders(root: Path) -> list[Path]:
     """The folders of runs; a name that begins with a dot is one that was never begun."""
-    found = root.iterdir() if root.is_dir() else ()
+    try:
+        found = list(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        hint = "let this user read it, or go to another directory"
+        raise LabctlError(Problem("the runs cannot be listed", str(root), error.strerror, hint)) from error
     return sorted(path for path in found if RunFolder(path).seems_a_run())
 
 
@@ -85,8 +90,8 @@ def open_run(folder: Path) -> Run:
     files = RunFolder(folder)
     plan = None
     try:
-        plan = planning.from_json(read_json(files.plan), str(files.plan))
-        status = read_record(Status, files.status)
+        plan = stored.read(files.plan)
+        status = read_record(Status, files.status, STILL)
     except LabctlError as error:
         return Run(folder, State.DAMAGED, plan, problems=error.problems)
     return Run(folder, _state(status), plan, status)
@@ -98,7 +103,7 @@ def find(reference: str, directory: Path | None = None) -> Path:
     Raises UsageError when there is none, or more than one.
     """
     root = directory or paths.runs_dir()
-    if os.sep in reference and Path(reference).is_dir():
+    if os.sep in reference and _is_directory(Path(reference)):
         return Path(reference).absolute()
     ids = [path.name for path in _folders(root)]
     if not ids:
@@ -124,6 +129,14 @@ def _one_of(reference: str, ids: Sequence[str], by_beginning: Sequence[str], roo
     raise UsageError(Problem("there is no such run", str(root), repr(reference), suggestion(reference, ids)))
 
 
+def _is_directory(path: Path) -> bool:
+    """Whether there is a directory of this name; there is none of a name that no file can have."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def list_rows(directory: Path | None = None) -> list[dict[str, Value]]:
     """A row for every run, with what is wrong with a damaged one."""
     return [_row(run) for run in list_runs(directory)]
@@ -145,11 +158,10 @@ def _row(run: Run) -> dict[str, Value]:
 
 
 def describe(reference: str, directory: Path | None = None) -> str:
-    """What a run is, how far it got, and what failed, as text. A damaged run is described by its problems."""
+    """What a run is, how far it got, and what failed, as text. Raises LabctlError with what is wrong with a damaged one."""
     run = open_run(find(reference, directory))
     if run.plan is None or run.status is None:
-        still = [] if run.plan is None else ["its plan and its samples can be read: report and matrix --resume work"]
-        return "\n".join([f"run {run.id}: {run.state}", *map(str, run.problems), *still])
+        raise LabctlError(*run.problems)
     plan, status = run.plan, run.status
     facts = {
         "lab": f"{plan.lab.name} ({plan.lab.kind}): {plan.lab.client} to {plan.lab.server}, "

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.files import read_json
+from labctl.core.files import read_json, writing
 from labctl.core.names import RUN
 
 ID = re.compile(r"\d{8}-\d{6}-.+")  # as a plan names its run
 SCHEMAS = ("labctl.plan/", "labctl.status/", "labctl.attempt/")
 PARTS = ("plan.json", "status.json", "attempts", "samples", "setups")
+NUMBER = re.compile("[1-9][0-9]{0,8}")  # of an attempt
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RunFolder:
     def attempts(self) -> tuple[Path, ...]:
         """Every attempt in order."""
         found = (self.path / "attempts").glob("*.json")
-        return tuple(sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem)))
+        return tuple(sorted((path for path in found if NUMBER.fullmatch(path.stem)), key=lambda path: int(path.stem)))
 
     def visit(self, setup: str, number: int, deployment: int = 1) -> Path:
         """What belongs to one deployment of a setup; `deployment` counts those of one round."""
@@ -83,11 +84,12 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what an interruption left half written."""
-        for partial in self.path.rglob(".*.partial"):
-            if partial.is_dir() and not partial.is_symlink():
-                shutil.rmtree(partial)
-            else:
-                partial.unlink()
+        for partial in list(self.path.rglob(".*.partial")):
+            with writing(partial):
+                if partial.is_dir() and not partial.is_symlink():
+                    shutil.rmtree(partial)
+                else:
+                    partial.unlink(missing_ok=True)  # what lay in another one is gone with it
 
 
 def _says_run(record: Path) -> bool:
@@ -106,5 +108,6 @@ def set_aside(path: Path, why: str) -> Path:
     try:
         path.rename(aside)
     except OSError as error:
-        raise LabctlError(Problem("a part of the run cannot be set aside", str(path), error.strerror)) from error
+        what, hint = "a part of the run cannot be set aside", "correct the permissions of the run's folder"
+        raise LabctlError(Problem(what, str(path), error.strerror, hint)) from error
     return aside

@@ -51,6 +51,7 @@ class Flag(StrEnum):
     `idle_exits`: under the policy `awake` a CPU slept all the same. `foreign_load`: something else used the CPUs.
     `moved`: an end left its planned CPUs. `retransmits`: segments were sent again. `mixed_ports`: fresh and reused
     client ports. `load_unknown`, `idle_unknown`: whether anything else ran, or a CPU slept, could not be read.
+    `unread`: something beside the rate was recorded as what it cannot be, and is not known (`Sample.unread`).
     """
 
     INDICATIVE = "indicative"
@@ -65,6 +66,7 @@ class Flag(StrEnum):
     MIXED_PORTS = "mixed_ports"
     LOAD_UNKNOWN = "load_unknown"
     IDLE_UNKNOWN = "idle_unknown"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Sample:
     """sample.json. `per_process` are rates in the rate's unit, in the order of the processes.
 
     `send_size` and `recv_size` are bytes per message as the tool confirms them, request and response where there
-    are such; `mss` and `congestion_control` those of all processes, null where they differ or are not known.
+    are such; `mss` and `congestion_control` those of all processes, null where they differ or are not known. `unread`
+    names what was recorded as what it cannot be, by file and field: it is null here, and the rate needs nothing of it.
     """
 
     schema: Literal["labctl.sample/1"]
@@ -112,6 +115,7 @@ class Sample:
     idle: Idle | None = None
     placement: Placement | None = None
     load: tuple[Load, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def derive(folder: Path, workload: Workload | None = None, void: Sequence[str] = ()) -> Sample:
@@ -220,8 +224,11 @@ def _measured(
     flags |= {Flag.MOVED for end in ends if conditions.moved(end)}
     idle = conditions.idle(sample, _work(readings))
     flags |= _sleep_flags(sample, idle, readings)
+    unread = (*sample.unread, *_unread(sample.processes, readings))
+    flags |= {Flag.UNREAD} if unread else set()
     base = replace(
         base,
+        unread=unread,
         wire=wire,
         idle=idle,
         latency_us=quantities.latency(readings) if workload.latency else None,
@@ -237,6 +244,12 @@ def _measured(
     reasons += tuple(words for load in base.load for words in conditions.load_words(load)) + void
     status = Status.INVALID if reasons else Status.VALID
     return replace(base, status=status, reasons=reasons, flags=tuple(flag for flag in Flag if flag in flags))
+
+
+def _unread(processes: Iterable[Process], readings: Iterable[Reading]) -> list[str]:
+    """The fields of the tool's output that nobody can read, each with its file."""
+    pairs = zip(processes, readings, strict=True)
+    return [f"{process.stdout_file}:{field}" for process, reading in pairs for field in reading.unread]
 
 
 def _within_window(

@@ -21,7 +21,8 @@ from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import Problem, UsageError
 from labctl.core.tables import render
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import Plan, Visit, build, from_json, to_json
+from labctl.plan.plan import Plan, Visit, build, to_json
+from labctl.plan.stored import from_json
 from labctl.plan.tables import document
 from labctl.plan.visit import setup_inventory
 

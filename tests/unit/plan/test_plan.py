@@ -13,7 +13,8 @@ from labctl.catalog.lab import LabFacts, Origin, Source, TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import Plan, Visit, build, from_json, interval, order, time_left, to_json
+from labctl.plan.plan import Plan, Visit, build, interval, order, time_left, to_json
+from labctl.plan.stored import from_json
 from labctl.plan.visit import all_samples
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
