@@ -70,6 +70,8 @@ OF_ONE_NODE: tuple[Path, ...] = (
     ("link", "addresses"),
     ("memory", "total_kb"),
     ("nic", "bus"),
+    ("cluster", "addresses"),
+    ("cluster", "pod_networks"),
 )
 
 
