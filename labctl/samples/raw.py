@@ -191,6 +191,14 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class InPod:
+    """What a cluster put into the way of an end in a pod: containers beside it, proxies perhaps, and a CPU limit."""
+
+    beside: tuple[str, ...] = ()
+    cpu_limit: str | None = None
+
+
+@dataclass(frozen=True)
 class End:
     """What one end recorded. Counters are cumulative, None where one could not be read.
 
@@ -213,6 +221,7 @@ class End:
     switches: Switches = Switches()
     ports: Ports = Ports()
     kernel: Kernel | None = None
+    pod: InPod = InPod()
 
     def delta(self, name: str) -> int | None:
         """How much a counter grew over the sample; None unless it was read before and after."""
@@ -316,6 +325,7 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
         switches=_known(Switches, data.get("switches") or {}, f"{path.name}:switches"),
         ports=_known(Ports, data.get("local_ports") or {}, f"{path.name}:local_ports"),
         kernel=_kernel(data.get("kernel"), f"{path.name}:kernel"),
+        pod=_known(InPod, data.get("pod") or {}, f"{path.name}:pod"),
     )
 
 
