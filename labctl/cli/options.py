@@ -70,6 +70,7 @@ CLUSTER_OPTIONS: dict[str, tuple[object, None]] = {
     "client": (_text("With --kubeconfig: the node that netperf runs on."), None),
     "server": (_text("With --kubeconfig: the node that netserver runs on."), None),
     "image": (_text("With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md)."), None),
+    "image_pull_secret": (_text("With --kubeconfig: secret of the cluster to pull it with: [NAMESPACE/]NAME."), None),
 }
 GROUPS: Mapping[str, Mapping[str, tuple[object, object]]] = {"raw": MATRIX_OPTIONS, "cluster": CLUSTER_OPTIONS}
 

@@ -33,6 +33,7 @@ RECOVERING = (
 )
 IMAGE = ("ErrImageNeverPull", "InvalidImageName", "ErrImagePull", "ImagePullBackOff", "ImageInspectError")
 RECOVERY_S = 15.0
+ENDED = ("Failed", "Succeeded")
 RESTARTS = 3
 # Warnings about a pod, or about what makes pods, that keep it from starting as long as they are repeated.
 LASTING = (
@@ -89,7 +90,7 @@ def containers(pod: Object) -> Iterator[Tuple[str, Object]]:
 def troubles(pod: Object) -> Iterator[Trouble]:
     """What keeps a pod from running, or took it down."""
     status, key = pod["status"], pod["metadata"].get("uid") or name_of(pod)
-    if status.get("phase") in ("Failed", "Succeeded"):
+    if status.get("phase") in ENDED:
         why = ": ".join(filter(None, (status.get("reason"), status.get("message")))) or _exits(pod)
         yield Trouble(f"{key} ended", f"{called(pod)} has ended ({why or status['phase']})")
     elif pod["metadata"].get("deletionTimestamp"):
