@@ -15,7 +15,7 @@ from labctl.cli.options import (
     ansible_options,
     named_lab,
     refuse_beside_resume,
-    takes_matrix_options,
+    takes_shared_options,
 )
 from labctl.plan.options import RawOptions
 
@@ -28,7 +28,7 @@ DRIFT = "With --resume: accept changes of lab or nodes, and record them."
 FAIL_FAST = "End at the first failed visit, or the first sample that does not count."
 
 
-@takes_matrix_options
+@takes_shared_options
 def plan(
     raw: RawOptions,
     *,
@@ -58,7 +58,7 @@ def plan(
     console.show(plan_tables.document(planned), style)
 
 
-@takes_matrix_options
+@takes_shared_options
 def matrix(
     raw: RawOptions,
     *,

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labctl.cli import console
-from labctl.cli.options import BecomeOption, FormatOption, LabOption, LimitOption, VerboseOption, ansible_options
+from labctl.cli.options import (
+    BecomeOption,
+    FormatOption,
+    LabOption,
+    LimitOption,
+    OtherLabOption,
+    VerboseOption,
+    ansible_options,
+    named_lab,
+    takes_shared_options,
+)
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from labctl.engine.events import Event
 
 REBOOT = "Reboot nodes where the lab's kernel_line or kernel_cmdline needs it."
 BUNDLE = "Install the cluster from this bundle, and from nowhere else."
 
 
+@takes_shared_options
 def check(
-    lab: LabOption = "local", become: BecomeOption = False, limit: LimitOption = None, style: FormatOption = "table"
+    *,
+    lab: OtherLabOption = None,
+    cluster: Mapping[str, str | None],
+    become: BecomeOption = False,
+    limit: LimitOption = None,
+    style: FormatOption = "table",
 ) -> None:
     """Check what would get in the way of a measurement; changes nothing."""
     from labctl.cli.progress import Terminal
@@ -33,13 +48,13 @@ def check(
     from labctl.nodes import findings as checks
 
     with Session() as session:
-        inventory = open_lab(session, lab)
+        inventory = open_lab(session, named_lab(lab, cluster) or "local")
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
         tell.clear()
     for problem in facts.keep(inventory, seen):
         console.note(f"warning: {problem}")
-    findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
+    findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures, seen.outcome.problems)
     console.show(tables.listing(checks.records(findings), keys=3, seam=checks.COLUMNS[-1]), style)
     if checks.failed(findings):
         raise typer.Exit(1)

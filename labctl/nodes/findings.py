@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from labctl.catalog import CLUSTER
+from labctl.core.errors import Problem
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
 from labctl.nodes.fingerprint import Difference, Fingerprint, node_differences
@@ -80,15 +82,20 @@ ABSENT: tuple[tuple[str, str, str], ...] = (
 
 
 def findings(
-    inventory: Inventory, fingerprints: Mapping[str, Fingerprint], unreachable: Sequence[Failure]
+    inventory: Inventory,
+    fingerprints: Mapping[str, Fingerprint],
+    unreachable: Sequence[Failure],
+    problems: Sequence[Problem] = (),
 ) -> tuple[Finding, ...]:
     """Every finding about a lab, whatever its level: nodes first, then the machine, then the two ends compared.
 
     `fingerprints` is by node, `unreachable` the failures of the play: a node in neither has an error of its own.
+    `problems` are those failures one by one; of a cluster they are no node's own, for its API alone was asked.
     """
     names = (inventory.client, inventory.server)
     nodes = [Node(name, inventory.kind, fingerprints[name]) for name in names if name in fingerprints]
-    absent = _absent(names, fingerprints, unreachable)
+    asked = inventory.kind == CLUSTER and problems
+    absent = _in_the_way(problems) if asked else _absent(names, fingerprints, unreachable)
     shared = inventory.kind == "local"
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))
     machine = (_of_host(rule, nodes[0]) for rule in rules() if shared and nodes and rule.of_machine)
@@ -121,6 +128,13 @@ def _of_host(rule: Rule, node: Node) -> Finding:
     return Finding(Level.WARNING, HOST, found.subject, found.wanted, f"{found.seen} ({NOT_CHANGED})", found.action)
 
 
+def _in_the_way(problems: Iterable[Problem]) -> Iterator[Finding]:
+    """A finding for everything by which a cluster cannot be measured."""
+    for one in problems:
+        seen = " ".join(": ".join(filter(None, (one.what, one.seen))).split())
+        yield Finding(Level.ERROR, CLUSTER, "cluster", "nothing is in the way", seen, one.hint or "")
+
+
 def _absent(
     names: Sequence[str], fingerprints: Mapping[str, Fingerprint], failures: Sequence[Failure]
 ) -> Iterator[Finding]:
@@ -145,10 +159,19 @@ def _pairs(client: Node, server: Node) -> Iterator[Finding]:
         differing[_owner(difference.path).subject].append(difference)
     for pair in PAIRS:
         mine = differing[pair.subject]
+        if not mine and not _looked_at(pair, client, server):
+            continue
         # What only one end has is told by that node's own finding: nothing is provisioned yet.
         one_sided = pair.level is Level.ERROR and any(None in (each.first, each.second) for each in mine)
         level = Level.OK if not mine else Level.WARNING if one_sided else pair.level
         yield Finding(level, BOTH, pair.subject, ALIKE, _told(mine, pair, client), pair.action if mine else "")
+
+
+def _looked_at(pair: Pair, client: Node, server: Node) -> bool:
+    """Whether one of the ends tells anything of what a pair compares; the API of a cluster tells next to nothing."""
+    sections = {path.partition(".")[0] for path in pair.paths}
+    ends = (client.seen, server.seen)
+    return client.kind != CLUSTER or any(end.get(name) is not None for end in ends for name in sections)
 
 
 def _owner(path: str) -> Pair:

@@ -77,6 +77,8 @@ OF_ONE_NODE: tuple[Path, ...] = (
     ("link", "addresses"),
     ("memory", "total_kb"),
     ("nic", "bus"),
+    ("cluster", "addresses"),
+    ("cluster", "pod_networks"),
 )
 
 

@@ -196,6 +196,14 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class InPod:
+    """What a cluster put into the way of an end in a pod: containers beside it, proxies perhaps, and a CPU limit."""
+
+    beside: tuple[str, ...] = ()
+    cpu_limit: str | None = None
+
+
+@dataclass(frozen=True)
 class End:
     """What one end recorded. Counters are cumulative, None where one could not be read.
 
@@ -219,6 +227,7 @@ class End:
     ports: Ports = Ports()
     kernel: Kernel | None = None
     unread: tuple[str, ...] = ()
+    pod: InPod = InPod()
 
     def delta(self, name: str) -> int | None:
         """How much a counter grew over the sample; None unless it was read before and after."""
@@ -388,6 +397,7 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
         switches=beside.read("switches", Switches(), lambda: _part(Switches, data, "switches", path.name)),
         ports=beside.read("local_ports", Ports(), lambda: _part(Ports, data, "local_ports", path.name)),
         kernel=beside.read("kernel", None, lambda: _kernel(data.get("kernel"), f"{path.name}:kernel")),
+        pod=beside.read("pod", InPod(), lambda: _part(InPod, data, "pod", path.name)),
         unread=tuple(dict.fromkeys(beside.unread)),
     )
 

@@ -50,7 +50,9 @@ class Flag(StrEnum):
     another amount of time than passed. `counters_unread`: a counter that would void the sample was not readable.
     `idle_exits`: under the policy `awake` a CPU slept all the same. `foreign_load`: something else used the CPUs.
     `moved`: an end left its planned CPUs. `retransmits`: segments were sent again. `mixed_ports`: fresh and reused
-    client ports. `load_unknown`, `idle_unknown`: whether anything else ran, or a CPU slept, could not be read.
+    client ports. `sidecar`: others put containers into an end's pod, or its packets through a proxy of the node.
+    `cpu_limited`: the cluster limits the CPU of an end's pod. `load_unknown`, `idle_unknown`: whether anything else
+    ran, or a CPU slept, could not be read.
     `unread`: something beside the rate was recorded as what it cannot be, and is not known (`Sample.unread`).
     """
 
@@ -64,6 +66,8 @@ class Flag(StrEnum):
     MOVED = "moved"
     RETRANSMITS = "retransmits"
     MIXED_PORTS = "mixed_ports"
+    SIDECAR = "sidecar"
+    CPU_LIMITED = "cpu_limited"
     LOAD_UNKNOWN = "load_unknown"
     IDLE_UNKNOWN = "idle_unknown"
     UNREAD = "unread"
@@ -222,6 +226,8 @@ def _measured(
     flags |= {Flag.RETRANSMITS} if checks.resent(wire) else set()
     flags |= {Flag.MIXED_PORTS} if checks.mixed_ports(sample.client) else set()
     flags |= {Flag.MOVED for end in ends if conditions.moved(end)}
+    flags |= {Flag.SIDECAR for end in ends if end.pod.beside}
+    flags |= {Flag.CPU_LIMITED for end in ends if end.pod.cpu_limit is not None}
     idle = conditions.idle(sample, _work(readings))
     flags |= _sleep_flags(sample, idle, readings)
     unread = (*sample.unread, *_unread(sample.processes, readings))

@@ -112,11 +112,11 @@ def test_the_noise_floor_of_a_lone_setup_is_its_own(small_catalog: Catalog) -> N
 def test_a_pair_that_cannot_exist_is_refused_with_the_reason(small_catalog: Catalog) -> None:
     with pytest.raises(UsageError) as raised:
         plan_of(small_catalog, variant="base,base-clean,pods", encryption="wireguard,ipsec")
-    hint = "name the variants that have it with --variant"
+    ipsec, wireguard = "these have it: pods", "these have it: base, pods"
     assert raised.value.problems == (
-        Problem("base does not exist with encryption ipsec", "--encryption", "needs a kernel with ESP", hint),
-        Problem("base-clean does not exist with encryption wireguard", "--encryption", "not built yet", hint),
-        Problem("base-clean does not exist with encryption ipsec", "--encryption", "not built yet", hint),
+        Problem("base does not exist with encryption ipsec", "--encryption", "needs a kernel with ESP", ipsec),
+        Problem("base-clean does not exist with encryption wireguard", "--encryption", "not built yet", wireguard),
+        Problem("base-clean does not exist with encryption ipsec", "--encryption", "not built yet", ipsec),
     )
 
 

@@ -81,42 +81,16 @@ def test_a_changed_file_makes_another_image(files: dict[str, str]) -> None:
 
 
 def test_a_pod_is_bound_to_its_node_and_marked_for_the_helper() -> None:
-    made = manifest.pod("server", "node2", "labctl-x", "image", "Never", False, cpu="1")
+    image = manifest.Image("image", "Never")
+    made = manifest.pod("server", "node2", "labctl-x", image, False, {"requests": {"cpu": "1"}})
     spec, container = made["spec"], made["spec"]["containers"][0]
     assert (spec["nodeName"], spec["hostNetwork"], container["imagePullPolicy"]) == ("node2", False, "Never")
-    assert container["command"] == ["netserver", "-D", "-N", "-4", "-L", "$(POD_IP)", "-p", "12865"]
+    assert container["command"] == ["netserver", "-D", "-N", "-L", "$(POD_IP)", "-p", "12865"]
     assert container["resources"] == {"requests": {"cpu": "1"}}
-    modest = manifest.pod("server", "node2", "labctl-x", "image", "Never", False, cpu="")
+    modest = manifest.pod("server", "node2", "labctl-x", image, False, {})
     assert "resources" not in modest["spec"]["containers"][0]
     assert manifest.MARK == places.POD_MARK
     assert manifest.MARK in [variable["name"] for variable in container["env"]]
-
-
-def pod_that(**status: object) -> dict[str, Any]:
-    return {"metadata": {"name": "netperf-server"}, "spec": {"nodeName": "node2"}, "status": status}
-
-
-def waiting(reason: str, message: str) -> list[dict[str, Any]]:
-    return [{"state": {"waiting": {"reason": reason, "message": message}}}]
-
-
-@pytest.mark.parametrize(
-    ("seen", "words"),
-    [
-        (pod_that(phase="Running"), None),
-        (pod_that(phase="Pending", containerStatuses=waiting("ContainerCreating", "")), None),
-        (
-            pod_that(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
-            "pod netperf-server on node2 has ended (Evicted: The node was low on resource: memory.)",
-        ),
-        (
-            pod_that(containerStatuses=waiting("ErrImageNeverPull", 'Container image "x" is not present')),
-            'pod netperf-server on node2 does not start (ErrImageNeverPull: Container image "x" is not present)',
-        ),
-    ],
-)
-def test_a_pod_that_does_not_run_says_why(seen: dict[str, Any], words: str | None) -> None:
-    assert manifest.trouble(seen) == words
 
 
 def test_kubectl_prints_created_objects_one_after_the_other() -> None:

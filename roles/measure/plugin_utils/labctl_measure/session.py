@@ -74,8 +74,8 @@ class Session:
             where = {name: getattr(end, name) for name in ("netns", "pod", "cable", "peer", "watch")}
             channel.send("hello", **where, again=again)
         self.facts = {
-            "client": {"node": client.node, **client.receive()},
-            "server": {"node": server.node, **server.receive()},
+            "client": {"node": client.node, **client.receive(), "pod": ends.client.hindered},
+            "server": {"node": server.node, **server.receive(), "pod": ends.server.hindered},
         }
         self.agents = {end: facts.pop("agent") for end, facts in self.facts.items()}
         self.nodes = [facts.pop("first") for facts in self.facts.values()]
