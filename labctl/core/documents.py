@@ -16,7 +16,7 @@ from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 
 LARGEST = 1 << 29  # bytes of a file: an hour of CPU readings of 256 threads is a fifth of it
 DEEPEST = 50  # containers within containers; what labctl writes has ten
@@ -36,7 +36,6 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISLNK, "a symbolic link"),
 )
-RESTORE = "put the file back from a copy, or make it again"
 READABLE = "let this user read it, or put it back from a copy"
 
 
