@@ -3,8 +3,8 @@
     python benchmarks/fuzz.py [--cases N] [--seed N] [--target NAME ...]
 
 Tries N cases (10,000) of every kind of input in tests/fuzzing.py: plans, run folders, samples, what netperf prints,
-kubeconfigs, inventories, bundles, fingerprints, and what kernel and tools say on a node. Wanted: every one ends as data,
-or as a refusal whose problems each say what to do next; none hangs.
+kubeconfigs, inventories, bundles, fingerprints, and what kernel and tools say on a node. Wanted: every one ends as
+data, or as a refusal whose problems each say what to do next; none hangs.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from labctl.core.errors import RESTORE, LabctlError, Problem
 
 LARGEST = 1 << 29  # bytes of a file: an hour of CPU readings of 256 threads is a fifth of it
+LARGEST_YAML = 1 << 22  # characters, for which PyYAML takes a minute
 DEEPEST = 50  # containers within containers; what labctl writes has ten
 LONGEST = 200  # characters of a value in a message
 # Whole numbers that a counter of the kernel can have, and what no measured number is beyond: reckoning with such ones
@@ -131,6 +132,9 @@ def parse_yaml(text: str, where: Path | str) -> Any:
                 seen.add(key if isinstance(key, Hashable) else id(key))
             return super().construct_mapping(node, deep)
 
+    if len(text) > LARGEST_YAML or _flow_depth(text) > DEEPEST:
+        seen = f"{len(text)} characters, {_flow_depth(text)} brackets within each other"
+        _refuse("a file of YAML is larger or deeper than any that labctl reads", where, seen, RESTORE)
     try:
         data = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
         problem = unusable(data)
@@ -145,6 +149,15 @@ def parse_yaml(text: str, where: Path | str) -> Any:
     if problem:
         _refuse("a file holds what no record has", where, problem, RESTORE)
     return data
+
+
+def _flow_depth(text: str) -> int:
+    """How many brackets stand within each other: PyYAML takes minutes for some thousands of them."""
+    depth = most = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1 if depth else 0
+        most = max(most, depth)
+    return most
 
 
 def unusable(data: object) -> str | None:

@@ -148,15 +148,15 @@ def _cells(plan: Plan) -> Iterator[Fault]:
     setups, workloads = {setup.id for setup in plan.setups}, {workload.name for workload in plan.workloads}
     sound = True
     for index, cell in enumerate(plan.cells):
-        key, labels = f"cells[{index}]", ("max", str(cell.processes))
+        key, labels = f"cells[{index}]", ["max", str(cell.processes)]
         faults: list[Fault] = []
         if cell.setup not in setups:
             faults.append(("the cell is of no setup of the plan", f"{key}.setup", cell.setup))
         if cell.workload not in workloads:
             faults.append(("the cell is of no workload of the plan", f"{key}.workload", cell.workload))
         if cell.processes is None:  # of a lab that nobody has looked at: `Cell.count` refuses it
-            labels = ("max",)
-        elif not 1 <= cell.processes <= MOST_PROCESSES:
+            labels = ["max"]
+        elif not 1 <= cell.processes <= (MOST_PROCESSES if plan.lab.threads else 10**9):
             what = f"the number of processes is not within 1 to {MOST_PROCESSES}"
             faults.append((what, f"{key}.processes", cell.processes))
         if cell.processes_label not in labels:

@@ -6,7 +6,7 @@ import pytest
 
 from labctl.cli import console
 from labctl.core.errors import LabctlError, Problem
-from labctl.core.tables import NARROW, WIDTH, Document, Table
+from labctl.core.tables import WIDTH, Document, Table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -28,7 +28,7 @@ def test_results_go_one_way_and_errors_another(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "columns", "width"), [(True, 90, 90), (True, 40, NARROW), (True, 300, WIDTH), (False, 40, WIDTH)]
+    ("terminal", "columns", "width"), [(True, 90, 90), (True, 40, 40), (True, 300, WIDTH), (False, 40, WIDTH)]
 )
 def test_results_are_as_wide_as_the_terminal_within_limits(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, terminal: bool, columns: int, width: int
