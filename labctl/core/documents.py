@@ -205,24 +205,5 @@ def shortened(text: str, limit: int = LONGEST) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
-def require_regular(root: Path) -> None:
-    """Raise LabctlError with every FIFO, device and socket below a directory: whoever reads one waits for it.
-
-    For trees that other programs read, as Ansible an inventory.
-    """
-    found = []
-    for directory, _, names in os.walk(root):
-        for name in names:
-            path = Path(directory, name)
-            try:
-                seen = kind(path.stat().st_mode)
-            except OSError:  # a link to nothing: its reader says so
-                continue
-            if seen:
-                found.append(Problem("this is no regular file", str(path), seen, "take it out of this directory"))
-    if found:
-        raise LabctlError(*found)
-
-
 def _refuse(what: str, where: Path | str, seen: str, hint: str) -> NoReturn:
     raise LabctlError(Problem(what, str(where), seen, hint))

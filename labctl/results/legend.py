@@ -23,6 +23,7 @@ FLAG_TEXTS = {
     Flag.MIXED_PORTS: "fresh and reused client ports in one window, which cost differently: measure longer",
     Flag.LOAD_UNKNOWN: "whether anything else ran could not be read",
     Flag.IDLE_UNKNOWN: "whether the CPUs slept could not be read",
+    Flag.UNREAD: "these fields hold what they cannot mean, and are not known; the rate needs none of them",
 }
 # What says how a run was measured rather than what befell a row: said once where every sample has it.
 OF_A_RUN = (

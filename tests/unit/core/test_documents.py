@@ -128,22 +128,6 @@ def test_aliases_do_not_multiply() -> None:
     assert len(documents.parse_yaml("\n".join(lines), "x")) == 11
 
 
-def test_a_tree_is_searched_for_what_its_reader_would_wait_for(tmp_path: Path) -> None:
-    (tmp_path / "group_vars").mkdir()
-    (tmp_path / "hosts.yml").touch()
-    (tmp_path / "gone").symlink_to("nowhere")
-    documents.require_regular(tmp_path)
-    os.mkfifo(tmp_path / "group_vars" / "all.yml")
-    (tmp_path / "zero").symlink_to("/dev/zero")
-    with pytest.raises(LabctlError) as raised:
-        documents.require_regular(tmp_path)
-    found = sorted((one.where, one.seen) for one in raised.value.problems)
-    assert found == [
-        (str(tmp_path / "group_vars" / "all.yml"), "a FIFO (named pipe)"),
-        (str(tmp_path / "zero"), "a character device"),
-    ]
-
-
 def test_what_is_shortened_says_so() -> None:
     assert documents.shortened("x" * 5000) == "x" * 200 + "... (5000 characters)"
     assert documents.shortened("x") == "x"
