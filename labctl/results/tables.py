@@ -111,16 +111,17 @@ def _name(part: Row | Mode, told: Container[Flag] = ()) -> str:
     """What a line is about: a setup with its flags and how many samples have each, or below it a mode of it."""
     if isinstance(part, Mode):
         return f"- {part.label}"
-    flags = (f"({_said(part, flag)} {count}/{part.valid})" for flag, count in part.flags.items() if flag in told)
+    counts = ((flag, f"{said(flag)} {count}/{part.valid}") for flag, count in part.flags.items() if flag in told)
+    flags = (f"({words}{_fields(part, flag)})" for flag, words in counts)
     return "\n".join([part.setup, *flags])
 
 
-def _said(row: Row, flag: Flag) -> str:
-    """A flag; where fields were not read, with their names."""
-    if flag is not Flag.UNREAD:
-        return said(flag)
+def _fields(row: Row, flag: Flag) -> str:
+    """The names of the fields behind a flag that is about fields."""
+    if flag is not Flag.UNREAD or not row.unread:
+        return ""
     more = [f"{len(row.unread) - FIELDS} more"] if len(row.unread) > FIELDS else []
-    return f"{said(flag)}: {', '.join([*row.unread[:FIELDS], *more])}"
+    return f": {', '.join([*row.unread[:FIELDS], *more])}"
 
 
 def _count(part: Row | Mode) -> str:

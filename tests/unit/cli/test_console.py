@@ -75,8 +75,8 @@ def test_nothing_that_is_printed_talks_to_the_terminal(capsys: Capture) -> None:
 
 
 def test_where_a_problem_is_cannot_pass_for_another_problem(capsys: Capture) -> None:
-    console.error(LabctlError(Problem("no room", "/tmp/a\nerror: all is lost")))
-    assert capsys.readouterr().err == "error: no room\n  where: /tmp/a\\nerror: all is lost\n"
+    console.error(LabctlError(Problem("no room", "runs/a\nerror: all is lost")))
+    assert capsys.readouterr().err == "error: no room\n  where: runs/a\\nerror: all is lost\n"
 
 
 def test_half_a_character_does_not_end_labctl(capsys: Capture) -> None:
