@@ -16,9 +16,10 @@ from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 
 LARGEST = 1 << 29  # bytes of a file: an hour of CPU readings of 256 threads is a fifth of it
+LARGEST_YAML = 1 << 22  # characters, for which PyYAML takes a minute
 DEEPEST = 50  # containers within containers; what labctl writes has ten
 LONGEST = 200  # characters of a value in a message
 # Whole numbers that a counter of the kernel can have, and what no measured number is beyond: reckoning with such ones
@@ -36,7 +37,6 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISLNK, "a symbolic link"),
 )
-RESTORE = "put the file back from a copy, or make it again"
 READABLE = "let this user read it, or put it back from a copy"
 
 
@@ -132,6 +132,9 @@ def parse_yaml(text: str, where: Path | str) -> Any:
                 seen.add(key if isinstance(key, Hashable) else id(key))
             return super().construct_mapping(node, deep)
 
+    if len(text) > LARGEST_YAML or _flow_depth(text) > DEEPEST:
+        seen = f"{len(text)} characters, {_flow_depth(text)} brackets within each other"
+        _refuse("a file of YAML is larger or deeper than any that labctl reads", where, seen, RESTORE)
     try:
         data = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
         problem = unusable(data)
@@ -146,6 +149,15 @@ def parse_yaml(text: str, where: Path | str) -> Any:
     if problem:
         _refuse("a file holds what no record has", where, problem, RESTORE)
     return data
+
+
+def _flow_depth(text: str) -> int:
+    """How many brackets stand within each other: PyYAML takes minutes for some thousands of them."""
+    depth = most = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1 if depth else 0
+        most = max(most, depth)
+    return most
 
 
 def unusable(data: object) -> str | None:
@@ -191,25 +203,6 @@ def _wrong(values: Collection[object]) -> str | None:
 def shortened(text: str, limit: int = LONGEST) -> str:
     """A text for a message, cut where it is too long, which is said."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
-
-
-def require_regular(root: Path) -> None:
-    """Raise LabctlError with every FIFO, device and socket below a directory: whoever reads one waits for it.
-
-    For trees that other programs read, as Ansible an inventory.
-    """
-    found = []
-    for directory, _, names in os.walk(root):
-        for name in names:
-            path = Path(directory, name)
-            try:
-                seen = kind(path.stat().st_mode)
-            except OSError:  # a link to nothing: its reader says so
-                continue
-            if seen:
-                found.append(Problem("this is no regular file", str(path), seen, "take it out of this directory"))
-    if found:
-        raise LabctlError(*found)
 
 
 def _refuse(what: str, where: Path | str, seen: str, hint: str) -> NoReturn:

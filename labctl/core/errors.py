@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from labctl.core.printable import one_line
 
+RESTORE = "correct the file, or put it back from a copy"  # what can be said of any file
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -68,9 +70,9 @@ def collected(problems: list[Problem]) -> Iterator[None]:
 
 @contextmanager
 def advised(hint: str) -> Iterator[None]:
-    """What goes wrong inside gets this next step where it has none: who reads a file knows what it is for."""
+    """What goes wrong inside gets this next step, where it has none but RESTORE: who reads a file knows its use."""
     try:
         yield
     except LabctlError as error:
-        problems = (problem if problem.hint else replace(problem, hint=hint) for problem in error.problems)
+        problems = (replace(one, hint=hint) if one.hint in (None, RESTORE) else one for one in error.problems)
         raise type(error)(*problems) from error

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import yaml
 
-from labctl.core.documents import RESTORE, parse_json, read_text, shortened
-from labctl.core.errors import LabctlError, Problem, advised
+from labctl.core.documents import parse_json, read_text, shortened
+from labctl.core.errors import RESTORE, LabctlError, Problem, advised
 from labctl.core.records import decode, encode, schema_of
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labctl.core.documents import parse_yaml, read_text, shortened
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem, advised
 
 T = TypeVar("T")
 _NAMES = {
@@ -41,7 +41,8 @@ def decode(cls: type[T], data: object, where: str, key: str = "") -> T:
     `where` names the document in messages ("workloads/netperf.yml") and `key` the place of `data` inside it.
     Raises LabctlError with every unknown key, missing key and wrong value.
     """
-    return typing.cast(T, _value(cls, data, where, key))
+    with advised(RESTORE):
+        return typing.cast(T, _value(cls, data, where, key))
 
 
 def encode(value: object) -> Any:

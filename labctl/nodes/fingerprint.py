@@ -20,9 +20,7 @@ T = TypeVar("T")
 
 SCHEMA = "labctl.fingerprint/1"
 
-TAKE_AGAIN = (
-    "put the file back from a copy; a fingerprint of a visit is taken again with it: labctl matrix --resume RUN"
-)
+TAKE_AGAIN = "put the file back from a copy; that of a visit is taken again with the visit: labctl matrix --resume RUN"
 
 Path = tuple[str, ...]
 Document = Mapping[str, Any]
@@ -160,7 +158,7 @@ def parse(document: object, where: str) -> Fingerprint:
 
 def _misshapen(document: Document) -> Iterator[tuple[str, str]]:
     """What of the parts that are compared one by one has not their shape, and where."""
-    for name in ("identity", "machine", "inventory", "network"):
+    for name in ("machine", "inventory", "network"):
         if not isinstance(document.get(name), Mapping | None):
             yield "a section is no mapping", name
     network = document.get("network")
@@ -287,7 +285,7 @@ def _untouched(first: Document, second: Document) -> tuple[Document, Document]:
     """What is set on devices that are there in both, without what a setup sets on the cable."""
     hooks = [each.get("network") or {} for each in (first, second)]
     devices = set(hooks[0].get("links") or ()) & set(hooks[1].get("links") or ())
-    cable = (first.get("inventory") or {}).get("interface")
+    cable = str((first.get("inventory") or {}).get("interface"))
     return _on_devices(hooks[0], devices, cable), _on_devices(hooks[1], devices, cable)
 
 

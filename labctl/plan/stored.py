@@ -12,6 +12,7 @@ from labctl.catalog import Unit
 from labctl.core.documents import shortened
 from labctl.core.errors import LabctlError, Problem, advised, collected
 from labctl.core.files import read_json, require_schema
+from labctl.core.names import LAB, NODE, RUN
 from labctl.core.records import decode
 from labctl.core.tables import counted
 from labctl.plan.options import DAY_S, MAX_REPEAT, MAX_ROUNDS
@@ -22,7 +23,6 @@ RESTORE = "put plan.json back from a copy of the run; without it nobody knows wh
 # Ids are names of folders, and what stands in them beside the first letter is what catalog and dimensions put there. A
 # folder that is set aside gets a longer name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+#-]{0,199}")
-NODE = re.compile(r"[^\s/\x00-\x1f\x7f]{1,253}")
 ROLE = re.compile(r"[a-z][a-z0-9_]{0,99}")
 POLICY = re.compile(r"system|awake(:[0-9]{1,6})?")
 MOST_PROCESSES = 5000  # half of the data ports of labctl.plan.visit
@@ -33,11 +33,17 @@ MOST_S = 1e10  # of an estimate
 def read(path: Path) -> Plan:
     """The plan in a file. Raises LabctlError with all that is wrong with it."""
     with advised(RESTORE):
-        return from_json(read_json(path), str(path))
+        data = read_json(path)
+    return from_json(data, str(path))
 
 
 def from_json(data: object, where: str) -> Plan:
     """The plan in the content of plan.json; `where` names the file. Raises LabctlError with all that is wrong."""
+    with advised(RESTORE):
+        return _decoded(data, where)
+
+
+def _decoded(data: object, where: str) -> Plan:
     require_schema(data, SCHEMA, where)
     plan = decode(Plan, _nested(data, where), where)
     problems: list[Problem] = []
@@ -108,8 +114,12 @@ def _numbers(plan: Plan) -> Iterator[Fault]:
 
 def _names(plan: Plan) -> Iterator[Fault]:
     """Ids become names of folders, and roles are what Ansible runs."""
-    names = [("id", plan.id)]
-    names += [(f"lab.{name}", getattr(plan.lab, name)) for name in ("name", "client", "server")]
+    own = [("id", plan.id, RUN), ("lab.name", plan.lab.name, LAB)]
+    own += [(f"lab.{end}", getattr(plan.lab, end), NODE) for end in ("client", "server")]
+    for key, name, rule in own:
+        if rule.problem(name, key):
+            yield f"this cannot be the name of {rule.what}", key, name
+    names: list[tuple[str, str]] = []
     for kind in ("setups", "workloads", "cells"):
         ids = [one.name if kind == "workloads" else one.id for one in getattr(plan, kind)]
         names += [(f"{kind}[{index}]", name) for index, name in enumerate(ids)]
@@ -119,7 +129,7 @@ def _names(plan: Plan) -> Iterator[Fault]:
         if not ids:
             yield f"there are no {kind}", kind, []
     for key, name in names:
-        if not (NODE if key.startswith("lab.") else NAME).fullmatch(name):
+        if not NAME.fullmatch(name):
             yield "the name is not one that labctl gives", key, name
     for index, setup in enumerate(plan.setups):
         if not ROLE.fullmatch(setup.role):
@@ -138,16 +148,18 @@ def _cells(plan: Plan) -> Iterator[Fault]:
     setups, workloads = {setup.id for setup in plan.setups}, {workload.name for workload in plan.workloads}
     sound = True
     for index, cell in enumerate(plan.cells):
-        key, labels = f"cells[{index}]", ("max", str(cell.processes))
+        key, labels = f"cells[{index}]", ["max", str(cell.processes)]
         faults: list[Fault] = []
         if cell.setup not in setups:
             faults.append(("the cell is of no setup of the plan", f"{key}.setup", cell.setup))
         if cell.workload not in workloads:
             faults.append(("the cell is of no workload of the plan", f"{key}.workload", cell.workload))
-        if cell.processes is None or not 1 <= cell.processes <= MOST_PROCESSES:
+        if cell.processes is None:  # of a lab that nobody has looked at: `Cell.count` refuses it
+            labels = ["max"]
+        elif not 1 <= cell.processes <= (MOST_PROCESSES if plan.lab.threads else 10**9):
             what = f"the number of processes is not within 1 to {MOST_PROCESSES}"
             faults.append((what, f"{key}.processes", cell.processes))
-        elif cell.processes_label not in labels:
+        if cell.processes_label not in labels:
             what = f"the label is not {' or '.join(labels)}"
             faults.append((what, f"{key}.processes_label", cell.processes_label))
         if cell.id != cell_id(cell.setup, cell.workload, cell.processes_label):

@@ -25,6 +25,7 @@ FLAG_TEXTS = {
     Flag.CPU_LIMITED: "the cluster limits the pods' CPU (pod.cpu_limit): the numbers are those of the limit",
     Flag.LOAD_UNKNOWN: "whether anything else ran could not be read",
     Flag.IDLE_UNKNOWN: "whether the CPUs slept could not be read",
+    Flag.UNREAD: "these fields hold what they cannot mean, and are not known; the rate needs none of them",
 }
 # What says how a run was measured rather than what befell a row: said once where every sample has it.
 OF_A_RUN = (

@@ -158,7 +158,7 @@ def _row(run: Run) -> dict[str, Value]:
 
 
 def describe(reference: str, directory: Path | None = None) -> str:
-    """What a run is, how far it got, and what failed, as text. Raises LabctlError with what is wrong with a damaged one."""
+    """What a run is, how far it got, and what failed, as text. LabctlError with what is wrong with a damaged one."""
     run = open_run(find(reference, directory))
     if run.plan is None or run.status is None:
         raise LabctlError(*run.problems)

@@ -68,11 +68,7 @@ def _sample(folder: Path, planned: PlannedSample, workload: Workload, void: tupl
         sample: Sample | None = read_record(Sample, path)
     except LabctlError:  # missing, damaged or of another version: it is only derived
         sample = None
-    if (
-        sample is None
-        or not _is_sound(sample, workload)
-        or (sample.status is not samples.Status.FAILED and not set(void) <= set(sample.reasons))
-    ):
+    if sample is None or not _is_sound(sample, workload, void):
         sample = samples.derive(folder, workload, void)
         keep_derived(path, sample)
     other = [name for name in OF_PLAN if getattr(sample, name) != getattr(planned, name)]
@@ -83,8 +79,10 @@ def _sample(folder: Path, planned: PlannedSample, workload: Workload, void: tupl
     return sample
 
 
-def _is_sound(sample: Sample, workload: Workload) -> bool:
-    """Whether a derived sample says what can be reckoned with: what somebody changed in it is derived again."""
+def _is_sound(sample: Sample, workload: Workload, void: tuple[str, ...]) -> bool:
+    """Whether a derived sample tells all that is known against it, and nothing that cannot be reckoned with."""
+    if sample.status is not samples.Status.FAILED and not set(void) <= set(sample.reasons):
+        return False
     rate, cpus = sample.rate, sample.cpu.known
     if rate is None:
         return sample.status is not samples.Status.VALID

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from labctl.core import files
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 
 
 def problem(call: Callable[[], object]) -> Problem:
@@ -67,7 +67,7 @@ def test_half_a_file_is_gone_when_the_other_half_cannot_be_written(tmp_path: Pat
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     missing = problem(lambda: files.read_json(path))
-    assert missing == Problem("a file cannot be read", str(path), "No such file or directory")
+    assert missing == Problem("a file cannot be read", str(path), "No such file or directory", RESTORE)
     path.write_text("{")
     broken = problem(lambda: files.read_json(path))
     assert (broken.what, broken.where) == ("a file is not valid JSON", str(path))

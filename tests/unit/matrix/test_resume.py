@@ -109,9 +109,10 @@ def test_raw_files_without_a_sample_are_derived_and_kept(
     data = json.loads(folder.plan.read_text())
     workload = next(one for one in data["workloads"] if one["name"] == "tcp_rr")
     workload["selectors"], workload["options"] = item["selectors"], item["options"]
-    data["cells"] = [{**data["cells"][0], "id": item["cell"], "processes": 2, "processes_label": "2"}]
-    data["visits"], data["repeat"] = [{"round": 1, "setup": data["cells"][0]["setup"]}], 6
-    data["setups"] = [one for one in data["setups"] if one["id"] == data["cells"][0]["setup"]]
+    setup = {**data["setups"][0], "id": item["setup"], "reference": None}
+    named = {name: item[name] for name in ("setup", "workload", "processes", "processes_label")}
+    data |= {"setups": [setup], "cells": [{**named, "id": item["cell"]}], "rounds": 1, "repeat": 6}
+    data["visits"] = [{"round": 1, "setup": item["setup"]}]
     write_json(folder.plan, data)
     shutil.rmtree(folder.samples)
     shutil.copytree(capture, folder.samples / item["id"])

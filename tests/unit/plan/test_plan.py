@@ -14,7 +14,7 @@ from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan, Visit, build, interval, order, time_left, to_json
-from labctl.plan.stored import from_json
+from labctl.plan.stored import RESTORE, from_json
 from labctl.plan.visit import all_samples
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
@@ -331,7 +331,8 @@ def test_a_damaged_plan_names_its_place(small_catalog: Catalog) -> None:
     data["visits"][1]["round"] = "1"
     with pytest.raises(LabctlError) as raised:
         from_json(data, "plan.json")
-    assert raised.value.problems == (Problem("the value is not a whole number", "plan.json:visits[1].round", "'1'"),)
+    where = "plan.json:visits[1].round"
+    assert raised.value.problems == (Problem("the value is not a whole number", where, "'1'", RESTORE),)
 
 
 def test_without_known_threads_max_has_no_number_and_is_planned_for(small_catalog: Catalog) -> None:

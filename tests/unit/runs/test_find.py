@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.core.errors import Problem, UsageError
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import write_json
 from labctl.plan import plan as planning
 from labctl.runs import find as runs
@@ -84,9 +84,10 @@ def test_a_damaged_run_is_named_and_the_others_listed(make: Make, tmp_path: Path
     assert found["b"].problems[0].what == "a file is not valid JSON"
     assert found["b"].problems[0].where == str(tmp_path / "b" / "plan.json")
     where = f"{tmp_path / 'c' / 'status.json'}:state"
-    unknown = Problem("the value is not running or done or failed or interrupted", where, "'dancing'")
+    unknown = Problem("the value is not running or done or failed or interrupted", where, "'dancing'", runs.STILL)
     assert found["c"].problems == (unknown,)
-    missing = Problem("a file cannot be read", str(tmp_path / "d" / "status.json"), "No such file or directory")
+    file = str(tmp_path / "d" / "status.json")
+    missing = Problem("a file cannot be read", file, "No such file or directory", runs.STILL)
     assert found["d"].problems == (missing,)
     row = next(row for row in runs.list_rows(tmp_path) if row["run"] == "d")
     assert row["note"] == f"quick look, not a result; a file cannot be read ({tmp_path / 'd' / 'status.json'})"
@@ -176,10 +177,11 @@ def test_a_run_is_described_with_its_failures(make: Make, tmp_path: Path) -> Non
     ]
 
 
-def test_a_damaged_run_is_described_by_what_is_wrong(make: Make, tmp_path: Path) -> None:
+def test_a_damaged_run_is_not_described_but_refused_by_what_is_wrong(make: Make, tmp_path: Path) -> None:
     (make("a") / "plan.json").write_text("[]")
-    assert runs.describe("a", tmp_path).splitlines() == [
-        "run a: damaged",
+    with pytest.raises(LabctlError) as refused:
+        runs.describe("a", tmp_path)
+    assert str(refused.value).splitlines() == [
         "the schema is not labctl.plan/1",
         f"  where: {tmp_path / 'a' / 'plan.json'}:schema",
         "  seen:  null",
@@ -188,10 +190,28 @@ def test_a_damaged_run_is_described_by_what_is_wrong(make: Make, tmp_path: Path)
 
 
 def test_what_can_still_be_done_with_a_damaged_run_is_said(make: Make, tmp_path: Path) -> None:
-    (make("a") / "status.json").write_text('{"schema": "labctl.status/0"}')
-    text = runs.describe("a", tmp_path)
-    assert "the schema is not labctl.status/1" in text
-    assert text.splitlines()[-1] == "its plan and its samples can be read: report and matrix --resume work"
+    (make("a") / "status.json").write_text('{"schema": "labctl.status/1"}')
+    with pytest.raises(LabctlError) as refused:
+        runs.describe("a", tmp_path)
+    assert {problem.hint for problem in refused.value.problems} == {runs.STILL}
+
+
+@pytest.mark.parametrize("name", ["plan.json", "status.json"])
+def test_a_fifo_in_the_place_of_a_file_of_a_run_is_named_and_not_waited_for(
+    make: Make, tmp_path: Path, name: str
+) -> None:
+    file = make("a") / name
+    file.unlink()
+    os.mkfifo(file)
+    (run,) = runs.list_runs(tmp_path)
+    assert [(problem.what, problem.where) for problem in run.problems] == [("this is no regular file", str(file))]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "x/" * 3000])
+def test_a_name_that_no_folder_can_have_is_of_no_run(make: Make, tmp_path: Path, name: str) -> None:
+    make("a")
+    with pytest.raises(UsageError):
+        runs.find(f"runs/{name}", tmp_path)
 
 
 def test_a_run_that_was_never_begun_is_no_run(make: Make, tmp_path: Path) -> None:
