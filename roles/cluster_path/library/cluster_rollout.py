@@ -133,7 +133,8 @@ def wait(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
         answered = time.monotonic()
         if not seen.lacking:
             return {"changed": False, "pods": sorted(map(cluster_pods.name_of, seen.pods))}
-        refuse(cluster_pods.problem(trouble, LOGS) for trouble in patience.over(seen.troubles()))
+        space = wanted["namespace"]
+        refuse(cluster_pods.problem(kubectl, space, trouble, LOGS) for trouble in patience.over(seen.troubles()))
         if time.monotonic() > deadline:
             warned = f"the cluster warns of: {cluster_pods.warnings(seen.events)}"
             what = f"Not Ready within {wanted['timeout_s']} s: {'; '.join(seen.lacking)}"

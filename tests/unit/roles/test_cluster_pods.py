@@ -213,6 +213,9 @@ def test_a_rollout_is_over_once_every_pod_is_available() -> None:
 def test_a_rollout_ends_at_what_keeps_it_from_coming_about() -> None:
     init = pod_that(waiting("PodInitializing"), init=(waiting("CrashLoopBackOff", "back-off", 3, "mount"),))
     assert "its init container mount (CrashLoopBackOff: back-off)" in refused(look(init))["what"]
+    init["status"]["initContainerStatuses"][0].update(ended("Error", 2))
+    which = "logs agent-x --namespace=kube-system --container=mount --tail=10 --previous"
+    assert refused(look(init))["seen"] == f"its last words: logs of {which}"
     quota = event("FailedCreate", 12, "agent", involvedObject={"kind": "DaemonSet", "name": "agent"})
     assert refused(look(events=[quota]))["what"] == "daemonset agent: FailedCreate: why not"
     unknown = [{"type": "Ready", "status": "Unknown", "message": "Kubelet stopped posting node status."}]
