@@ -341,7 +341,7 @@ def test_an_image_that_nobody_serves_is_missed_before_anything_is_made(
 ) -> None:
     found = {"a": node(images=["localhost/mine:1", "localhost/mine:latest", image]), "b": node(images=known)}
     problems = list(nodes.image_problems(found, {"client": "a", "server": "b"}, image))
-    assert [problem["where"] for problem in problems] == ["b"] * missing
+    assert [problem["where"] for problem in problems] == ["images of node b"] * missing
     assert all("--image" in problem["hint"] and "docs/cluster.md" in problem["hint"] for problem in problems)
 
 
@@ -366,7 +366,7 @@ def test_the_state_of_a_node_is_what_whoever_runs_the_cluster_does_to_it() -> No
     ]
     assert fingerprint.state(seen) == {
         "cordoned": True,
-        "taints": ["k=:NoExecute"],
+        "taints": ["k:NoExecute"],
         "conditions": {"DiskPressure": "no room"},
     }
 

@@ -27,7 +27,7 @@ class Answered(Refused):
     def __init__(self, what: str, code: int, status: Mapping[str, Any]) -> None:
         self.code, self.reason = code, str(status.get("reason") or "")
         self.message = str(status.get("message") or f"HTTP status {code}")
-        super().__init__(what, seen=f"{code} {self.reason}: {self.message}".replace(" :", ":"))
+        super().__init__(what, seen=f"{code} {self.reason}: {self.message}".replace(" :", ":"), hint=_hint(code))
 
     @property
     def denied(self) -> bool:
@@ -134,6 +134,15 @@ class Api:
             if self._proxy.stderr is not None:
                 self._proxy.stderr.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _hint(code: int) -> str:
+    """What to do about an answer, as far as its code tells."""
+    if code == 401:
+        return "Log in anew: the cluster does not know this user (any more)."
+    if code >= 500 or code == 429:
+        return "The API server, or a webhook that it calls, has no answer now: mend that, or try again later."
+    return "Ask whoever runs the cluster: its own words say what it wants."
 
 
 def _name(one: Object) -> str:
