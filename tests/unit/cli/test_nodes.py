@@ -96,7 +96,7 @@ class Api(Kubectl):
         return json.dumps(self.seen["version"])
 
     def get(self, *arguments: str) -> dict[str, Any]:
-        kind, name = arguments[0].partition(".")[0], arguments[1]
+        kind, name = arguments[0].partition(".")[0], arguments[-1]
         if kind == self.forbidden:
             words = f'Error from server (Forbidden): {kind} is forbidden: User "x" cannot list'
             raise CommandFailed(["kubectl"], "failed", words)

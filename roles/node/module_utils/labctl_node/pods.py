@@ -53,6 +53,7 @@ LASTING = (
 )
 REPETITIONS, LASTING_S = 3, 40.0
 LINES = 10  # of a log that are told
+LOST = "unable to retrieve container logs"  # what kubelet says, in the log's place, of a container that it removed
 WORDS = 3  # warnings that are told of a wait that took too long
 
 
@@ -117,7 +118,9 @@ def _container(pod: Object, kind: str, container: Object) -> Optional[Trouble]:
     which = f"{called(pod)} does not start: its {kind} {container['name']}"
     image = str(container.get("image") or "") if reason in IMAGE else ""
     if reason in HOPELESS or reason in RECOVERING:
-        words = ": ".join(filter(None, (reason, waiting.get("message"), last)))
+        said = str(waiting.get("message") or "")
+        own = last.partition(": ")[0] if last and last.partition(": ")[2] in said else last
+        words = ": ".join(filter(None, (reason, said, own)))
         looping = reason == "CrashLoopBackOff" and restarts >= RESTARTS
         return Trouble("", f"{which} ({words})", 0.0 if looping or reason in HOPELESS else RECOVERY_S, image)
     if restarts >= RESTARTS and not container.get("ready"):
@@ -193,6 +196,6 @@ def last_words(kubectl: Kubectl, space: str, trouble: Trouble) -> str:
             said = kubectl.run(*which, *how).strip()
         except CommandFailed:
             continue
-        if said:
+        if said and not said.startswith(LOST):
             return said
     return ""
