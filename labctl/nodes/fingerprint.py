@@ -72,6 +72,7 @@ OF_ONE_NODE: tuple[Path, ...] = (
     ("nic", "bus"),
     ("cluster", "addresses"),
     ("cluster", "pod_networks"),
+    ("deployed", "images"),
 )
 
 

@@ -136,6 +136,7 @@ def test_a_cluster_is_checked_by_what_its_api_tells(
     lab.plays["check.yml"] = through(Api())
     code, out, err = labctl("check", *cluster)
     assert (code, err) == (0, ""), out
+    assert {line.partition(",")[0] for line in out.splitlines()} == {"level", "ok"}
     rows = {tuple(line.split(",")[1:3]): line for line in out.splitlines()}
     assert rows["node1", "node"].startswith("ok,node1,node,")
     assert rows["node1", "address"].endswith("198.18.246.139,")
