@@ -355,6 +355,22 @@ def test_a_node_has_the_address_of_its_pods_family_and_tells_all_of_its_own() ->
     assert [proof.network_of(end, both) for end in ends] == ["the node's own", "the pods'"]
 
 
+@pytest.mark.parametrize(("server", "client", "family"), [("10.0.0.2", "10.0.0.1", "-4"), ("fd00::2", "fd00::1", "-6")])
+def test_the_probe_is_of_the_pods_family(
+    monkeypatch: pytest.MonkeyPatch, server: str, client: str, family: str
+) -> None:
+    asked: list[str] = []
+
+    def run(argv: list[str], **_: object) -> str:
+        asked.extend(argv)
+        return "TRANSPORT_MSS=1428\n"
+
+    monkeypatch.setattr(proof, "run", run)
+    ends = {"server": {"address": server}, "client": {"address": client}}
+    assert proof.probe({"probe": [], "control_port": 1, "transactions": 2, "size": 3, **ends})["mss"] == 1428
+    assert asked[:6] == ["netperf", family, "-H", server, "-L", client]
+
+
 def test_the_state_of_a_node_is_what_whoever_runs_the_cluster_does_to_it() -> None:
     seen = node()
     assert fingerprint.state(seen) == {"cordoned": False, "taints": [], "conditions": {}}
