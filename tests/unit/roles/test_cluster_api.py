@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ansible.module_utils.labctl_node.api import Answered, Api
 from ansible.module_utils.labctl_node.kubectl import Kubectl
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import CommandFailed
+from ansible.module_utils.labctl_node.wait import wait_until
 
 # Stands in for kubectl: a proxy that gives the prepared answer to everything, and echoes what it is sent.
 PROXY = """\
@@ -139,6 +141,29 @@ def test_a_proxy_that_dies_is_no_endless_wait(tmp_path: Path) -> None:
         api._proxy.wait()
         with pytest.raises(Refused, match="The API server does not answer"):
             api.create("/api/v1/pods", POD)
+
+
+def test_a_proxy_ends_with_whoever_started_it_even_if_that_is_killed(tmp_path: Path) -> None:
+    made = kubectl(tmp_path)
+
+    def starter() -> None:
+        with Api(made) as api:
+            assert api._proxy is not None
+            (tmp_path / "pid").write_text(str(api._proxy.pid))
+            os.kill(os.getpid(), 9)
+
+    child = multiprocessing.get_context("fork").Process(target=starter)
+    child.start()
+    child.join()
+    pid = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in _status(pid), 5)
+
+
+def _status(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return "\nState:\tZ"
 
 
 class Scripted:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -17,8 +19,14 @@ from ansible.module_utils.labctl_node.run import CommandFailed
 from ansible.module_utils.labctl_node.wait import wait_until
 
 START_S = 15.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ANSWERS = "Does it run, and does this kubeconfig lead to it? kubectl get --raw /readyz asks it."
 Object = Dict[str, Any]
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Answered(Refused):
@@ -66,7 +74,11 @@ class Api:
         argv = [*self._kubectl.prefix, "proxy", f"--unix-socket={self._socket}"]
         try:
             self._proxy = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             self._clear()
