@@ -167,12 +167,11 @@ def create_agents(
 
 
 def create_ends(
-    kubectl: Kubectl, api: Api, space: str, wanted: Dict[str, Any], image: Image, asked: Dict[str, Any], first: str
+    kubectl: Kubectl, api: Api, space: str, wanted: Dict[str, Any], image: Image, asked: Dict[str, Any]
 ) -> None:
     """Create the pods between which is measured, with as many rights as the cluster's admission lets them have."""
-    privileges = list(PRIVILEGES)
     refusals = []
-    for privilege in privileges[privileges.index(first) :]:
+    for privilege in PRIVILEGES:
         spec = (space, image, wanted["host_network"])
         made = [pod(end, wanted["ends"][end], *spec, asked[end][SERVER], privilege) for end in ENDS]
         try:
@@ -286,8 +285,7 @@ def make(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
             api.create(f"/api/v1/namespaces/{space}/secrets", secret)
         asked = demanded(kubectl, space, wanted, len(ENDS) * (2 if wanted["agents"] else 1))
         refusal = create_agents(kubectl, api, space, wanted, image, asked) if wanted["agents"] else None
-        # A cluster that refuses the one pod would refuse the other's capability, too.
-        create_ends(kubectl, api, space, wanted, image, asked, "admin" if refusal is None else "plain")
+        create_ends(kubectl, api, space, wanted, image, asked)
     agents = [f"agent-{end}" for end in ENDS] if wanted["agents"] and refusal is None else []
     made = ready(kubectl, space, deadline, [*(f"netperf-{end}" for end in ENDS), *agents])
     return dict(told(kubectl, space, {one["metadata"]["name"]: one for one in made}), refusal=refusal)

@@ -149,7 +149,7 @@ def test_a_namespace_does_without_its_label_and_pods_without_agents_where_these_
     cli = Deleting()
     refusal = netperf_pods.create_agents(cli, cast("Any", api), "labctl-x", WANTED, IMAGE, NOTHING)
     assert refusal == json.loads(denial[1])["message"]
-    netperf_pods.create_ends(cli, cast("Any", api), "labctl-x", WANTED, IMAGE, NOTHING, "plain")
+    netperf_pods.create_ends(cli, cast("Any", api), "labctl-x", WANTED, IMAGE, NOTHING)
     assert [name.rpartition(" ")[2] for name in api.made] == ["labctl-x", "netperf-client", "netperf-server"]
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_denial_ends_it(failure: tuple[int, str]) -> None:
     with pytest.raises(Answered):
         netperf_pods.create_agents(Deleting(), api, "labctl-x", WANTED, IMAGE, NOTHING)
     with pytest.raises(Answered):
-        netperf_pods.create_ends(Deleting(), api, "labctl-x", WANTED, IMAGE, NOTHING, "admin")
+        netperf_pods.create_ends(Deleting(), api, "labctl-x", WANTED, IMAGE, NOTHING)
 
 
 def test_pods_have_as_many_rights_as_they_are_let_and_all_have_the_same() -> None:
@@ -174,7 +174,7 @@ def test_pods_have_as_many_rights_as_they_are_let_and_all_have_the_same() -> Non
         return may(one, admin=allowed, root=tried[-1][1] != {})
 
     api, cli = Scripted(refuses), Deleting()
-    netperf_pods.create_ends(cli, cast("Any", api), "labctl-x", WANTED, IMAGE, NOTHING, "admin")
+    netperf_pods.create_ends(cli, cast("Any", api), "labctl-x", WANTED, IMAGE, NOTHING)
     admin, plain, restricted = manifest.PRIVILEGES.values()
     client, server = "netperf-client", "netperf-server"
     assert tried == [(client, admin), (server, admin), (client, plain), (client, restricted), (server, restricted)]
@@ -185,7 +185,7 @@ def test_pods_that_are_let_in_nowhere_say_it_in_the_clusters_words_with_what_to_
     api = cast("Any", Scripted(lambda one: may(one, host=False)))
     wanted = {**WANTED, "host_network": True}
     with pytest.raises(Answered) as caught:
-        netperf_pods.create_ends(Deleting(), api, "labctl-x", wanted, IMAGE, NOTHING, "plain")
+        netperf_pods.create_ends(Deleting(), api, "labctl-x", wanted, IMAGE, NOTHING)
     (problem,) = caught.value.problems
     assert "not allowed: host" in problem["seen"]
     assert "docs/cluster.md" in problem["hint"]
