@@ -169,9 +169,9 @@ def _pairs(client: Node, server: Node) -> Iterator[Finding]:
 
 def _looked_at(pair: Pair, client: Node, server: Node) -> bool:
     """Whether one of the ends tells anything of what a pair compares; the API of a cluster tells next to nothing."""
-    sections = {path.partition(".")[0] for path in pair.paths}
-    ends = (client.seen, server.seen)
-    return client.kind != CLUSTER or any(end.get(name) is not None for end in ends for name in sections)
+    told = (end.seen.get(*path.split(".")) for end in (client, server) for path in pair.paths)
+    known = (any(each.values()) if isinstance(each, Mapping) else each is not None for each in told)
+    return client.kind != CLUSTER or any(known)
 
 
 def _owner(path: str) -> Pair:

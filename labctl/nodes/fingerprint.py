@@ -77,6 +77,7 @@ OF_ONE_NODE: tuple[Path, ...] = (
     ("nic", "bus"),
     ("cluster", "addresses"),
     ("cluster", "pod_networks"),
+    ("deployed", "images"),
 )
 
 

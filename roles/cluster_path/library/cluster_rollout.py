@@ -40,9 +40,9 @@ SILENCE_S = 45.0  # of an API server, which may be starting again on a machine t
 SERVER = (
     "On the control plane: crictl ps -a, and journalctl -u kubelet; `labctl reset` and `labctl provision` make it anew."
 )
-LOGS = (
-    "Look at what the containers said; the images are those of the bundle: `labctl bundle verify`, `labctl provision`."
-)
+IMAGES = "The images of a network are those of the bundle: `labctl bundle verify`, then `labctl provision --bundle`."
+LOGS = "Its last words say why; all that the containers said is kept with the run."
+CLUSTER = "The cluster's own words say what it wants: kubectl --namespace=kube-system describe shows all of it."
 
 Object = Dict[str, Any]
 
@@ -113,6 +113,11 @@ def _ready(node: Object) -> str:
     return "Unknown, it was never Ready"
 
 
+def _hint(trouble: Trouble) -> str:
+    """What to do about a trouble."""
+    return IMAGES if trouble.image else LOGS if trouble.container else CLUSTER
+
+
 def silent(failure: CommandFailed, since: float) -> Refused:
     """What is told of an API server that does not answer."""
     seconds = f"for {time.monotonic() - since:.0f} s"
@@ -133,7 +138,10 @@ def wait(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
         answered = time.monotonic()
         if not seen.lacking:
             return {"changed": False, "pods": sorted(map(cluster_pods.name_of, seen.pods))}
-        refuse(cluster_pods.problem(trouble, LOGS) for trouble in patience.over(seen.troubles()))
+        space = wanted["namespace"]
+        refuse(
+            cluster_pods.problem(kubectl, space, trouble, _hint(trouble)) for trouble in patience.over(seen.troubles())
+        )
         if time.monotonic() > deadline:
             warned = f"the cluster warns of: {cluster_pods.warnings(seen.events)}"
             what = f"Not Ready within {wanted['timeout_s']} s: {'; '.join(seen.lacking)}"

@@ -139,7 +139,10 @@ def sees_pods(hook: Dict[str, Any]) -> bool:
 def state(node: Dict[str, Any]) -> Dict[str, Any]:
     """What of a node changes by itself, or by whoever runs the cluster, and sets nothing that is measured."""
     spec, conditions = node["spec"], node["status"].get("conditions") or []
-    taints = [f"{one['key']}={one.get('value') or ''}:{one['effect']}" for one in spec.get("taints") or []]
+    taints = [
+        f"{one['key']}{'=' if one.get('value') else ''}{one.get('value') or ''}:{one['effect']}"
+        for one in spec.get("taints") or []
+    ]
     wrong = {one["type"]: one.get("message") or one.get("reason") or "" for one in conditions if is_wrong(one)}
     return {"cordoned": bool(spec.get("unschedulable")), "taints": taints, "conditions": wrong}
 

@@ -29,6 +29,7 @@ RETURN = r"""
 problems: {description: "What is in the way: what, where, seen and hint of each.", type: list, returned: always}
 """
 
+import re
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -59,6 +60,7 @@ OF_A_SECRET = (("create", "secrets", ""),)
 REGISTRY_OF_NOBODY = "localhost/"  # an image of such a name is imported on a node, and never pulled
 MOST_IMAGES = 50  # a kubelet tells no more of those that it has (nodeStatusMaxImages)
 REACHED = ("InternalIP", "ExternalIP")
+LOGGED = re.compile(r"[IWEF][0-9]{4} ")
 GRANT = "ask whoever runs the cluster for it, or use a kubeconfig that has it"
 
 
@@ -129,7 +131,7 @@ def image_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str], image
         if told and len(told) < MOST_IMAGES and not any(has(one, image) for one in told):
             yield {
                 "what": f"the node does not have the image {image}, which no registry serves",
-                "where": name,
+                "where": f"images of node {name}",
                 "seen": f"{len(told)} other images (a kubelet tells of a new one after a minute)",
                 "hint": "make one for this cluster and name it with --image (--image-pull-secret for a private "
                 "registry), or import the default one on both nodes: docs/cluster.md says how",
@@ -180,7 +182,9 @@ def check(wanted: Dict[str, Any]) -> Dict[str, object]:
             problems += image_problems(nodes, wanted["ends"], wanted["image"])
             problems += secret_problems(kubectl, secret) if secret else []
     except Refused as refusal:
-        seen = getattr(refusal, "output", "").strip() or str(refusal)
+        # kubectl logs every attempt before it says what is wrong.
+        said = [line for line in getattr(refusal, "output", "").splitlines() if not LOGGED.match(line)]
+        seen = "\n".join(said).strip() or str(refusal)
         hint = f"does kubectl work with this kubeconfig? kubectl --kubeconfig={wanted['kubeconfig']} get nodes"
         raise Refused("the cluster cannot be asked", where=where, seen=seen, hint=hint) from refusal
     for problem in problems:

@@ -85,6 +85,7 @@ POLL_S = 0.2
 WATCH_S = 2  # after so long it is looked at what keeps a pod from being Ready
 ENDS = ("client", "server")
 IMAGES = "docs/cluster.md says how an image is made"
+CONTENT = f"look at its node, and at the image: it has to have netperf, netserver and python3. {IMAGES}"
 NAME_IMAGE = f"name one that both nodes have or can pull, with --image (and --image-pull-secret): {IMAGES}"
 DENIED = (
     "its own words say what it wants of a pod: ask whoever runs the cluster to let those of labctl in (docs/cluster.md)"
@@ -166,12 +167,11 @@ def create_agents(
 
 
 def create_ends(
-    kubectl: Kubectl, api: Api, space: str, wanted: Dict[str, Any], image: Image, asked: Dict[str, Any], first: str
+    kubectl: Kubectl, api: Api, space: str, wanted: Dict[str, Any], image: Image, asked: Dict[str, Any]
 ) -> None:
     """Create the pods between which is measured, with as many rights as the cluster's admission lets them have."""
-    privileges = list(PRIVILEGES)
     refusals = []
-    for privilege in privileges[privileges.index(first) :]:
+    for privilege in PRIVILEGES:
         spec = (space, image, wanted["host_network"])
         made = [pod(end, wanted["ends"][end], *spec, asked[end][SERVER], privilege) for end in ENDS]
         try:
@@ -197,7 +197,7 @@ def ready(kubectl: Kubectl, space: str, deadline: float, expected: Iterable[str]
         events = kubectl.items("events", "--namespace", space, "--field-selector=type=Warning")
         found = [trouble for one in waiting for trouble in cluster_pods.troubles(one)]
         found += cluster_pods.lasting(events, [cluster_pods.name_of(one) for one in waiting])
-        refuse(map(problem, patience.over(found)))
+        refuse(problem(kubectl, space, trouble) for trouble in patience.over(found))
         if time.monotonic() > deadline:
             raise late(kubectl, space, waiting, events)
         watch(kubectl, space)
@@ -206,11 +206,12 @@ def ready(kubectl: Kubectl, space: str, deadline: float, expected: Iterable[str]
 AGAIN = "Look at the node and at what the cluster does to pods; the next `labctl matrix` begins anew."
 
 
-def problem(trouble: cluster_pods.Trouble) -> Problem:
+def problem(kubectl: Kubectl, space: str, trouble: cluster_pods.Trouble) -> Problem:
     """What keeps a pod from running, with what to do about it."""
-    if not trouble.image:
-        return cluster_pods.problem(trouble, "kubectl describe pod and kubectl logs tell more while the pod is there")
-    return dict(cluster_pods.problem(trouble, NAME_IMAGE), where=f"image {trouble.image}")  # type: ignore[return-value]
+    found = cluster_pods.problem(kubectl, space, trouble, NAME_IMAGE if trouble.image else CONTENT)
+    if trouble.image:
+        found["where"] = f"image {trouble.image}"
+    return found
 
 
 def late(kubectl: Kubectl, space: str, waiting: List[Object], events: List[Object]) -> Refused:
@@ -284,8 +285,7 @@ def make(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
             api.create(f"/api/v1/namespaces/{space}/secrets", secret)
         asked = demanded(kubectl, space, wanted, len(ENDS) * (2 if wanted["agents"] else 1))
         refusal = create_agents(kubectl, api, space, wanted, image, asked) if wanted["agents"] else None
-        # A cluster that refuses the one pod would refuse the other's capability, too.
-        create_ends(kubectl, api, space, wanted, image, asked, "admin" if refusal is None else "plain")
+        create_ends(kubectl, api, space, wanted, image, asked)
     agents = [f"agent-{end}" for end in ENDS] if wanted["agents"] and refusal is None else []
     made = ready(kubectl, space, deadline, [*(f"netperf-{end}" for end in ENDS), *agents])
     return dict(told(kubectl, space, {one["metadata"]["name"]: one for one in made}), refusal=refusal)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from labctl.engine.outcome import Outcome
+import pytest
+import yaml
+from ansible.module_utils.labctl_node.kubectl import Kubectl
+from ansible.module_utils.labctl_node.run import CommandFailed
+
+from labctl.core.errors import Problem
+from labctl.engine.outcome import Failure, Outcome
+from roles.existing_cluster.library import cluster_fingerprint
 from tests.unit.cli.run import Run
-from tests.unit.scripted import Call, ScriptedSession, ended, failing, looked_at
+from tests.unit.scripted import FIXTURES, Call, Play, ScriptedSession, ended, failing, looked_at
 
 
 def test_what_would_hinder_is_told_the_worst_first(labctl: Run, lab: ScriptedSession) -> None:
@@ -73,3 +82,107 @@ def test_a_reset_says_that_nothing_is_left_or_what(labctl: Run, lab: ScriptedSes
     code, _, err = labctl("reset", "-i", "mine")
     assert code == 1
     assert "/etc/kubernetes is still there" in err
+
+
+class Api(Kubectl):
+    """A cluster as it was captured, of which one kind of object cannot be listed."""
+
+    def __init__(self, forbidden: str = "") -> None:
+        super().__init__("kubectl", "/config")
+        self.seen = json.loads((FIXTURES / "cluster" / "kubernetes-1.20.json").read_text())
+        self.forbidden = forbidden
+
+    def run(self, *arguments: str, stdin: str = "") -> str:  # noqa: ARG002  (as Kubectl has it)
+        return json.dumps(self.seen["version"])
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        kind, name = arguments[0].partition(".")[0], arguments[-1]
+        if kind == self.forbidden:
+            words = f'Error from server (Forbidden): {kind} is forbidden: User "x" cannot list'
+            raise CommandFailed(["kubectl"], "failed", words)
+        if kind == "node":
+            found: dict[str, Any] = next(one for one in self.seen["nodes"] if one["metadata"]["name"] == name)
+            return found
+        return {"items": self.seen.get(kind, [])}
+
+
+@pytest.fixture
+def cluster(lab: ScriptedSession, tmp_path: Path) -> tuple[str, ...]:
+    """The options of a cluster whose API is asked in place of the lab's nodes."""
+    variables: dict[str, object] = {"lab_name": "other", "lab_kind": "cluster"}
+    lab.variables.update(node1=variables, node2=variables)
+    entry = {"clusters": [{"name": "c", "cluster": {"server": "https://192.0.2.1"}}], "current-context": "x"}
+    contexts = [{"name": "x", "context": {"cluster": "c"}}]
+    (tmp_path / "config").write_text(yaml.safe_dump({**entry, "contexts": contexts}))
+    return ("--kubeconfig", "config", "--client", "node1", "--server", "node2", "--format", "csv")
+
+
+def through(api: Api, **state: object) -> Play:
+    """A playbook that looks at both nodes through an API."""
+
+    def play(call: Call) -> Outcome:
+        for node in ("node1", "node2"):
+            document = cluster_fingerprint.take(api, node)
+            document["state"] |= state
+            call.end("cluster_fingerprint", node, fingerprint=document)
+        return ended("ok")
+
+    return play
+
+
+def test_a_cluster_is_checked_by_what_its_api_tells(
+    labctl: Run, lab: ScriptedSession, cluster: tuple[str, ...]
+) -> None:
+    lab.plays["check.yml"] = through(Api())
+    code, out, err = labctl("check", *cluster)
+    assert (code, err) == (0, ""), out
+    assert {line.partition(",")[0] for line in out.splitlines()} == {"level", "ok"}
+    rows = {tuple(line.split(",")[1:3]): line for line in out.splitlines()}
+    assert rows["node1", "node"].startswith("ok,node1,node,")
+    assert rows["node1", "address"].endswith("198.18.246.139,")
+    assert rows["both", "kernel"].startswith("ok,both,kernel,the same at both ends,6.18")
+    assert ("node1", "netperf") not in rows
+    assert ("both", "card and its settings") not in rows
+
+
+def test_what_is_done_to_a_clusters_nodes_is_a_warning(
+    labctl: Run, lab: ScriptedSession, cluster: tuple[str, ...]
+) -> None:
+    wrong = {"cordoned": True, "taints": ["k=v:NoExecute"], "conditions": {"DiskPressure": "no room"}}
+    lab.plays["check.yml"] = through(Api("daemonsets"), **wrong)
+    code, out, _ = labctl("check", *cluster)
+    assert code == 0
+    for words in (
+        "warning,node1,cordon,not cordoned,cordoned: is it about to be drained?,",
+        'warning,node2,node,"Ready, under no pressure",DiskPressure: no room,',
+        "ok,node2,taints,known,k=v:NoExecute (tolerated),",
+        "warning,node2,network,known,not visible without the right to list daemonsets,",
+    ):
+        assert f"\n{words}" in out
+
+
+def test_what_is_in_the_way_of_a_cluster_is_a_finding_each_with_what_to_do(
+    labctl: Run, lab: ScriptedSession, cluster: tuple[str, ...]
+) -> None:
+    problems = (Problem("the kubeconfig lacks a right: get nodes", "x", "no", "ask"), Problem("second", hint="do"))
+
+    def play(call: Call) -> Outcome:
+        return Outcome("failed", (Failure(call.name, "A task", "node1", "both"),), 0, 0.1, problems)
+
+    lab.plays["check.yml"] = play
+    code, out, _ = labctl("check", *cluster)
+    assert code == 1
+    assert out.splitlines()[1:] == [
+        "error,cluster,cluster,nothing is in the way,the kubeconfig lacks a right: get nodes: no,ask",
+        "error,cluster,cluster,nothing is in the way,second,do",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "matrix"])
+def test_an_empty_option_is_no_option_that_was_left_out(labctl: Run, lab: ScriptedSession, command: str) -> None:
+    code, _, err = labctl(command, "--kubeconfig", "", "--client", "a", "--server", "b")
+    assert (code, lab.played) == (2, [])
+    assert "an option is empty\n  where: --kubeconfig" in err
+    code, _, err = labctl(command, "--context", "")
+    assert code == 2
+    assert "--context without --kubeconfig" in err

@@ -364,6 +364,21 @@ def test_a_cable_that_cannot_be_read_is_not_taken_for_an_idle_one(copy: Copy) ->
     assert Flag.COUNTERS_UNREAD in derived.flags
 
 
+@pytest.mark.parametrize("end", ["client.json", "server.json"])
+def test_what_a_cluster_put_into_the_pod_of_an_end_is_flagged(copy: Copy, end: str) -> None:
+    folder = copy(STREAM)
+    before = sample.derive(folder).flags
+    for pod, flags in (
+        ({"beside": [], "cpu_limit": None}, set()),
+        ({"beside": ["istio-proxy (proxyv2:1)"], "cpu_limit": None}, {Flag.SIDECAR}),
+        ({"beside": [], "cpu_limit": "500m"}, {Flag.CPU_LIMITED}),
+    ):
+        with editing(folder, end) as data:
+            data["pod"] = pod
+        derived = sample.derive(folder)
+        assert (derived.status, set(derived.flags) - set(before)) == (Status.VALID, flags)
+
+
 def test_a_cable_made_anew_during_the_sample_is_invalid(copy: Copy) -> None:
     folder = copy(CRR)
     grow(folder, "client", "cable.rx_bytes", -1)

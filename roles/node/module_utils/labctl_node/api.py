@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -17,8 +19,14 @@ from ansible.module_utils.labctl_node.run import CommandFailed
 from ansible.module_utils.labctl_node.wait import wait_until
 
 START_S = 15.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ANSWERS = "Does it run, and does this kubeconfig lead to it? kubectl get --raw /readyz asks it."
 Object = Dict[str, Any]
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Answered(Refused):
@@ -27,7 +35,7 @@ class Answered(Refused):
     def __init__(self, what: str, code: int, status: Mapping[str, Any]) -> None:
         self.code, self.reason = code, str(status.get("reason") or "")
         self.message = str(status.get("message") or f"HTTP status {code}")
-        super().__init__(what, seen=f"{code} {self.reason}: {self.message}".replace(" :", ":"))
+        super().__init__(what, seen=f"{code} {self.reason}: {self.message}".replace(" :", ":"), hint=_hint(code))
 
     @property
     def denied(self) -> bool:
@@ -66,7 +74,11 @@ class Api:
         argv = [*self._kubectl.prefix, "proxy", f"--unix-socket={self._socket}"]
         try:
             self._proxy = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             self._clear()
@@ -134,6 +146,15 @@ class Api:
             if self._proxy.stderr is not None:
                 self._proxy.stderr.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _hint(code: int) -> str:
+    """What to do about an answer, as far as its code tells."""
+    if code == 401:
+        return "Log in anew: the cluster does not know this user (any more)."
+    if code >= 500 or code == 429:
+        return "The API server, or a webhook that it calls, has no answer now: mend that, or try again later."
+    return "Ask whoever runs the cluster: its own words say what it wants."
 
 
 def _name(one: Object) -> str:

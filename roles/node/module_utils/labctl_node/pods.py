@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible.module_utils.labctl_node.kubectl import Kubectl
 from ansible.module_utils.labctl_node.refused import Problem
+from ansible.module_utils.labctl_node.run import CommandFailed
 
 Object = Mapping[str, Any]
 
@@ -50,19 +52,24 @@ LASTING = (
     "NodeNotReady",
 )
 REPETITIONS, LASTING_S = 3, 40.0
+LINES = 10  # of a log that are told
+LOST = "unable to retrieve container logs"  # what kubelet says, in the log's place, of a container that it removed
 WORDS = 3  # warnings that are told of a wait that took too long
 
 
 class Trouble(NamedTuple):
     """What keeps a pod from running. `after_s`: so long it may last before the wait is over; 0 for not at all.
 
-    `key` tells it from others of the same wait; `image` is the one that cannot be had.
+    `key` tells it from others of the same wait; `image` is the one that cannot be had. `pod` and `container` are what
+    ran and ended, and so has something to say.
     """
 
     key: str
     words: str
     after_s: float = 0.0
     image: str = ""
+    pod: str = ""
+    container: str = ""
 
 
 def name_of(pod: Object) -> str:
@@ -99,7 +106,8 @@ def troubles(pod: Object) -> Iterator[Trouble]:
         for kind, container in containers(pod):
             found = _container(pod, kind, container)
             if found:
-                yield found._replace(key=f"{key} {container['name']}")
+                ran = container["name"] if _last(container) else ""
+                yield found._replace(key=f"{key} {container['name']}", pod=name_of(pod), container=ran)
 
 
 def _container(pod: Object, kind: str, container: Object) -> Optional[Trouble]:
@@ -110,7 +118,9 @@ def _container(pod: Object, kind: str, container: Object) -> Optional[Trouble]:
     which = f"{called(pod)} does not start: its {kind} {container['name']}"
     image = str(container.get("image") or "") if reason in IMAGE else ""
     if reason in HOPELESS or reason in RECOVERING:
-        words = ": ".join(filter(None, (reason, waiting.get("message"), last)))
+        said = str(waiting.get("message") or "")
+        own = last.partition(": ")[0] if last and last.partition(": ")[2] in said else last
+        words = ": ".join(filter(None, (reason, said, own)))
         looping = reason == "CrashLoopBackOff" and restarts >= RESTARTS
         return Trouble("", f"{which} ({words})", 0.0 if looping or reason in HOPELESS else RECOVERY_S, image)
     if restarts >= RESTARTS and not container.get("ready"):
@@ -169,6 +179,23 @@ class Patience:
         return [one for one in found if now - self._since[one.key] >= one.after_s]
 
 
-def problem(trouble: Trouble, hint: str) -> Problem:
-    """A trouble as what a module refuses."""
-    return {"what": trouble.words, "hint": hint}
+def problem(kubectl: Kubectl, space: str, trouble: Trouble, hint: str) -> Problem:
+    """A trouble as what a module refuses: what the cluster says of it, and what the container itself said last."""
+    found: Problem = {"what": trouble.words, "hint": hint}
+    said = last_words(kubectl, space, trouble) if trouble.container else ""
+    if said:
+        found["seen"] = f"its last words: {said}"
+    return found
+
+
+def last_words(kubectl: Kubectl, space: str, trouble: Trouble) -> str:
+    """What a container said last, before its last start or since; empty where nothing is known of it."""
+    which = ("logs", trouble.pod, f"--namespace={space}", f"--container={trouble.container}", f"--tail={LINES}")
+    for how in (("--previous",), ()):
+        try:
+            said = kubectl.run(*which, *how).strip()
+        except CommandFailed:
+            continue
+        if said and not said.startswith(LOST):
+            return said
+    return ""
