@@ -39,7 +39,7 @@ def passed(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def search_path(variables: Mapping[str, str]) -> str:
-    """Where programs are looked for: Ansible beside this Python, of an environment that need not be activated (pipx)."""
+    """Where programs are looked for: first beside this Python, in an environment that need not be activated (pipx)."""
     own = str(Path(sys.executable).parent)
     others = variables.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join([own, *(other for other in others if other != own)])
@@ -59,7 +59,7 @@ def environment(settings: Settings, private: Path, sockets: Path) -> dict[str, s
         "LC_ALL": "C.UTF-8",  # Ansible refuses to start in a locale that the machine lacks
         "LABCTL_PID": str(os.getpid()),
     }
-    return passed(os.environ) | settings.pinned | who() | own
+    return {**passed(os.environ), **settings.pinned, **who(), **own}
 
 
 def who() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Ansible's settings: which of them labctl decides for its own plays, and why; all others are the user's.
 
-Ansible's own reader says what the user has set, in the environment or in the ansible.cfg that Ansible itself would take.
-`labctl check` shows where he wants something else than is pinned here. What would make Ansible ask for a password is
+Ansible's own reader says what the user has set, in the environment or in the ansible.cfg that Ansible itself takes.
+`labctl check` shows where that is something else than is pinned here. What would make Ansible ask for a password is
 refused instead: nobody sees the question.
 """
 
@@ -227,7 +227,9 @@ class _Reader:
             value, where = own
             wanted = self.typed(pin.name, pin.value)
             if _lacking(pin, value if isinstance(value, list) else []) if pin.open else value != wanted:
-                yield Overruled(self.variable(pin.name), _shown(wanted) or "none", f"{_shown(value)} ({where})", pin.why)
+                yield Overruled(
+                    self.variable(pin.name), _shown(wanted) or "none", f"{_shown(value)} ({where})", pin.why
+                )
 
     def asks(self) -> Iterator[tuple[str, Problem]]:
         """For what Ansible would ask."""
@@ -269,9 +271,6 @@ def _ignored(warnings: set[str]) -> str | None:
     """Why an ansible.cfg of this directory does not hold, where Ansible itself passes one over."""
     if not warnings:
         return None
-    seen = Path.cwd() / "ansible.cfg"
-    return f"{seen} is passed over, as by Ansible itself: every user may write its directory (mode {_mode(seen.parent)})"
-
-
-def _mode(path: Path) -> str:
-    return f"{os.stat(path).st_mode & 0o7777:04o}"
+    here = Path.cwd()
+    mode = f"{here.stat().st_mode & 0o7777:04o}"
+    return f"{here / 'ansible.cfg'} does not hold: every user may write its directory (mode {mode})"
