@@ -15,13 +15,13 @@ from labctl.engine.settings import NO_CONFIG, Settings
 # LABCTL_PASS_ENV names further ones, for an inventory or a password program that looks something up in the environment.
 PASSED = frozenset(
     {
-        *("HOME", "SHELL", "TZ", "TMPDIR", "LANG", "LANGUAGE"),
+        *("HOME", "SHELL", "TZ", "TMPDIR", "LANG"),
         *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "KRB5CCNAME", "KRB5_CONFIG", "GNUPGHOME", "PASSWORD_STORE_DIR"),
         *("VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE", "VAULT_CACERT"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
         *("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"),
-        *("KUBECONFIG", "USE_GKE_GCLOUD_AUTH_PLUGIN"),
+        *("KUBECONFIG", "USE_GKE_GCLOUD_AUTH_PLUGIN", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE"),
     }
 )
 # Whole families: of Ansible, whose settings hold unless they are pinned; of labctl; of what kubeconfigs log in with.
