@@ -15,13 +15,13 @@ from labctl.engine.settings import NO_CONFIG, Settings
 # LABCTL_PASS_ENV names further ones, for an inventory or a password program that looks something up in the environment.
 PASSED = frozenset(
     {
-        *("HOME", "SHELL", "TZ", "TMPDIR", "LANG", "LANGUAGE"),
+        *("HOME", "SHELL", "TZ", "TMPDIR", "LANG"),
         *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "KRB5CCNAME", "KRB5_CONFIG", "GNUPGHOME", "PASSWORD_STORE_DIR"),
         *("VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE", "VAULT_CACERT"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
         *("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"),
-        *("KUBECONFIG", "USE_GKE_GCLOUD_AUTH_PLUGIN"),
+        *("KUBECONFIG", "USE_GKE_GCLOUD_AUTH_PLUGIN", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE"),
     }
 )
 # Whole families: of Ansible, whose settings hold unless they are pinned; of labctl; of what kubeconfigs log in with.
@@ -39,7 +39,7 @@ def passed(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def search_path(variables: Mapping[str, str]) -> str:
-    """Where programs are looked for: Ansible beside this Python, of an environment that need not be activated (pipx)."""
+    """Where programs are looked for: first beside this Python, in an environment that need not be activated (pipx)."""
     own = str(Path(sys.executable).parent)
     others = variables.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join([own, *(other for other in others if other != own)])
@@ -59,7 +59,7 @@ def environment(settings: Settings, private: Path, sockets: Path) -> dict[str, s
         "LC_ALL": "C.UTF-8",  # Ansible refuses to start in a locale that the machine lacks
         "LABCTL_PID": str(os.getpid()),
     }
-    return passed(os.environ) | settings.pinned | who() | own
+    return {**passed(os.environ), **settings.pinned, **who(), **own}
 
 
 def who() -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Ansible's settings: which of them labctl decides for its own plays, and why; all others are the user's.
 
-Ansible's own reader says what the user has set, in the environment or in the ansible.cfg that Ansible itself would take.
-`labctl check` shows where he wants something else than is pinned here. What would make Ansible ask for a password is
+Ansible's own reader says what the user has set, in the environment or in the ansible.cfg that Ansible itself takes.
+`labctl check` shows where that is something else than is pinned here. What would make Ansible ask for a password is
 refused instead: nobody sees the question.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -35,6 +34,7 @@ class Pin:
 
 
 WORDS = "labctl reads what Ansible says, and tells it in its own words"
+YOURS = "those of yours are for your own plays"
 ALL_OF_IT = "labctl's plays are one piece: done in part, nothing of what it says afterwards would hold"
 OWN_RULES = "labctl's plays are written for Ansible's own rule"
 OPEN = "labctl's own inventories are read by it"
@@ -53,7 +53,6 @@ PINS = (
     Pin("HOST_PATTERN_MISMATCH", "warning", "a play for a group that a lab need not have is passed over"),
     # What values mean.
     Pin("DEFAULT_HASH_BEHAVIOUR", "replace", OWN_RULES),
-    Pin("DEFAULT_UNDEFINED_VAR_BEHAVIOR", "true", OWN_RULES),
     Pin("DEFAULT_PRIVATE_ROLE_VARS", "false", OWN_RULES),
     Pin("INJECT_FACTS_AS_VARS", "true", OWN_RULES),
     Pin("PLAYBOOK_VARS_ROOT", "top", OWN_RULES),
@@ -74,25 +73,23 @@ PINS = (
     Pin("PYTHON_MODULE_RLIMIT_NOFILE", "0", "servers that a module starts would inherit the limit"),
     # What Ansible says, and to whom.
     Pin("DEFAULT_STDOUT_CALLBACK", "default", WORDS),
-    Pin("CALLBACKS_ENABLED", "labctl_lifeline,labctl_packed", "those of yours are for your own plays"),
-    Pin("DEFAULT_CALLBACK_PLUGIN_PATH", str(CALLBACKS), "those of yours are for your own plays"),
+    Pin("CALLBACKS_ENABLED", "labctl_lifeline,labctl_packed", YOURS),
+    Pin("DEFAULT_CALLBACK_PLUGIN_PATH", str(CALLBACKS), YOURS),
     Pin("DEFAULT_DEBUG", "false", WORDS),
     Pin("DEFAULT_VERBOSITY", "0", "labctl's own --verbose says how much Ansible tells"),
     Pin("DEFAULT_NO_LOG", "false", "labctl reads the results; what is secret in them is hidden task by task"),
     Pin("DISPLAY_ARGS_TO_STDOUT", "false", "arguments may be secret"),
     Pin("DIFF_ALWAYS", "false", "labctl provision --diff shows the differences"),
-    Pin("RETRY_FILES_ENABLED", "false", "labctl is run again as a whole"),
+    Pin("RETRY_FILES_ENABLED", "false", WORDS),
+    Pin("INVENTORY_EXPORT", "false", WORDS),
+    Pin("PLAYBOOK_DIR", str(CALLBACKS), WORDS),  # a directory without variables, for ansible-inventory
     Pin("ANSIBLE_FORCE_COLOR", "false", WORDS),
     Pin("ANSIBLE_NOCOLOR", "true", WORDS),
     Pin("ANSIBLE_NOCOWS", "true", WORDS),
     Pin("DEPRECATION_WARNINGS", "false", WORDS),
 )
-# Of these nothing is shown: how Ansible tells labctl what it does is no matter of the user's.
-UNTOLD = frozenset(
-    pin.name
-    for pin in PINS
-    if pin.why == WORDS or pin.name in ("CALLBACKS_ENABLED", "DEFAULT_CALLBACK_PLUGIN_PATH", "RETRY_FILES_ENABLED")
-)
+# Pins with these reasons are not told: how Ansible tells labctl what it does is no matter of the user's.
+UNTOLD = (WORDS, YOURS)
 
 # Settings that make Ansible ask, and what to do instead.
 ASKING: Mapping[str, str] = {
@@ -165,7 +162,7 @@ def read() -> Settings:
         manager = ConfigManager(str(config or NO_CONFIG))
         manager.initialize_plugin_configuration_definitions("labctl", "ssh", {"pipelining": PIPELINING})
         reader = _Reader(manager)
-        pinned = dict(chain.from_iterable(map(reader.pin, PINS)))
+        pinned = dict(chain.from_iterable(map(reader.pin, reader.pins)))
         pinned |= {reader.variable(name): "false" for name in ASKING}
         if reader.unset("pipelining"):
             pinned["ANSIBLE_PIPELINING"] = "true"  # half the time of a task; sudo with requiretty cannot do with it
@@ -183,6 +180,8 @@ class _Reader:
 
     def __init__(self, manager: Any) -> None:
         self.manager = manager
+        # A newer Ansible may have given up a setting that labctl need not decide any more.
+        self.pins = [pin for pin in PINS if manager.get_configuration_definition(pin.name)]
 
     def variable(self, name: str) -> str:
         """The environment's name of a setting."""
@@ -220,8 +219,8 @@ class _Reader:
 
     def overruled(self) -> Iterator[Overruled]:
         """Where the user wants something else than is pinned."""
-        for pin in PINS:
-            own = None if pin.name in UNTOLD else self.set_by_user(pin.name)
+        for pin in self.pins:
+            own = None if pin.why in UNTOLD else self.set_by_user(pin.name)
             if own is None:
                 continue
             value, where = own
@@ -261,21 +260,16 @@ def _shown(value: object) -> str:
 
 def _require_believed(config: Path) -> None:
     """Raise UsageError for an ansible.cfg that others decide on, or that is no file: it may run programs."""
-    hint = "or name another one, such as an empty one of yours: ANSIBLE_CONFIG=FILE"
-    trust.require_trusted("the ansible.cfg that Ansible would take", config)
+    what = "the ansible.cfg that Ansible would take"
+    trust.require_trusted(what, config)
     if not config.is_file():
-        raise UsageError(Problem("the ansible.cfg that Ansible would take is no file", str(config), hint=hint))
+        raise UsageError(Problem(f"{what} is no file", str(config), hint="name a file of yours: ANSIBLE_CONFIG=FILE"))
 
 
 def _ignored(warnings: set[str]) -> str | None:
     """Why an ansible.cfg of this directory does not hold, where Ansible itself passes one over."""
     if not warnings:
         return None
-    seen = Path.cwd() / "ansible.cfg"
-    return (
-        f"{seen} is passed over, as by Ansible itself: every user may write its directory (mode {_mode(seen.parent)})"
-    )
-
-
-def _mode(path: Path) -> str:
-    return f"{os.stat(path).st_mode & 0o7777:04o}"
+    here = Path.cwd()
+    mode = f"{here.stat().st_mode & 0o7777:04o}"
+    return f"{here / 'ansible.cfg'} does not hold: every user may write its directory (mode {mode})"

@@ -14,11 +14,13 @@ from labctl.catalog import CLUSTER
 from labctl.core.errors import Problem
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
+from labctl.engine.settings import Overruled
 from labctl.nodes.fingerprint import Difference, Fingerprint, node_differences
 from labctl.nodes.rules import PROVISION, Level, Node, Rule, rules
 
 HOST = "host"  # the machine that carries a local lab
 BOTH = "both"
+HERE = "ansible"  # that of this machine
 NOT_CHANGED = "host's, not changed"
 INSTALL_PYTHON = "install python3 on the node, or set ansible_python_interpreter in the inventory"
 ALIKE = "the same at both ends"
@@ -86,11 +88,13 @@ def findings(
     fingerprints: Mapping[str, Fingerprint],
     unreachable: Sequence[Failure],
     problems: Sequence[Problem] = (),
+    overruled: Sequence[Overruled] = (),
 ) -> tuple[Finding, ...]:
     """Every finding about a lab, whatever its level: nodes first, then the machine, then the two ends compared.
 
     `fingerprints` is by node, `unreachable` the failures of the play: a node in neither has an error of its own.
     `problems` are those failures one by one; of a cluster they are no node's own, for its API alone was asked.
+    `overruled` are the user's settings of Ansible that do not hold in labctl's plays.
     """
     names = (inventory.client, inventory.server)
     nodes = [Node(name, inventory.kind, fingerprints[name]) for name in names if name in fingerprints]
@@ -100,12 +104,18 @@ def findings(
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))
     machine = (_of_host(rule, nodes[0]) for rule in rules() if shared and nodes and rule.of_machine)
     ends = _pairs(*nodes) if len(nodes) == 2 else ()
-    return tuple(chain(absent, own, machine, ends))
+    return tuple(chain(absent, own, machine, ends, map(_overruled, overruled)))
 
 
 def failed(found: Iterable[Finding]) -> bool:
     """Whether any finding is an error: numbers would be wrong or impossible."""
     return any(finding.level is Level.ERROR for finding in found)
+
+
+def _overruled(setting: Overruled) -> Finding:
+    """A setting of Ansible that labctl decides for its own plays; for plays of the user's it is as good as any."""
+    action = f"nothing: labctl's plays take its own, since {setting.why}"
+    return Finding(Level.WARNING, HERE, setting.name, setting.wanted, setting.seen, action)
 
 
 def _rules(node: Node) -> Iterator[Rule]:

@@ -19,7 +19,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -61,7 +61,7 @@ class Command:
     become: Any = None
 
 
-class _Executor(TaskExecutor):  # type: ignore[misc]  # untyped
+class _Executor(TaskExecutor):
     """The part of Ansible that finds out how a task reaches a node, for another node than the task's own."""
 
     _task: Any = None  # a property in newer Ansibles, of the task in hand
@@ -79,8 +79,9 @@ class _Executor(TaskExecutor):  # type: ignore[misc]  # untyped
         context.post_validate(templar=templar)
         self._play_context = context
         kind = templar.template(variables.get("ansible_connection") or self._task.connection)
-        self._connection = self._get_connection(variables, templar, kind)
-        self._set_connection_options(variables, templar)
+        get, set_options = cast("Any", self._get_connection), cast("Any", self._set_connection_options)
+        self._connection = get(variables, templar, kind)
+        set_options(variables, templar)
         self._connection._play_context = self._play_context
         return self._connection
 

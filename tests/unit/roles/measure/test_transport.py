@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
@@ -45,7 +45,7 @@ def transport(own: dict[str, Any] | None = None, **context: str) -> Transport:
     for name, value in context.items():
         setattr(play_context, name, value)
     templar = Templar(files, own or {})
-    return Transport(ActionModule(task, None, play_context, files, templar, plugins))
+    return Transport(ActionModule(task, cast("Any", None), play_context, files, templar, plugins))
 
 
 def command(**variables: Any) -> Command:
