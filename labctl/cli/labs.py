@@ -36,12 +36,12 @@ def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
     from labctl.labs import embedded as labs
     from labctl.labs import lock
 
-    with Session() as session, lock.locked_to_destroy(session, lab):
+    with Session() as session, lock.locked_to_destroy(session, lab) as held:
         warn_of_disturbing()
         tell = Terminal()
         labs.destroy(session, lab, ansible_options(become), tell.tasks())
         tell.clear()
-    console.out(f"lab {lab}: nothing is left of it on this machine")
+    console.out(f"lab {held.lab}: nothing is left of it on this machine")
 
 
 @lab_app.command("list")

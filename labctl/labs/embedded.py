@@ -253,7 +253,8 @@ def shell_command(lab: str, node: str) -> tuple[str, ...]:
         "LogLevel": "ERROR",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ("ssh", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
+    # Without the user's own configuration, which could lead elsewhere under the node's address.
+    return ("ssh", "-F", "none", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
 
 
 def _labs() -> Path:
