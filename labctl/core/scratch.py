@@ -13,6 +13,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from labctl.core import trust
+from labctl.core.errors import UsageError
+
 PREFIX = "labctl-session-"
 
 
@@ -22,6 +25,11 @@ class Scratch:
     def __init__(self, directory: Path | None = None) -> None:
         # Under another name until it is locked, or another labctl could take it for one of the dead.
         made = Path(tempfile.mkdtemp(prefix=".labctl-", dir=directory))
+        try:
+            trust.require_trusted("the directory for temporary files (TMPDIR)", made)
+        except UsageError:
+            made.rmdir()
+            raise
         self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(".labctl-")))
@@ -65,7 +73,7 @@ def _remove(path: Path) -> bool:
     """End the SSH connections whose sockets are in a directory, and remove it."""
     sockets = path / "s"
     for socket in sockets.iterdir() if sockets.is_dir() else ():
-        command = ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "labctl"]
+        command = ["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "labctl"]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     shutil.rmtree(path, ignore_errors=True)  # a sweep may meet another one
     return True

@@ -206,9 +206,11 @@ def require_ones_own(name: str, to_destroy: bool = False) -> None:
 
 
 def require_believed_places() -> None:
-    """Raise UsageError where others than root and the caller decide on what labs are recorded in, or made of."""
+    """Raise UsageError where others than root and the caller decide on what labctl keeps and uses again."""
     trust.require_trusted("the directory of the labs' records (LABCTL_STATE_DIR)", paths.state_dir())
     trust.require_trusted("the directory of what labs are made of (LABCTL_CACHE_DIR)", paths.cache_dir())
+    trust.require_trusted("your directory of what is kept for later (XDG_STATE_HOME)", paths.user_state_dir())
+    trust.require_trusted("your directory of what can be made again (XDG_CACHE_HOME)", paths.user_cache_dir())
 
 
 def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:

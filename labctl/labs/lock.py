@@ -330,8 +330,9 @@ def _acquire(path: Path, lab: str, waits: Callable[[str], None] | None) -> int:
 def locked(lab: Inventory, command: str) -> Iterator[LabLock]:
     """Hold a lab against every other labctl of this machine. LabctlError naming the owner when one has it.
 
-    UsageError for a lab of this machine that is another user's.
+    UsageError for a lab of this machine that is another user's, and for places that are not believed.
     """
+    embedded.require_believed_places()
     if lab.kind in KINDS:
         embedded.require_ones_own(lab.name)
     with held(lab.name, key(lab), command) as lock:
