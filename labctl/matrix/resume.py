@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from labctl.core import trust
 from labctl.core.errors import Problem, collected
 from labctl.core.files import read_record
 from labctl.plan import stored
@@ -51,8 +52,12 @@ class Kept:
 
 
 def reopen(path: Path) -> Earlier:
-    """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest."""
+    """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest.
+
+    What stands in it decides what is deployed: UsageError for one that others than root and the caller can write.
+    """
     folder = RunFolder(path)
+    trust.require_trusted("a run to go on with", *dict.fromkeys((path, folder.plan, folder.status, *folder.attempts())))
     plan = stored.read(folder.plan)
     problems: list[Problem] = []
     last: Attempt | None = None

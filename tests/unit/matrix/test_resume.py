@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.core.errors import LabctlError
+from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.matrix import resume
@@ -144,6 +144,14 @@ def test_a_damaged_status_is_named_set_aside_and_does_not_matter(folder: RunFold
 def test_without_its_plan_a_run_is_refused(folder: RunFolder, content: str) -> None:
     folder.plan.write_text(content)
     with pytest.raises(LabctlError, match=r"plan\.json"):
+        resume.reopen(folder.path)
+
+
+@pytest.mark.parametrize("part", [".", "plan.json", "status.json", "attempts/1.json"])
+def test_a_run_that_others_can_write_is_not_gone_on_with(folder: RunFolder, part: str) -> None:
+    path = folder.path / part
+    path.chmod(path.stat().st_mode | 0o002)
+    with pytest.raises(UsageError, match="a run to go on with is not believed"):
         resume.reopen(folder.path)
 
 
