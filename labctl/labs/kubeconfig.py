@@ -17,7 +17,8 @@ import yaml
 
 from labctl.catalog import CLUSTER
 from labctl.core import paths
-from labctl.core.errors import LabctlError, Problem, UsageError, collected
+from labctl.core.errors import Problem, UsageError, collected
+from labctl.core.files import OWN_PYTHON, write_yaml
 
 # Holds netperf, netserver and python3 (docs/cluster.md); this one is on the nodes of labctl's own clusters.
 IMAGE = "localhost/labctl/netperf:node"
@@ -103,7 +104,7 @@ def _write(kubeconfig: Path, context: str, client: str, server: str, image: str 
                 "lab_name": name,
                 "lab_kind": CLUSTER,
                 "ansible_connection": "local",
-                "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+                "ansible_python_interpreter": OWN_PYTHON,
                 "netperf_pods_kubeconfig": str(kubeconfig),
                 "netperf_pods_context": context,
                 "netperf_pods_owner": owner,
@@ -115,12 +116,5 @@ def _write(kubeconfig: Path, context: str, client: str, server: str, image: str 
         }
     }
     directory = paths.user_state_dir() / "clusters" / f"{name}-{owner}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        text = f"---\n# Written by labctl --kubeconfig; {HOW}.\n{yaml.safe_dump(inventory, sort_keys=False)}"
-        (directory / "hosts.yml").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise LabctlError(
-            Problem("the cluster's inventory cannot be written", str(directory), error.strerror)
-        ) from error
+    write_yaml(directory / "hosts.yml", inventory, f"Written by labctl --kubeconfig; {HOW}.")
     return directory

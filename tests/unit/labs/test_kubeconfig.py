@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from labctl.core.errors import UsageError
+from labctl.core.files import read_yaml
 from labctl.labs.kubeconfig import IMAGE, ClusterOptions, lab
 
 
@@ -23,7 +24,7 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(directory: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((directory / "hosts.yml").read_text())["all"]
+    content: dict[str, Any] = read_yaml(directory / "hosts.yml")["all"]
     return content
 
 
