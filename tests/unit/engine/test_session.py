@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
+from labctl.core.files import read_yaml
 from labctl.engine.events import TaskResult
 from labctl.engine.session import AnsibleOptions, Session
 from tests.unit.engine.play import LOCAL, Run
@@ -48,8 +49,10 @@ def test_output_that_cannot_be_kept_is_named_and_our_signal_handlers_stay(play: 
 
 
 def test_a_further_inventory_source_is_gone_after_its_playbook(session: Session) -> None:
-    with session.source({"all": {"vars": {"more": 1}}}) as (path,):
-        assert path.read_text() == '{"all": {"vars": {"more": 1}}}'
+    more = {"all": {"hosts": {"a": {"more": ["{{ 1/0 }}", 1]}}}}
+    with session.source(more) as (path,):
+        assert read_yaml(path) == more
+        assert session.inventory(path)["_meta"]["hostvars"]["a"] == {"more": ["{{ 1/0 }}", 1]}
     assert not path.exists()
     with session.source(None) as none:
         assert none == ()
