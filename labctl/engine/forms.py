@@ -159,7 +159,7 @@ PORT = whole(1, LAST_PORT)
 MTU = whole(576, 65_535)
 SECONDS = whole(1, SECONDS_AT_MOST)
 INTERFACE = matching(
-    r"(?!\.{1,2}$)[A-Za-z0-9_.@-]{1,15}",
+    r"(?!\.{1,2}$)[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,14}",
     "the name of an interface: up to 15 of a-z, A-Z, 0-9, '.', '_', '@' and '-'",
     "no interface can have this name",
 )
@@ -170,7 +170,9 @@ DIRECTORY = matching(
     "options of mount and ssh cannot name this directory",
 )
 WORD = matching(
-    r"[!-~]+", "one word of ASCII characters without blanks", "this is not one word that a kernel can be given"
+    r"[!#-&(-\[\]-~]+",
+    "one word of ASCII characters without blanks, quotes and backslashes",
+    "this is not one word that GRUB can hand to a kernel",
 )
 PACKAGE = matching(
     r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?",
