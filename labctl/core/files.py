@@ -89,8 +89,8 @@ def write_yaml(path: Path, content: object, head: str) -> None:
     """Write YAML for Ansible below a comment that says what the file is.
 
     Ansible renders what it reads from a file as a template, and so would run what a person, a bundle, a cluster or the
-    name of a directory says. So each text is marked `!unsafe`, which is taken as it is; none but a `Template` is not.
-    Keys cannot be marked: Ansible renders none.
+    name of a directory says. So each text is marked `!unsafe`, which is taken as it is. Not marked are a `Template`,
+    keys, which Ansible does not render, and what without quotes would be no text: a number, a truth value, nothing.
     """
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False)
     write_text(path, f"# {head}\n---\n{text}")
@@ -122,7 +122,9 @@ class _Dumper(yaml.SafeDumper):
             raise LabctlError(
                 Problem("a text is not UTF-8, so Ansible cannot be told it", seen=ascii(value), hint=hint)
             ) from error
-        return self.represent_scalar(TEXT if isinstance(value, Template) else UNSAFE, str(value))
+        # Ansible passes over the quotes of what is marked: "5.10" would become a number. No such text is a template.
+        plain = isinstance(value, Template) or self.resolve(yaml.ScalarNode, str(value), (True, False)) != TEXT
+        return self.represent_scalar(TEXT if plain else UNSAFE, str(value))
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (as every dumper has it)
         """Never an alias: a person reads the file, and what is marked once would be named twice."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
 
 from labctl.core import files
 from labctl.core.errors import LabctlError, Problem
@@ -38,7 +39,7 @@ def test_no_text_that_is_written_is_a_template_but_one_of_labctls_own(tmp_path: 
     path = tmp_path / "setup.yml"
     given = {
         "{{ 1 }}": "{{ 2 }}",
-        "on": ["{{ 3 }}", {"a": "a\n{% raw %}"}, "yes", "1", "", "\x85"],
+        "on": ["{{ 3 }}", {"a": "a\n{% raw %}"}, "\x85", "# {{ 4 }}"],
         "own": files.OWN_PYTHON,
     }
     files.write_yaml(path, given, "Generated.")
@@ -46,7 +47,15 @@ def test_no_text_that_is_written_is_a_template_but_one_of_labctls_own(tmp_path: 
     lines = path.read_text().splitlines()
     assert lines[2] == "'{{ 1 }}': !unsafe '{{ 2 }}'"
     assert lines[-1] == "own: '{{ ansible_playbook_python }}'"
-    assert path.read_text().count("!unsafe") == 7
+    assert path.read_text().count("!unsafe") == 5
+
+
+def test_a_text_that_looks_like_something_else_stays_one_for_ansible(tmp_path: Path) -> None:
+    """Where it is marked, Ansible takes it for what it looks like, in quotes or not."""
+    path = tmp_path / "setup.yml"
+    texts = ["", "yes", "5.10", "1", "null", "~", "0x1f", "2026-01-02", "1e3", "=", "<<", "012", "1:30", ".inf"]
+    files.write_yaml(path, texts, "Generated.")
+    assert DataLoader().load_from_file(str(path), trusted_as_template=True) == texts
 
 
 def test_a_name_that_is_not_utf_8_is_refused_before_ansible_meets_it(tmp_path: Path) -> None:
