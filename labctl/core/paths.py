@@ -1,8 +1,8 @@
 """Where things are: the Ansible content, the labs, the runs, the records.
 
-Nothing here creates a directory, and nothing but the current directory and two environment variables is read:
-`LABCTL_STATE_DIR` moves what belongs to the machine and not to a user or a run, and `XDG_STATE_HOME` what belongs to a
-user.
+Nothing here creates a directory, and nothing but the current directory and three environment variables is read:
+`LABCTL_STATE_DIR` and `LABCTL_CACHE_DIR` move what belongs to the machine and not to a user or a run, and
+`XDG_STATE_HOME` what belongs to a user.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from labctl.core import trust
 from labctl.core.errors import LabctlError, Problem, UsageError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class UnknownLab(UsageError):
+    """There is no inventory of this name or path."""
 
 
 def content_root() -> Path:
@@ -36,19 +41,22 @@ def content_root() -> Path:
 def resolve_lab(lab: str) -> Path:
     """Return the absolute inventory directory of a lab.
 
-    `lab` is a directory, else the name of one in `./inventories`, else of one that labctl ships. Raises
-    `UsageError` naming the labs that exist for anything else.
+    `lab` is a directory, else the name of one in `./inventories`, else of one that labctl ships. Raises `UnknownLab`
+    naming the labs that exist for anything else, and `UsageError` for one that others than root and the caller decide
+    on: its files run programs. What is shipped is believed as labctl itself is.
     """
-    if lab:
-        for candidate in (Path(lab).expanduser(), *(root / lab for root in _lab_roots())):
-            if candidate.is_dir():
+    if lab.strip():
+        for candidate in (_path(lab), *(root / lab for root in _lab_roots())):
+            if trust.is_directory(candidate):
+                if not candidate.resolve().is_relative_to(content_root()):
+                    trust.require_trusted_tree("the lab's inventory", candidate)
                 return candidate.resolve()
     known = known_labs()
-    raise UsageError(
+    raise UnknownLab(
         Problem(
             f"There is no lab {lab!r}.",
             where=" and ".join(str(root) for root in _lab_roots()),
-            seen="A file: a lab is an inventory directory." if lab and Path(lab).is_file() else None,
+            seen="A file: a lab is an inventory directory." if os.path.isfile(lab) else None,  # noqa: PTH113
             hint=f"Name one of {', '.join(known)}, or give the path of an inventory directory.",
         )
     )
@@ -68,13 +76,23 @@ def runs_dir() -> Path:
 
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
-    return Path(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl").expanduser().absolute()
+    return _path(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl").absolute()
+
+
+def cache_dir() -> Path:
+    """Return the directory of the trees and images that labs on this machine are made of."""
+    return _path(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl").absolute()
 
 
 def user_state_dir() -> Path:
     """Return the directory of what labctl remembers for this user: it needs no root."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "labctl"
+
+
+def _path(text: str) -> Path:
+    """A path as a user gives it; a home that there is not stays as it is written, where pathlib would raise."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def _lab_roots() -> tuple[Path, ...]:

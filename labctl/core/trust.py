@@ -14,7 +14,7 @@ import pwd
 import re
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -54,10 +54,19 @@ def distrusted(path: Path) -> str | None:
 
 
 def require_trusted(what: str, *paths: Path) -> None:
-    """Raise UsageError with every one of some files or whole directories that is not believed; `what` they are."""
-    doubts = [doubt for path in paths for doubt in islice(doubts_below(path), MAX_TOLD)]
-    if doubts:
-        raise UsageError(*(doubt.problem(what) for doubt in doubts))
+    """Raise UsageError with every one of some files or directories that is not believed; `what` they are."""
+    _refuse(what, (doubt for path in paths if (doubt := doubted(path)) is not None))
+
+
+def require_trusted_tree(what: str, path: Path) -> None:
+    """Raise UsageError with what of a directory and everything in it is not believed, up to a limit."""
+    _refuse(what, islice(doubts_below(path), MAX_TOLD))
+
+
+def _refuse(what: str, doubts: Iterable[Doubt]) -> None:
+    problems = [doubt.problem(what) for doubt in doubts]
+    if problems:
+        raise UsageError(*problems)
 
 
 def doubted(path: Path) -> Doubt | None:
@@ -77,23 +86,36 @@ def doubted(path: Path) -> Doubt | None:
 
 
 def doubts_below(path: Path) -> Iterator[Doubt]:
-    """What is not believed of a file, or of a directory and everything in it; links in it are followed."""
+    """What is not believed of a file, or of a directory and everything in it; links in it are followed.
+
+    As Ansible reads an inventory, names that begin with a dot are left out.
+    """
+    doubt = doubted(path)
+    if doubt is not None:
+        yield doubt
+        return
     known: set[Path] = set()
-    waiting = [path]
+    waiting = [path] if is_directory(path) else []
     while waiting:
-        one = waiting.pop()
-        doubt = doubted(one)
-        if doubt is not None:
-            yield doubt
+        directory = Path(os.path.realpath(waiting.pop()))
+        if directory in known:
             continue
-        real = Path(os.path.realpath(one))
-        if real in known or not real.is_dir():
-            continue
-        known.add(real)
+        known.add(directory)
         try:
-            waiting += sorted(one.iterdir(), reverse=True)
+            entries = sorted(one for one in directory.iterdir() if not one.name.startswith("."))
+            for entry in entries:
+                # The way there is believed, so that only a link leads through what was not looked at.
+                doubts = [found] if entry.is_symlink() and (found := doubted(entry)) else []
+                doubts = doubts or ([] if entry.is_symlink() else list(_of_entry(entry, entry.lstat(), last=True)))
+                yield from doubts
+                waiting += [entry] if not doubts and is_directory(entry) else []
         except OSError as error:
-            yield Doubt(one, f"it cannot be looked at: {error.strerror}", OWN_COPY)
+            yield Doubt(directory, f"it cannot be looked at: {error.strerror}", OWN_COPY)
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a path leads to a directory; of one that cannot be looked at it is not known, so it is none."""
+    return os.path.isdir(path)  # noqa: PTH112  (pathlib raises for what cannot be a path, or is closed to us)
 
 
 def _doubts(path: Path) -> Iterator[Doubt]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import read_json
+from labctl.core.names import RUN
+
+ID = re.compile(r"\d{8}-\d{6}-.+")  # as a plan names its run
+SCHEMAS = ("labctl.plan/", "labctl.status/", "labctl.attempt/")
+PARTS = ("plan.json", "status.json", "attempts", "samples", "setups")
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,36 @@ class RunFolder:
             deployment += 1
         return deployment
 
+    def seems_a_run(self) -> bool:
+        """Whether it is called and made like a run, damaged or not. A link is none, wherever it leads."""
+        if RUN.problem(self.path.name, "") or self.path.is_symlink() or not self.path.is_dir():
+            return False
+        return any(os.path.lexists(self.path / part) for part in PARTS[:3]) or bool(ID.fullmatch(self.path.name))
+
+    def proves_a_run(self) -> bool:
+        """Whether it holds a record that says what it is, or is called as labctl calls a run and holds parts of one."""
+        if not self.seems_a_run():
+            return False
+        if any(_says_run(record) for record in (self.plan, self.status, *self.attempts())):
+            return True
+        inside = {path.name for path in self.path.iterdir()}
+        return bool(ID.fullmatch(self.path.name)) and (not inside or not inside.isdisjoint(PARTS))
+
     def sweep(self) -> None:
         """Remove what an interruption left half written."""
         for partial in self.path.rglob(".*.partial"):
-            if partial.is_dir():
+            if partial.is_dir() and not partial.is_symlink():
                 shutil.rmtree(partial)
             else:
                 partial.unlink()
+
+
+def _says_run(record: Path) -> bool:
+    """Whether a file is a record of a run, of whatever version."""
+    with suppress(LabctlError):
+        data = read_json(record) if record.is_file() else None
+        return isinstance(data, Mapping) and str(data.get("schema")).startswith(SCHEMAS)
+    return False
 
 
 def set_aside(path: Path, why: str) -> Path:

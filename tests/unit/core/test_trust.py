@@ -11,7 +11,7 @@ import pytest
 
 from labctl.core import trust
 from labctl.core.errors import UsageError
-from labctl.core.trust import distrusted, doubts_below, require_trusted
+from labctl.core.trust import distrusted, doubts_below, require_trusted, require_trusted_tree
 
 OTHER = 65534
 Give = Callable[[Path], None]
@@ -67,7 +67,7 @@ def test_another_users_file_is_not_believed(file: Path, give: Give) -> None:
     seen = str(distrusted(file))
     assert "who is neither root nor you (mode 0644)" in seen
     with pytest.raises(UsageError, match=r"the lab's inventory is not believed: others than root and you decide on it"):
-        require_trusted("the lab's inventory", file.parent)
+        require_trusted_tree("the lab's inventory", file.parent)
 
 
 def test_what_is_in_another_users_directory_is_not_believed(file: Path, give: Give) -> None:
@@ -111,6 +111,26 @@ def test_a_directory_linked_into_another_is_judged_too(file: Path, tmp_path: Pat
     (shared / "round").symlink_to(file.parent)
     (file.parent / "group_vars").symlink_to(shared)
     assert [doubt.path for doubt in doubts_below(file.parent)] == [shared / "all.yml"]
+    (file.parent / "group_vars").rename(file.parent / ".git")  # Ansible leaves those out
+    assert list(doubts_below(file.parent)) == []
+
+
+def test_a_link_into_what_others_may_write_is_not_believed(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "all.yml").touch()
+    (tmp_path / "open").chmod(0o777)
+    (file.parent / "all.yml").symlink_to(tmp_path / "open" / "all.yml")
+    assert [doubt.path for doubt in doubts_below(file.parent)] == [tmp_path / "open"]
+
+
+def test_a_directory_closed_to_the_caller_is_not_believed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert [str(doubt) for doubt in doubts_below(file.parent)] == [
+        f"{file.parent}: it cannot be looked at: Permission denied"
+    ]
 
 
 @pytest.fixture
@@ -166,6 +186,6 @@ def test_all_that_is_wrong_is_told_up_to_a_limit(file: Path) -> None:
         (file.parent / str(number)).touch()
         (file.parent / str(number)).chmod(0o666)
     with pytest.raises(UsageError) as refused:
-        require_trusted("the lab's inventory", file.parent)
+        require_trusted_tree("the lab's inventory", file.parent)
     assert len(refused.value.problems) == trust.MAX_TOLD
     assert all(problem.hint and problem.hint.startswith("chmod o-w ") for problem in refused.value.problems)
