@@ -31,12 +31,11 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
 @lab_app.command("destroy")
 def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
     """Remove a lab and everything that belongs to it, and prove the host unchanged."""
-    from labctl.cli.progress import Terminal, warn_of_disturbing
-    from labctl.engine.session import Session
+    from labctl.cli.progress import Terminal, opened, warn_of_disturbing
     from labctl.labs import embedded as labs
     from labctl.labs import lock
 
-    with Session() as session, lock.locked_to_destroy(session, lab):
+    with opened() as session, lock.locked_to_destroy(session, lab):
         warn_of_disturbing()
         tell = Terminal()
         labs.destroy(session, lab, ansible_options(become), tell.tasks())

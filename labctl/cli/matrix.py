@@ -39,15 +39,15 @@ def plan(
 ) -> None:
     """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
     from labctl import catalog
+    from labctl.cli.progress import opened
     from labctl.engine.inventory import open_lab
-    from labctl.engine.session import Session
     from labctl.labs.facts import known
     from labctl.matrix import workflow
     from labctl.plan import tables as plan_tables
     from labctl.plan.options import parse_options
 
     parse_options(raw, catalog.load())
-    with Session() as session:
+    with opened() as session:
         named = named_lab(lab, cluster)
         inventory = open_lab(session, named or "local")
         options = parse_options(raw, catalog.load(), inventory.kind)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from labctl.cli.console import Live, clock, note
+from labctl.cli.console import Live, clock, note, out
 from labctl.core.tables import counted
-from labctl.engine.events import Event, Listener, TaskStart
+from labctl.engine.events import Difference, Event, Listener, TaskStart
 from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import Session
 from labctl.labs import lock
@@ -24,12 +24,15 @@ class Terminal(Live):
     def tasks(self, changed: str = "changed  {node}: {task}") -> Listener:
         """Show each task as it starts, and each one that changed something or failed as a line that stays.
 
-        `changed` is how a task that changed something is told.
+        `changed` is how a task that changed something is told. Differences that were asked for are results.
         """
 
         def listener(event: Event) -> None:
             if isinstance(event, TaskStart):
                 self.step(event.task)
+            elif isinstance(event, Difference):
+                self.clear()
+                out(f"{event.node}: {event.task}\n{event.text}\n")
             elif not event.ok:
                 self.timed(f"failed   {event.node}: {event.task}")
             elif event.changed:
@@ -74,13 +77,22 @@ def warn_of_disturbing() -> None:
 
 
 @contextmanager
+def opened() -> Iterator[Session]:
+    """A session. An ansible.cfg of this directory that does not hold is named."""
+    with Session() as session:
+        if session.settings.ignored:
+            note(f"warning: {session.settings.ignored}")
+        yield session
+
+
+@contextmanager
 def working(lab: str, command: str, measures: bool = False) -> Iterator[tuple[Session, Inventory, LabLock]]:
     """A session with a lab that no other labctl uses meanwhile.
 
     With nodes of this machine, work that measures waits until nobody else measures there; other work only says whom it
     disturbs.
     """
-    with Session() as session:
+    with opened() as session:
         inventory = open_lab(session, lab)
         if not measures and inventory.kind in KINDS:
             warn_of_disturbing()

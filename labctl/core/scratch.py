@@ -65,7 +65,7 @@ def _remove(path: Path) -> bool:
     """End the SSH connections whose sockets are in a directory, and remove it."""
     sockets = path / "s"
     for socket in sockets.iterdir() if sockets.is_dir() else ():
-        command = ["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "labctl"]
+        command = ["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "labctl"]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     shutil.rmtree(path, ignore_errors=True)  # a sweep may meet another one
     return True

@@ -37,7 +37,19 @@ class TaskResult:
     item: object | None = None
 
 
-Event = TaskStart | TaskResult
+@dataclass(frozen=True)
+class Difference:
+    """What a task changed in a file or setting of a node, or would change, in Ansible's words; told before its result.
+
+    Only where it was asked for.
+    """
+
+    task: str
+    node: str
+    text: str
+
+
+Event = TaskStart | TaskResult | Difference
 Listener = Callable[[Event], None]
 
 
@@ -61,6 +73,10 @@ class Watcher:
             self.listener(TaskStart(self.play, data.get("name", "")))
         elif kind == "playbook_on_stats":
             self.stats = data
+        elif kind == "runner_on_file_diff":
+            text = str(event.get("stdout", "")).replace("\r\n", "\n").strip("\n")
+            if text:
+                self.listener(Difference(data.get("task", ""), data.get("host", ""), text))
         elif kind.startswith(("runner_on_", "runner_item_on_")) and "res" in data:
             self.result(kind, data)
         return False

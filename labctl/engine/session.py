@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,25 +25,29 @@ from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import write_yaml
 from labctl.core.scratch import Scratch, sweep
-from labctl.engine import schema
+from labctl.engine import schema, settings
 from labctl.engine.environment import environment
 from labctl.engine.events import Listener, Watcher
 from labctl.engine.outcome import Outcome
 
 CANCEL_POLL_S = 0.5
-LISTING = Path(__file__).with_name("listing.py")
+LAUNCH, LISTING = (str(Path(__file__).with_name(name)) for name in ("launch.py", "listing.py"))
 
 
 @dataclass(frozen=True)
 class AnsibleOptions:
-    """What a user may pass through to ansible-playbook; `timeout_s` is for connecting to a node, None for Ansible's."""
+    """What a user may pass through to ansible-playbook.
+
+    None leaves to Ansible, and to the user's own settings, with how many `forks` it works, and how many seconds it
+    waits for a connection to a node (`timeout_s`).
+    """
 
     become_password: str | None = field(default=None, repr=False)
     limit: str | None = None
     check: bool = False
     diff: bool = False
     verbosity: int = 0
-    forks: int = 10
+    forks: int | None = None
     timeout_s: int | None = None
 
 
@@ -54,10 +60,6 @@ class Session:
     def __init__(self) -> None:
         sweep()
         self._scratch = Scratch()
-        # Runner looks for Ansible on PATH, where an environment that is not activated (pipx) does not stand.
-        own = str(Path(sys.executable).parent)
-        if own not in os.environ.get("PATH", "").split(os.pathsep):
-            os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", os.defpath)
 
     def __enter__(self) -> Self:
         return self
@@ -65,31 +67,38 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._scratch.close()
 
+    @cached_property
+    def settings(self) -> settings.Settings:
+        """What the user has set of Ansible. Raises UsageError for an ansible.cfg that is not to be believed or read."""
+        return settings.read()
+
     def inventory(self, *sources: Path) -> Mapping[str, Any]:
         """What `ansible-inventory --list` says of these sources, and more (`listing`).
 
-        Raises UsageError naming the file at fault where they do not parse.
+        It has no terminal: what would ask for something there fails. Raises UsageError naming the file at fault where
+        they do not parse.
         """
-        import ansible_runner
-
+        self.settings.require_silence(*settings.VAULT_ASKS)
         asked = {
             "LABCTL_VARIABLES": json.dumps(list(schema.known())),
             "LABCTL_PLAYBOOK_VARIABLES": str(paths.content_root() / "playbooks" / "group_vars" / "all.yml"),
         }
-        words = [word for source in sources for word in ("-i", str(source.resolve()))]
-        with _private_dir(self._scratch) as private, _no_stdin():
-            stdout, stderr, _ = ansible_runner.run_command(
-                sys.executable,
-                [str(LISTING), "--list", *words],
-                runner_mode="subprocess",
-                private_data_dir=str(private),
-                quiet=True,
-                envvars=environment(private, self._scratch.sockets) | asked,
+        named = [word for source in sources for word in ("-i", str(source.resolve()))]
+        with _private_dir(self._scratch) as private:
+            done = subprocess.run(
+                [sys.executable, LISTING, "--list", *named],
+                env=environment(self.settings, private, self._scratch.sockets) | asked,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                start_new_session=True,
             )
         try:
-            listed: dict[str, Any] = json.loads(stdout, object_hook=_plain)
+            listed: dict[str, Any] = json.loads(done.stdout, object_hook=_plain)
         except ValueError:
-            last = "\n".join((stderr or stdout).strip().splitlines()[-3:])
+            last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-3:])
             hint = "see what `ansible-inventory --list` says of it"
             raise UsageError(Problem("the lab's inventory cannot be read", str(sources[0]), last, hint)) from None
         if "failed" in listed:
@@ -122,25 +131,32 @@ class Session:
         `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started.
         Call it from the main thread: Ansible is bound to the life of the calling thread.
         """
-        import ansible_runner
+        from ansible_runner.interface import init_runner
 
         options = options or AnsibleOptions()
+        asking = settings.ASKING.keys() - ({settings.BECOME_ASKS} if options.become_password is not None else set())
+        self.settings.require_silence(*asking, *settings.VAULT_ASKS)
         playbook = paths.content_root() / "playbooks" / name
         watcher = Watcher(listener)
         started = time.monotonic()
-        with _private_dir(self._scratch) as private, _signals_kept():
-            runner = ansible_runner.run(
-                private_data_dir=str(private),
-                project_dir=str(playbook.parent),
-                playbook=str(playbook),
-                inventory=[str(source.resolve()) for source in inventories],
-                envvars=environment(private, self._scratch.sockets),
-                event_handler=watcher,
-                cancel_callback=cancelled,
-                suppress_env_files=True,
-                quiet=True,
-                **_passed_through(options),
-            )
+        with _private_dir(self._scratch) as private, _signals_kept(), _input(options.become_password) as given:
+            variables = environment(self.settings, private, self._scratch.sockets)
+            with _environment_of(variables):  # runner adds to it what is there
+                runner = init_runner(
+                    private_data_dir=str(private),
+                    project_dir=str(playbook.parent),
+                    playbook=str(playbook),
+                    inventory=[str(source.resolve()) for source in inventories],
+                    event_handler=watcher,
+                    cancel_callback=cancelled,
+                    suppress_env_files=True,
+                    quiet=True,
+                    **_passed_through(options),
+                )
+            if "ANSIBLE_HOST_KEY_CHECKING" not in variables:  # runner would switch it off
+                del runner.config.env["ANSIBLE_HOST_KEY_CHECKING"]
+            runner.config.command[:0] = [sys.executable, "-IS", LAUNCH, given]
+            runner.run()
             output = _output(private)
         if log is not None:
             try:
@@ -184,34 +200,44 @@ def _private_dir(scratch: Scratch) -> Iterator[Path]:
 
 
 @contextmanager
-def _no_stdin() -> Iterator[None]:
-    """Standard input is empty inside.
-
-    ansible-inventory asks nothing, yet refuses a standard input in non-blocking mode; and that is what any other ssh
-    makes of the terminal they share.
-    """
-    kept = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
+def _environment_of(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables are the whole environment inside."""
+    before = dict(os.environ)
     try:
-        os.dup2(nothing, 0)
+        os.environ.clear()
+        os.environ.update(variables)
         yield
     finally:
-        os.dup2(kept, 0)
-        os.close(nothing)
-        os.close(kept)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _input(password: str | None) -> Iterator[str]:
+    """A path from which a process of this user can read the password, which stands in no file; else nothing."""
+    if password is None:
+        yield os.devnull
+        return
+    memory = os.memfd_create("labctl")
+    try:
+        os.write(memory, password.encode())
+        yield f"/proc/{os.getpid()}/fd/{memory}"
+    finally:
+        os.close(memory)
 
 
 def _passed_through(options: AnsibleOptions) -> dict[str, Any]:
     """Runner's arguments for what the user asked of ansible-playbook."""
     flags = [flag for flag, on in (("--check", options.check), ("--diff", options.diff)) if on]
-    arguments: dict[str, Any] = {"forks": options.forks}
+    arguments: dict[str, Any] = {}
+    if options.forks is not None:
+        arguments["forks"] = options.forks
     if options.verbosity:
         arguments["verbosity"] = options.verbosity
     if options.limit:
         arguments["limit"] = options.limit
     if options.become_password is not None:
-        flags.append("--ask-become-pass")
-        arguments["passwords"] = {r"^BECOME password.*:\s*?$": options.become_password}
+        flags.append("--become-password-file -")
     if options.timeout_s is not None:
         flags.append(f"--timeout {options.timeout_s}")
     if flags:

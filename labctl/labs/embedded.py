@@ -202,7 +202,7 @@ def shell_command(lab: str, node: str) -> tuple[str, ...]:
         "LogLevel": "ERROR",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ("ssh", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
+    return ("ssh", "-F", "none", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
 
 
 def _labs() -> Path:

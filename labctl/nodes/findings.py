@@ -12,11 +12,13 @@ from itertools import chain
 
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
+from labctl.engine.settings import Overruled
 from labctl.nodes.fingerprint import Difference, Fingerprint, node_differences
 from labctl.nodes.rules import PROVISION, Level, Node, Rule, rules
 
 HOST = "host"  # the machine that carries a local lab
 BOTH = "both"
+HERE = "ansible"  # that of this machine
 NOT_CHANGED = "host's, not changed"
 INSTALL_PYTHON = "install python3 on the node, or set ansible_python_interpreter in the inventory"
 ALIKE = "the same at both ends"
@@ -67,6 +69,7 @@ PAIRS: tuple[Pair, ...] = (
 
 # Words of ssh and Ansible about a node that gave no fingerprint, and what they say was missing.
 ABSENT: tuple[tuple[str, str, str], ...] = (
+    ("an agent that takes samples does not", "measuring", "an agent of labctl starts there"),
     ("Permission denied", "SSH key", "accepted by the node"),
     ("Host key verification failed", "host key", "the known one"),
     ("REMOTE HOST IDENTIFICATION", "host key", "the known one"),
@@ -79,11 +82,15 @@ ABSENT: tuple[tuple[str, str, str], ...] = (
 
 
 def findings(
-    inventory: Inventory, fingerprints: Mapping[str, Fingerprint], unreachable: Sequence[Failure]
+    inventory: Inventory,
+    fingerprints: Mapping[str, Fingerprint],
+    unreachable: Sequence[Failure],
+    overruled: Sequence[Overruled] = (),
 ) -> tuple[Finding, ...]:
     """Every finding about a lab, whatever its level: nodes first, then the machine, then the two ends compared.
 
     `fingerprints` is by node, `unreachable` the failures of the play: a node in neither has an error of its own.
+    `overruled` are the user's settings of Ansible that do not hold in labctl's plays.
     """
     names = (inventory.client, inventory.server)
     nodes = [Node(name, inventory.kind, fingerprints[name]) for name in names if name in fingerprints]
@@ -92,12 +99,18 @@ def findings(
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))
     machine = (_of_host(rule, nodes[0]) for rule in rules() if shared and nodes and rule.of_machine)
     ends = _pairs(*nodes) if len(nodes) == 2 else ()
-    return tuple(chain(absent, own, machine, ends))
+    return tuple(chain(absent, own, machine, ends, map(_overruled, overruled)))
 
 
 def failed(found: Iterable[Finding]) -> bool:
     """Whether any finding is an error: numbers would be wrong or impossible."""
     return any(finding.level is Level.ERROR for finding in found)
+
+
+def _overruled(setting: Overruled) -> Finding:
+    """A setting of Ansible that labctl decides for its own plays; for plays of the user's it is as good as any."""
+    action = f"nothing: labctl's plays take its own, since {setting.why}"
+    return Finding(Level.WARNING, HERE, setting.name, setting.wanted, setting.seen, action)
 
 
 def _rules(node: Node) -> Iterator[Rule]:

@@ -13,6 +13,7 @@ from labctl.core.files import read_yaml, write_text
 from labctl.engine.events import Listener, TaskResult, TaskStart
 from labctl.engine.outcome import Ending, Failure, Outcome
 from labctl.engine.session import AnsibleOptions, Session
+from labctl.engine.settings import Settings
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 CAPTURES = {"tcp_stream": "baseline.tcp_stream.1/1-2", "tcp_crr": "baseline.tcp_crr.1/1-1"}  # of one process
@@ -65,6 +66,7 @@ class ScriptedSession(Session):
 
     def __init__(self, earlier: ScriptedSession | None = None) -> None:
         super().__init__()
+        self.settings = Settings()
         self.plays: dict[str, Play] = earlier.plays if earlier else {}
         self.calls: list[Call] = earlier.calls if earlier else []
         self.variables: dict[str, dict[str, object]] = earlier.variables if earlier else {"node1": {}, "node2": {}}

@@ -20,6 +20,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from labctl.engine.interpreter import python_of
+
 ROLES = Path(__file__).resolve().parents[2]
 STATES = ("begun", "read", "ended")
 # Those with such entry points that deploy what variants have in common.
@@ -39,9 +41,9 @@ class ActionModule(ActionBase):
         )
         require_known(given["role"], "the setup names")
         script = Path(self._find_needle("files", "record.py"))
-        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter", "python3"))
-        words = [python, "-IS", "-", *(["--check"] if self._task.check_mode else []), given["state"]]
-        command = shlex.join([*words, *([given["role"]] if given["role"] else [])])
+        words = ["-IS", "-", *(["--check"] if self._task.check_mode else []), given["state"]]
+        words += [given["role"]] if given["role"] else []
+        command = f"{python_of(self, task_vars or {})} {shlex.join(words)}"
         done = self._low_level_execute_command(command, in_data=script.read_bytes())
         if done["rc"] != 0:
             said = (done["stderr"] or done["stdout"]).strip()

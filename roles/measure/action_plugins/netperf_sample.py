@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 # Ansible loads a role's plugin as a lone file: what this one consists of is not on Python's path.
@@ -28,7 +28,7 @@ from labctl_measure.channel import Channel, ChannelDied, Refused
 from labctl_measure.ends import End, Ends, SetupGone
 from labctl_measure.rest import NoRest
 from labctl_measure.session import Session
-from labctl_measure.transport import Transport, pack
+from labctl_measure.transport import Command, Transport, pack
 
 # These live as long as the loop's worker: the open session, the nodes' boots as the first session found them, and why
 # no further sample begins.
@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
         started = datetime.datetime.now(datetime.UTC).isoformat()
         try:
             ends = self.measure(sample, task_vars or {})
-        except (SetupGone, NoRest) as error:
+        except (SetupGone, NoRest, AnsibleActionFail) as error:
             return self.ended(result, str(error))
         except AnsibleConnectionFailure as error:
             _over.append(str(error))
@@ -94,19 +94,18 @@ class ActionModule(ActionBase):
         client, server = self._task.args["client"], self._task.args["server"]
         ends = Ends(End.of(client, server, hostvars), End.of(server, client, hostvars))
         agent = pack(Path(self._find_needle("files", "labctl_agent")))
-        transport = Transport(self._task, self._play_context)
+        transport = Transport(self)
         channels: list[Channel] = []
 
-        def channel(node: str, command: tuple[list[str], str | None]) -> Channel:
-            argv, password = command
-            channels.append(Channel(node, argv, (f"{password}\n".encode() if password else b"") + agent))
+        def channel(node: str, command: Command) -> Channel:
+            channels.append(Channel(node, command, agent))
             return channels[-1]
 
         def host() -> Channel:
-            return channel("this controller", transport.on_the_controller(hostvars["localhost"]))
+            return channel("this controller", transport.on_the_controller(hostvars.raw_get("localhost")))
 
         try:
-            both = [channel(node, transport.command(node, hostvars[node])) for node in (client, server)]
+            both = [channel(node, transport.command(node, hostvars.raw_get(node))) for node in (client, server)]
             session = Session(both[0], both[1], ends, bool(_boots), host)
         except (ChannelDied, Refused) as error:
             for each in channels:

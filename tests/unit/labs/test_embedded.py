@@ -148,7 +148,7 @@ def test_what_is_neither_a_lab_nor_recorded_cannot_be_removed(session: ScriptedS
 def test_one_logs_in_with_the_labs_own_key_and_known_hosts(state: Path) -> None:
     lab = record(state, "mine", "vm")
     argv = labs.shell_command("mine", "node2")
-    assert argv[:3] == ("ssh", "-i", lab.ssh.key)
+    assert argv[:5] == ("ssh", "-F", "none", "-i", lab.ssh.key)
     assert f"UserKnownHostsFile={lab.ssh.known_hosts}" in argv
     assert argv[-3:] == ("-p", "2202", "root@10.0.0.2")
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from labctl_measure.channel import Channel, ChannelDied, Refused
+from labctl_measure.transport import Command
 
 ECHO = """
 import json, sys
@@ -20,7 +21,7 @@ DIES = "import sys; sys.stdin.readline(); sys.exit('node1 is on fire')"
 
 
 def channel(program: str, head: bytes = b"") -> Channel:
-    return Channel("node1", [sys.executable, "-c", program], head)
+    return Channel("node1", Command([sys.executable, "-c", program]), head)
 
 
 def test_other_lines_are_passed_over() -> None:
