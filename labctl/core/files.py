@@ -123,8 +123,9 @@ class _Dumper(yaml.SafeDumper):
                 Problem("a text is not UTF-8, so Ansible cannot be told it", seen=ascii(value), hint=hint)
             ) from error
         # Ansible passes over the quotes of what is marked: "5.10" would become a number. No such text is a template.
-        plain = isinstance(value, Template) or self.resolve(yaml.ScalarNode, str(value), (True, False)) != TEXT  # type: ignore[no-untyped-call]
-        return self.represent_scalar(TEXT if plain else UNSAFE, str(value))
+        looks_like: str = self.resolve(yaml.ScalarNode, str(value), (True, False))  # type: ignore[no-untyped-call]
+        marked = looks_like == TEXT and not isinstance(value, Template)
+        return self.represent_scalar(UNSAFE if marked else TEXT, str(value))
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (as every dumper has it)
         """Never an alias: a person reads the file, and what is marked once would be named twice."""
