@@ -111,7 +111,7 @@ def main() -> None:
         cli.parse()
         cli.run()
     except AnsibleError as error:
-        sys.stdout.write(json.dumps({"failed": {**failure(error), "tries": tries}}) + "\n")
+        Display().display(json.dumps({"failed": {**failure(error), "tries": tries}}))
 
 
 if __name__ == "__main__":
