@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ from typing import Any
 from labctl.core import paths
 from labctl.core.errors import Problem, UsageError
 from labctl.engine import schema
-from labctl.engine.forms import control_characters
+from labctl.engine.forms import DIRECTORY, control_characters
 from labctl.engine.schema import Host
 from labctl.engine.session import Session
 
 ENDS = ("client", "server")
+STATE, CACHE = "LABCTL_STATE_DIR", "LABCTL_CACHE_DIR"
 CLUSTER_GROUPS = ("control_plane", "worker")
 MAX_SOURCES = 200  # files of an inventory: a directory with more is something else
 MAX_TOLD = 10  # problems with files that are told at once
@@ -62,6 +64,7 @@ def open_lab(session: Session, name: str) -> Inventory:
         kind = client.values.get("lab_kind")
         others = [host for name, host in hosts.items() if name not in ends.values()]
         problems += schema.problems(kind, client, server, others, where)
+        problems += _directory_problems() if kind in schema.MADE else []
         for other in _members(listed, "all"):
             problems += [] if other in hosts else schema.name_problems(kind, other, where)
     if problems:
@@ -89,6 +92,16 @@ def require_source(lab: Path) -> None:
     ]
     if problems:
         raise UsageError(*problems[:MAX_TOLD])
+
+
+def _directory_problems() -> list[Problem]:
+    """What is wrong with the directories that the environment names for labs of this machine."""
+    given = {name: os.environ[name] for name in (STATE, CACHE) if os.environ.get(name)}
+    return [
+        Problem(f"{name}: {why}", "the environment", ascii(value), f"give {DIRECTORY.allowed}")
+        for name, value in given.items()
+        if (why := DIRECTORY.why_not(value))
+    ]
 
 
 def _sources(directory: Path) -> Iterator[Path]:

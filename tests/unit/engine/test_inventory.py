@@ -98,6 +98,26 @@ def test_a_lab_has_one_client_and_one_server(
     assert found.hint
 
 
+def test_a_directory_of_the_environment_that_mount_and_ssh_cannot_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts.yml").write_text("{}")
+    same = {"lab_name": "x", "lab_kind": "local", "cable_interface": "cable0"}
+    ends = {
+        name: {**same, "cable_address": f"192.0.2.{number}", "pod_network": f"198.51.100.{64 * number}/26"}
+        for number, name in enumerate(("a", "b"), start=1)
+    }
+    groups = {"client": {"hosts": ["a"]}, "server": {"hosts": ["b"]}, "all": {"children": ["client", "server"]}}
+    with Listed({"_meta": {"hostvars": ends}, **groups}) as session:
+        monkeypatch.setenv("LABCTL_STATE_DIR", "/a,b")
+        monkeypatch.setenv("LABCTL_CACHE_DIR", "/a:b")
+        found = refused(session, tmp_path)
+        assert [problem.seen for problem in found] == ["'/a,b'", "'/a:b'"]
+        monkeypatch.setenv("LABCTL_STATE_DIR", "/var/lib/labctl")
+        monkeypatch.delenv("LABCTL_CACHE_DIR")
+        assert open_lab(session, str(tmp_path)).kind == "local"
+
+
 def test_a_file_that_does_not_parse_is_named_with_its_line_and_one_reason(session: Session, tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text("all: [\n")
     (problem,) = refused(session, tmp_path)
