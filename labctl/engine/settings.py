@@ -66,6 +66,7 @@ PINS = (
     Pin("INVENTORY_ENABLED", "yaml", OPEN, open=True),
     Pin("VARIABLE_PLUGINS_ENABLED", "host_group_vars", OPEN, open=True),
     Pin("YAML_FILENAME_EXTENSIONS", ".yml", OPEN, open=True),
+    Pin("DUPLICATE_YAML_DICT_KEY", "error", "of a group or variable that is written twice only the last would count"),
     Pin("INVENTORY_UNPARSED_IS_FAILED", "true", "a lab that was read in part is no lab"),
     Pin("INVENTORY_ANY_UNPARSED_IS_FAILED", "true", "a lab that was read in part is no lab"),
     # What runs on the nodes, and what stays there.

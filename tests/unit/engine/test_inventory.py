@@ -118,11 +118,20 @@ def test_a_directory_of_the_environment_that_mount_and_ssh_cannot_name_is_refuse
         assert open_lab(session, str(tmp_path)).kind == "local"
 
 
-def test_a_file_that_does_not_parse_is_named_with_its_line_and_one_reason(session: Session, tmp_path: Path) -> None:
-    (tmp_path / "hosts.yml").write_text("all: [\n")
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("all: [\n", 2, "While parsing a flow node did not find expected node content."),
+        ("all:\n  children:\n    client:\n    client:\n", 4, "Found duplicate mapping key 'client'."),
+    ],
+)
+def test_a_file_that_does_not_parse_is_named_with_its_line_and_one_reason(
+    session: Session, tmp_path: Path, text: str, line: int, reason: str
+) -> None:
+    (tmp_path / "hosts.yml").write_text(text)
     (problem,) = refused(session, tmp_path)
-    assert (problem.what, problem.where) == ("the lab's inventory cannot be read", f"{tmp_path}/hosts.yml:2")
-    assert problem.seen == "YAML parsing failed: While parsing a flow node did not find expected node content."
+    assert (problem.what, problem.where) == ("the lab's inventory cannot be read", f"{tmp_path}/hosts.yml:{line}")
+    assert problem.seen == f"YAML parsing failed: {reason}"
     assert "name a lab (local, vm)" in str(problem.hint)
 
 
