@@ -54,7 +54,7 @@ PINS = (
     # What values mean.
     Pin("DEFAULT_HASH_BEHAVIOUR", "replace", OWN_RULES),
     Pin("DEFAULT_PRIVATE_ROLE_VARS", "false", OWN_RULES),
-    Pin("INJECT_FACTS_AS_VARS", "true", OWN_RULES),
+    Pin("INJECT_FACTS_AS_VARS", "false", "what a node says of itself changes no variable of labctl's plays"),
     Pin("PLAYBOOK_VARS_ROOT", "top", OWN_RULES),
     Pin(
         "VARIABLE_PRECEDENCE",

@@ -241,3 +241,15 @@ def test_differences_are_told_in_ansibles_words_where_they_are_asked_for(play: R
     assert "\r" not in difference.text
     assert not (tmp_path / "made").exists()
     assert not [event for event in play(copy)[1] if isinstance(event, Difference)]
+
+
+def test_what_a_node_says_of_itself_changes_no_variable(play: Run, tmp_path: Path) -> None:
+    module = tmp_path / "library" / "hostile.py"
+    module.parent.mkdir()
+    module.write_text(
+        '#!/bin/sh\n# WANT_JSON\necho \'{"changed": false, "ansible_facts": {"given": "evil", "more": "evil"}}\'\n'
+    )
+    tasks = "- name: It looks\n  hostile:\n" + SHOWN.format("[given, more | default('none'), ansible_facts.more]")
+    _, events = play(tasks, LOCAL + "      given: mine\n")
+    messages = [event.data["msg"] for event in events if isinstance(event, TaskResult) and event.action == "debug"]
+    assert messages == [["mine", "none", "evil"]]
