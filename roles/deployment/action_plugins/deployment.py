@@ -24,8 +24,9 @@ from labctl.engine.interpreter import python_of
 
 ROLES = Path(__file__).resolve().parents[2]
 STATES = ("begun", "read", "ended")
-# Those with such entry points that deploy what variants have in common.
-COMMON = ("cluster_path", "deployment", "existing_cluster", "lab_nodes", "netperf_pods")
+# Those with such entry points that deploy what variants have in common; so do the roles of a kind of lab.
+COMMON = ("cluster_path", "deployment", "netperf_pods")
+OF_A_LAB = "endpoints.yml"
 
 
 class ActionModule(ActionBase):
@@ -55,8 +56,9 @@ class ActionModule(ActionBase):
 
 def known() -> list[str]:
     """The roles that deploy variants."""
-    found = (path.parent.parent.name for path in ROLES.glob("*/tasks/undeploy.yml"))
-    return sorted(name for name in found if name not in COMMON and (ROLES / name / "tasks" / "deploy.yml").is_file())
+    found = {path.parent for path in ROLES.glob("*/tasks/undeploy.yml") if (path.parent / "deploy.yml").is_file()}
+    names = {tasks.parent.name for tasks in found if not (tasks / OF_A_LAB).is_file()}
+    return sorted(names.difference(COMMON))
 
 
 def require_known(role: object, who: str) -> None:
