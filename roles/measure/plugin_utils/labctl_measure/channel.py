@@ -132,5 +132,8 @@ class Channel:
     def died(self, seen: str, patience_s: float = 0.0) -> ChannelDied:
         """Close the channel and say what the node said last."""
         said = self.close(patience_s).strip() or (self.banner + self.buffer).strip()
-        words = said.decode(errors="replace").splitlines()
+        lines = said.decode(errors="replace").splitlines()
+        words = [
+            line for line in lines if not line.startswith(("Traceback ", " "))
+        ] or lines  # of a fault its last line
         return ChannelDied(f"{self.node}: {seen}" + (f" ({'; '.join(words[-TOLD_LINES:])})" if words else ""))
