@@ -11,6 +11,7 @@ from labctl.cli import console, matrix, nodes
 from labctl.cli.bundle import bundle_app
 from labctl.cli.labs import lab_app
 from labctl.cli.runs import runs_app
+from labctl.cli.strict import StrictCommand
 from labctl.core.errors import LabctlError
 
 INTERRUPTED = 130  # what typer ends with after Ctrl-C; among labctl's exit codes that is 1
@@ -26,7 +27,7 @@ app.add_typer(lab_app, name="lab")
 app.add_typer(runs_app, name="runs")
 app.add_typer(bundle_app, name="bundle")
 for command in (nodes.check, nodes.provision, nodes.reset, matrix.plan, matrix.matrix, matrix.report):
-    app.command()(command)
+    app.command(cls=StrictCommand)(command)
 
 
 def _version(wanted: bool) -> None:

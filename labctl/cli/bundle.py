@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labctl.cli import console
+from labctl.cli.strict import StrictCommand
 
 if TYPE_CHECKING:
     from labctl.bundle.index import Bundle
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 bundle_app = typer.Typer(help="Everything that a lab without internet needs, in one directory.", no_args_is_help=True)
 
 
-@bundle_app.command("create")
+@bundle_app.command("create", cls=StrictCommand)
 def bundle_create(
     directory: Annotated[str, typer.Argument(help="Where to make the bundle; intact files there are kept.")],
     edition: Annotated[str, typer.Option(help="Editions, separated by commas.")] = "current",
@@ -38,7 +39,7 @@ def bundle_create(
     console.out(f"bundle {directory}: {_bundle_words(made)}")
 
 
-@bundle_app.command("verify")
+@bundle_app.command("verify", cls=StrictCommand)
 def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")]) -> None:
     """Read every file of a bundle and name each that is missing, altered or not in the index."""
     from labctl.bundle import index as bundle

@@ -104,7 +104,7 @@ def ansible_options(
 
 def named_lab(lab: str | None, cluster: Mapping[str, str | None]) -> str | None:
     """The lab that the options name, an inventory or a cluster behind a kubeconfig; None where they name none."""
-    if not any(cluster.values()):
+    if all(value is None for value in cluster.values()):
         return lab
     from labctl.labs import kubeconfig as clusters
 

@@ -71,9 +71,9 @@ class Terminal(Live):
 
 def warn_of_disturbing() -> None:
     """Say whose measurement on this machine is about to be disturbed."""
-    owner = lock.measured_by()
-    if owner:
-        note(f"warning: this disturbs a measurement on this machine: lab {owner.lab}, {owner}")
+    claim = lock.measured_by()
+    if claim:
+        note(f"warning: this disturbs a measurement on this machine: lab {claim.owner.lab}, {claim}")
 
 
 @contextmanager
@@ -99,6 +99,8 @@ def working(lab: str, command: str, measures: bool = False) -> Iterator[tuple[Se
         with lock.locked(inventory, command) as held:
             if held.dead:
                 note(f"lab {inventory.name} is taken over from a labctl that no longer runs: {held.dead}")
+            for claim in held.beside:
+                note(f"warning: another user says that this lab is in use: {claim}")
             turn = lock.measuring(inventory, command, note) if measures else nullcontext(())
             with turn as held.also:
                 yield session, inventory, held

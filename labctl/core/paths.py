@@ -1,8 +1,8 @@
 """Where things are: the Ansible content, the labs, the runs, the records.
 
-Nothing here creates a directory, and nothing but the current directory and three environment variables is read:
-`LABCTL_STATE_DIR` and `LABCTL_CACHE_DIR` move what belongs to the machine and not to a user or a run, and
-`XDG_STATE_HOME` what belongs to a user.
+Nothing here creates a directory, and only the current directory and some environment variables are read:
+`LABCTL_STATE_DIR` and `LABCTL_CACHE_DIR` move what belongs to the machine and not to a user or a run, `XDG_STATE_HOME`
+and `XDG_CACHE_HOME` what belongs to a user.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ def state_dir() -> Path:
 def cache_dir() -> Path:
     """Return the directory of the trees and images that labs on this machine are made of."""
     return _path(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl").absolute()
+
+
+def user_cache_dir() -> Path:
+    """Return the directory of what labctl and Ansible make for this user and use again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labctl"
 
 
 def user_state_dir() -> Path:

@@ -13,6 +13,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from labctl.core import trust
+from labctl.core.errors import UsageError
+
 PREFIX = "labctl-session-"
 
 
@@ -22,6 +25,11 @@ class Scratch:
     def __init__(self, directory: Path | None = None) -> None:
         # Under another name until it is locked, or another labctl could take it for one of the dead.
         made = Path(tempfile.mkdtemp(prefix=".labctl-", dir=directory))
+        try:
+            trust.require_trusted("the directory for temporary files (TMPDIR)", made)
+        except UsageError:
+            made.rmdir()
+            raise
         self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(".labctl-")))

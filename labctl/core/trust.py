@@ -153,13 +153,13 @@ def _of_entry(path: Path, seen: os.stat_result, last: bool) -> Iterator[Doubt]:
     elif seen.st_mode & stat.S_IWGRP:
         others = _others_of(path, seen)
         if others:
-            who = ", ".join(sorted(map(_name, others))[:3])
+            who = ", ".join(sorted(map(user_name, others))[:3])
             yield Doubt(path, f"{who} may write it (group {_group_name(seen.st_gid)}, {mode})", f"chmod g-w {path}")
 
 
 def _of_owner(path: Path, seen: os.stat_result, how: str) -> Iterator[Doubt]:
     if seen.st_uid not in callers():
-        who = f"{how} {_name(seen.st_uid)}, who is neither root nor you (mode {stat.S_IMODE(seen.st_mode):04o})"
+        who = f"{how} {user_name(seen.st_uid)}, who is neither root nor you (mode {stat.S_IMODE(seen.st_mode):04o})"
         take = f"look at what it says, then: chown -h root {path}"
         yield Doubt(path, who, take if os.geteuid() == 0 else OWN_COPY)
 
@@ -199,7 +199,8 @@ def _members(group: int) -> frozenset[int]:
     return frozenset(own | {user.pw_uid for user in pwd.getpwall() if user.pw_name in named})
 
 
-def _name(user: int) -> str:
+def user_name(user: int) -> str:
+    """A user for people: name and number."""
     try:
         return f"{pwd.getpwuid(user).pw_name} ({user})"
     except KeyError:

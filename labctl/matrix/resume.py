@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from labctl.core import names, paths
+from labctl.core import names, paths, trust
 from labctl.core.errors import LabctlError, Problem, UsageError, collected
 from labctl.core.files import read_json, read_record
 from labctl.labs import embedded
@@ -76,8 +76,12 @@ class Kept:
 
 
 def reopen(path: Path) -> Earlier:
-    """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest."""
+    """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest.
+
+    What stands in it decides what is deployed: UsageError for one that others than root and the caller can write.
+    """
     folder = RunFolder(path)
+    trust.require_trusted("a run to go on with", *dict.fromkeys((path, folder.plan, folder.status, *folder.attempts())))
     plan = planning.from_json(read_json(folder.plan), str(folder.plan))
     problems: list[Problem] = []
     last: Attempt | None = None

@@ -7,7 +7,7 @@ module: lab_host_tree
 short_description: The tree that the nodes boot from
 description:
   - Builds it with mmdebstrap unless the cache has one made from the same inputs. The archive and the way to it
-    (proxy, certificates) are those of the host's own apt.
+    (proxy, certificates) are those of the host's own apt. Only root gets to it, there are programs with root's rights.
 options:
   cache_dir: {type: path, required: true, description: Where trees are kept.}
   release: {type: str, required: true, description: Code name of the Debian release.}
@@ -36,7 +36,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_apt import acquire_options, sources
-from ansible.module_utils.labctl_node.files import last_lines, seconds_to_make, write_json
+from ansible.module_utils.labctl_node.files import close_directory, last_lines, seconds_to_make, write_json
 from ansible.module_utils.labctl_node.refused import Refused, finish
 
 # A build that a crash of the host cuts short is thrown away: its files need not be on the disk one by one.
@@ -102,6 +102,8 @@ def provide(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     tree = os.path.join(params["cache_dir"], "trees", f"{params['release']}-{key}")
     if check_mode:
         return {"changed": not os.path.isdir(tree), "key": key, "tree": tree, "seconds": 0.0}
+    for directory in (params["cache_dir"], os.path.dirname(tree)):
+        close_directory(directory)
     seconds = seconds_to_make(tree, lambda: build(wanted, params, tree))
     return {"changed": seconds is not None, "key": key, "tree": tree, "seconds": seconds or 0.0}
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.files import close_directory, read_json, write_json
 from ansible.module_utils.labctl_node.run import run
 
 # netperf left non-free with Debian 13 (its licence was changed); up to 12 the component is needed for it.
@@ -61,7 +61,7 @@ def known_sources(cache_dir: str) -> list[Source]:
     if kept.get("signature") != _signature():
         rows = _ask_apt()
         kept = {"signature": _signature(), "rows": rows}
-        os.makedirs(cache_dir, exist_ok=True)
+        close_directory(cache_dir)
         write_json(path, kept)
     return [Source(*rest) for origin, *rest in kept["rows"] if origin == "Debian"]
 

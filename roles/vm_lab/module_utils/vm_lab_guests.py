@@ -14,7 +14,7 @@ from dataclasses import asdict
 from ansible.module_utils.lab_host_keys import greets
 from ansible.module_utils.lab_host_removal import remains
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import read_text, remove_file, write_json, write_text
+from ansible.module_utils.labctl_node.files import close_directory, read_text, remove_file, write_json, write_text
 from ansible.module_utils.labctl_node.processes import (
     Process,
     kill,
@@ -87,9 +87,10 @@ def chrony(plan: Plan, guest: Guest) -> str:
 def make_disks(record: Record, files: GuestFiles, guest: Guest) -> None:
     """The guest's own disk, which stays as it is once it is there, and its seed, which is made for every start."""
     directory = files.guest(guest.name)
-    os.makedirs(directory, exist_ok=True)
+    close_directory(directory)
     if not os.path.exists(files.disk(guest.name)):
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", record.image, files.disk(guest.name)])
+    os.chmod(files.disk(guest.name), 0o600)
     own = own_files(record.plan, guest, kernel_words(record))
     seed, image = write_seed(files, guest.name, own), files.seed_image(guest.name)
     remove_file(image)

@@ -83,7 +83,7 @@ def test_a_lab_that_a_dead_labctl_held_is_taken_over_aloud(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with working("mine", "matrix"):
-        (held,) = (tmp_path / "locks").iterdir()
+        (held,) = tmp_path.rglob("nodes-*.json")
         left = json.loads(held.read_text()) | {"pid": 1}
     held.write_text(json.dumps(left))
     with working("mine", "provision"):

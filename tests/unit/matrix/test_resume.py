@@ -147,6 +147,14 @@ def test_without_its_plan_a_run_is_refused(folder: RunFolder, content: str) -> N
         resume.reopen(folder.path)
 
 
+@pytest.mark.parametrize("part", [".", "plan.json", "status.json", "attempts/1.json"])
+def test_a_run_that_others_can_write_is_not_gone_on_with(folder: RunFolder, part: str) -> None:
+    path = folder.path / part
+    path.chmod(path.stat().st_mode | 0o002)
+    with pytest.raises(UsageError, match="a run to go on with is not believed"):
+        resume.reopen(folder.path)
+
+
 def test_without_a_readable_attempt_nothing_can_be_compared(folder: RunFolder) -> None:
     now = attempts.observe(2, folder.plan.read_text(), LAB, {})
     assert resume.drift(resume.reopen(folder.path), now) == ()

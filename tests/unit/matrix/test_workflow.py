@@ -105,7 +105,9 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     lab_records.let_become_root(monkeypatch, tmp_path / "bin")
     (tmp_path / "lab").mkdir()
-    with ScriptedSession() as session, lock.held("mine", "lab-mine", "matrix", tmp_path) as held:
+    (tmp_path / "locks").mkdir(mode=0o1777)
+    monkeypatch.setattr(lock, "SHARED", tmp_path / "locks")
+    with ScriptedSession() as session, lock.held("mine", "lab-mine", "matrix") as held:
         session.plays |= {"clear.yml": looked_at(), "check.yml": looked_at(), "visit.yml": measuring}
         yield Stage(tmp_path, session, held, Told())
 
@@ -225,7 +227,7 @@ def test_others_who_want_the_lab_are_told_which_run_has_it(stage: Stage) -> None
     result = stage.measure()
     with (
         pytest.raises(LabctlError, match=f"run {result.folder}"),
-        lock.held("mine", "lab-mine", "matrix", stage.here),
+        lock.held("mine", "lab-mine", "matrix"),
     ):
         pass
 

@@ -110,6 +110,29 @@ print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), len(os.sched
 """
 
 
+@pytest.mark.parametrize(
+    ("before", "way", "after"), [(0o755, False, 0o700), (0o777, True, 0o711), (0o711, False, 0o711)]
+)
+def test_a_cache_is_closed_also_one_that_was_open(tmp_path: Path, before: int, way: bool, after: int) -> None:
+    cache = tmp_path / "cache"
+    files.close_directory(str(cache), way)
+    assert cache.stat().st_mode & 0o7777 == (0o711 if way else 0o700)
+    cache.chmod(before)
+    files.close_directory(str(cache), way)
+    assert cache.stat().st_mode & 0o7777 == after
+
+
+def test_nobody_else_can_open_and_so_hold_the_lock_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "lock").chmod(0o666)
+    with files.locked(str(tmp_path)):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), files.locked(str(tmp_path)):
+        pass
+
+
 def test_a_node_does_not_inherit_how_its_caller_is_scheduled(repository: Path) -> None:
     caller = ["nice", "-n", "10", "taskset", "--cpu-list", "0", "chrt", "--batch", "0"]
     command = [*caller, sys.executable, "-c", SCHEDULED, str(repository)]
