@@ -160,7 +160,7 @@ def _of_entry(path: Path, seen: os.stat_result, last: bool) -> Iterator[Doubt]:
 def _of_owner(path: Path, seen: os.stat_result, how: str) -> Iterator[Doubt]:
     if seen.st_uid not in callers():
         who = f"{how} {user_name(seen.st_uid)}, who is neither root nor you (mode {stat.S_IMODE(seen.st_mode):04o})"
-        take = f"look at what it says, then: chown -h root {path}"
+        take = f"use a copy of your own; or look at what it says, then: chown -h root {path}"
         yield Doubt(path, who, take if os.geteuid() == 0 else OWN_COPY)
 
 

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from labctl.core import trust
+from labctl.core import names, trust
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import writing
 from labctl.core.paths import UnknownLab, state_dir
@@ -130,9 +130,12 @@ class LabLock:
 
 
 def key(lab: Inventory) -> str:
-    """What a lab is locked by: its name where labctl made it on this machine, else the nodes it consists of."""
+    """What a lab is locked by: its name where labctl made it on this machine, else the nodes it consists of.
+
+    UsageError for a lab of this machine whose name cannot be that of a directory.
+    """
     if lab.kind in KINDS:
-        return OWN.format(lab.name)
+        return OWN.format(names.MADE_LAB.require(lab.name, f"{lab.path}: lab_name"))
     addresses = sorted([str(variables.get(word, node)) for word in ADDRESS] for node, variables in lab.ends.items())
     return NODES + hashlib.sha256(json.dumps(addresses).encode()).hexdigest()[:16]
 
@@ -333,9 +336,10 @@ def locked(lab: Inventory, command: str) -> Iterator[LabLock]:
     UsageError for a lab of this machine that is another user's, and for places that are not believed.
     """
     embedded.require_believed_places()
+    lock_key = key(lab)
     if lab.kind in KINDS:
         embedded.require_ones_own(lab.name)
-    with held(lab.name, key(lab), command) as lock:
+    with held(lab.name, lock_key, command) as lock:
         yield lock
 
 

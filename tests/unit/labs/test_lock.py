@@ -153,6 +153,15 @@ def test_a_lab_of_servers_is_locked_by_its_servers() -> None:
         assert key("mine", kind, one, two) == key("mine", kind, two, one) == "lab-mine"
 
 
+@pytest.mark.parametrize("name", ["", "..", "../labs", "victim/", "{{ lookup('env', 'NOT_SET') }}", "-x"])
+def test_a_name_that_leads_elsewhere_is_never_locked(shared: Path, name: str) -> None:
+    for kind in ("local", "vm"):
+        lab = Inventory(Path("/labs"), name, kind, "a", "b", {"a": {}, "b": {}})
+        with pytest.raises(UsageError, match="this cannot be the name of a lab on this machine"), lock.locked(lab, "x"):
+            pass
+    assert files_in(shared) == []
+
+
 def test_two_labs_of_one_machine_are_measured_one_after_the_other(shared: Path) -> None:
     with Other(shared, "first", "local", measures=True) as first:
         assert first.says() == "held"
