@@ -54,7 +54,7 @@ PINS = (
     # What values mean.
     Pin("DEFAULT_HASH_BEHAVIOUR", "replace", OWN_RULES),
     Pin("DEFAULT_PRIVATE_ROLE_VARS", "false", OWN_RULES),
-    Pin("INJECT_FACTS_AS_VARS", "true", OWN_RULES),
+    Pin("INJECT_FACTS_AS_VARS", "false", "what a node says of itself changes no variable of labctl's plays"),
     Pin("PLAYBOOK_VARS_ROOT", "top", OWN_RULES),
     Pin(
         "VARIABLE_PRECEDENCE",
@@ -66,6 +66,7 @@ PINS = (
     Pin("INVENTORY_ENABLED", "yaml", OPEN, open=True),
     Pin("VARIABLE_PLUGINS_ENABLED", "host_group_vars", OPEN, open=True),
     Pin("YAML_FILENAME_EXTENSIONS", ".yml", OPEN, open=True),
+    Pin("DUPLICATE_YAML_DICT_KEY", "error", "of a group or variable that is written twice only the last would count"),
     Pin("INVENTORY_UNPARSED_IS_FAILED", "true", "a lab that was read in part is no lab"),
     Pin("INVENTORY_ANY_UNPARSED_IS_FAILED", "true", "a lab that was read in part is no lab"),
     # What runs on the nodes, and what stays there.

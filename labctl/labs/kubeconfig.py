@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from labctl.catalog import CLUSTER
 from labctl.core import paths
+from labctl.core.documents import parse_yaml, read_text
 from labctl.core.errors import LabctlError, Problem, UsageError, collected
+from labctl.core.files import OWN_PYTHON, write_yaml
 from labctl.core.names import NODE
 
 # Holds netperf, netserver and python3 (docs/cluster.md); this one is on the nodes of labctl's own clusters.
@@ -157,18 +157,15 @@ def _context(kubeconfig: Path, wanted: str | None) -> Context:
 def _document(kubeconfig: Path) -> Mapping[str, Any]:
     """What stands in a kubeconfig."""
     where = str(kubeconfig)
+    hint = "name a file that this user may read; kubectl config view --kubeconfig FILE says whether it is one"
+    if os.pathsep in where and not kubeconfig.exists():
+        hint = f"one file is taken. Make one of several: KUBECONFIG={where.removeprefix(f'{Path.cwd()}/')} kubectl"
+        hint += " config view --flatten > FILE --raw (with umask 077), and name FILE"
     try:
-        document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = "name a file that this user may read"
-        if os.pathsep in where and not kubeconfig.exists():
-            hint = f"one file is taken. Make one of several: KUBECONFIG={where.removeprefix(f'{Path.cwd()}/')} kubectl"
-            hint += " config view --flatten > FILE --raw (with umask 077), and name FILE"
-        raise UsageError(Problem("the kubeconfig cannot be read", where, error.strerror, hint)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        seen = (str(error).splitlines() or [type(error).__name__])[0]
-        hint = "kubectl config view --kubeconfig FILE says the same"
-        raise UsageError(Problem("the kubeconfig is not YAML", where, seen, hint)) from error
+        document = parse_yaml(read_text(kubeconfig), where)
+    except LabctlError as error:
+        seen = "; ".join(f"{one.what}: {one.seen}" if one.seen else one.what for one in error.problems)
+        raise UsageError(Problem("the kubeconfig cannot be read", where, seen, hint)) from error
     if not isinstance(document, dict) or not isinstance(document.get("contexts"), list):
         hint = "name the file by which kubectl reaches the cluster"
         raise UsageError(Problem("this is no kubeconfig: it has no contexts", where, hint=hint))
@@ -241,7 +238,7 @@ def _write(kubeconfig: Path, context: Context, options: ClusterOptions) -> Path:
                 "lab_name": name,
                 "lab_kind": CLUSTER,
                 "ansible_connection": "local",
-                "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+                "ansible_python_interpreter": OWN_PYTHON,
                 "netperf_pods_kubeconfig": str(kubeconfig),
                 "netperf_pods_context": context.name,
                 "netperf_pods_owner": owner,
@@ -254,12 +251,5 @@ def _write(kubeconfig: Path, context: Context, options: ClusterOptions) -> Path:
         }
     }
     directory = paths.user_state_dir() / "clusters" / f"{name}-{owner}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        text = f"---\n# Written by labctl --kubeconfig; {HOW}.\n{yaml.safe_dump(inventory, sort_keys=False)}"
-        (directory / "hosts.yml").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise LabctlError(
-            Problem("the cluster's inventory cannot be written", str(directory), error.strerror)
-        ) from error
+    write_yaml(directory / "hosts.yml", inventory, f"Written by labctl --kubeconfig; {HOW}.")
     return directory

@@ -28,6 +28,7 @@ from labctl.labs.provision import provision
 from labctl.matrix import resume as resuming
 from labctl.matrix.execution import Execution, Progress, Work
 from labctl.matrix.record import Record
+from labctl.plan import deployable
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
 from labctl.plan.plan import Plan
@@ -131,6 +132,7 @@ def resume(bench: Bench, path: Path, accept_drift: bool) -> RunResult:
     Raises LabctlError with everything about the lab that is not what the run began with, unless that is accepted.
     """
     earlier = resuming.reopen(path)
+    deployable.require(earlier.plan, catalog.load(), str(earlier.folder.plan))
     bench.held.tell(path)
     tell = bench.stage()
     for problem in earlier.problems:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labctl.core.files import write_text
+from labctl.core.files import read_yaml, write_text
 from labctl.engine.events import Listener, TaskResult, TaskStart
 from labctl.engine.outcome import Ending, Failure, Outcome
 from labctl.engine.session import AnsibleOptions, Session
@@ -49,6 +47,15 @@ class Call:
 
 
 Play = Callable[[Call], Outcome]
+
+
+def two_nodes(name: str, kind: str) -> dict[str, dict[str, object]]:
+    """The variables of the two nodes of a lab."""
+    same = {"lab_name": name, "lab_kind": kind, "cable_interface": "cable0"}
+    return {
+        f"node{number}": {**same, "cable_address": f"192.0.2.{number}", "pod_network": f"198.51.100.{number * 64}/26"}
+        for number in (1, 2)
+    }
 
 
 class ScriptedSession(Session):
@@ -102,7 +109,7 @@ def variables_of(source: Path) -> Mapping[str, Any]:
     """What setup.yml says of its first node; nothing for a source that is a lab."""
     if not source.is_file():
         return {}
-    hosts = yaml.safe_load(source.read_text())["all"].get("hosts") or {"": {}}
+    hosts = read_yaml(source)["all"].get("hosts") or {"": {}}
     return dict(next(iter(hosts.values())))
 
 

@@ -15,7 +15,7 @@ from labctl.engine.events import TaskResult, TaskStart
 from labctl.engine.outcome import Failure
 from labctl.matrix.execution import Measured, Step, VisitFailed
 from labctl.plan.plan import Plan
-from tests.unit.scripted import ScriptedSession
+from tests.unit.scripted import ScriptedSession, two_nodes
 from tests.unit.synthetic import plan_of, samples_of
 
 Capture = pytest.CaptureFixture[str]
@@ -96,8 +96,7 @@ def test_work_on_nodes_of_this_machine_says_whose_measurement_it_disturbs(
     lab: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    on_this_machine: dict[str, object] = {"lab_name": "mine", "lab_kind": "local"}
-    lab.variables.update(node1=on_this_machine, node2=on_this_machine)
+    lab.variables.update(two_nodes("mine", "local"))
     with working("mine", "matrix", measures=True) as (_, _, held):
         held.tell(tmp_path / "runs" / "one")
         with pytest.raises(LabctlError, match="another labctl uses this lab"), working("mine", "provision"):

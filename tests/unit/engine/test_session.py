@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError, UsageError
+from labctl.core.files import read_yaml
 from labctl.engine.events import Difference, TaskResult
 from labctl.engine.session import AnsibleOptions, Session
 from tests.unit.engine.play import LOCAL, Run
@@ -49,8 +50,10 @@ def test_output_that_cannot_be_kept_is_named_and_our_signal_handlers_stay(play: 
 
 
 def test_a_further_inventory_source_is_gone_after_its_playbook(session: Session) -> None:
-    with session.source({"all": {"vars": {"more": 1}}}) as (path,):
-        assert path.read_text() == '{"all": {"vars": {"more": 1}}}'
+    more = {"all": {"hosts": {"a": {"more": ["{{ 1/0 }}", 1]}}}}
+    with session.source(more) as (path,):
+        assert read_yaml(path) == more
+        assert session.inventory(path)["_meta"]["hostvars"]["a"] == {"more": ["{{ 1/0 }}", 1]}
     assert not path.exists()
     with session.source(None) as none:
         assert none == ()
@@ -238,3 +241,15 @@ def test_differences_are_told_in_ansibles_words_where_they_are_asked_for(play: R
     assert "\r" not in difference.text
     assert not (tmp_path / "made").exists()
     assert not [event for event in play(copy)[1] if isinstance(event, Difference)]
+
+
+def test_what_a_node_says_of_itself_changes_no_variable(play: Run, tmp_path: Path) -> None:
+    module = tmp_path / "library" / "hostile.py"
+    module.parent.mkdir()
+    module.write_text(
+        '#!/bin/sh\n# WANT_JSON\necho \'{"changed": false, "ansible_facts": {"given": "evil", "more": "evil"}}\'\n'
+    )
+    tasks = "- name: It looks\n  hostile:\n" + SHOWN.format("[given, more | default('none'), ansible_facts.more]")
+    _, events = play(tasks, LOCAL + "      given: mine\n")
+    messages = [event.data["msg"] for event in events if isinstance(event, TaskResult) and event.action == "debug"]
+    assert messages == [["mine", "none", "evil"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError, UsageError
-from labctl.core.files import write_json
+from labctl.core.files import read_yaml, write_json
 from labctl.core.records import encode
 from labctl.engine.outcome import Outcome
 from labctl.labs import embedded as labs
@@ -133,7 +132,7 @@ def test_a_lab_whose_inventory_is_gone_is_removed_by_its_record(session: Scripte
 
     def destroy(call: Call) -> Outcome:
         (source,) = call.inventories
-        seen.append(json.loads(source.read_text()))
+        seen.append(read_yaml(source))
         return ended("ok")
 
     session.plays["lab_destroy.yml"] = destroy

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from labctl.core.errors import UsageError
+from labctl.core.files import read_yaml
 from labctl.labs.kubeconfig import IMAGE, ClusterOptions, lab
 
 
@@ -35,7 +36,7 @@ def write(path: Path, cluster: Any = None, user: Any = None, context: Any = None
 
 
 def written(directory: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((directory / "hosts.yml").read_text())["all"]
+    content: dict[str, Any] = read_yaml(directory / "hosts.yml")["all"]
     return content
 
 

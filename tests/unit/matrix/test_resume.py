@@ -22,6 +22,7 @@ from labctl.runs import attempts, history
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples.sample import Sample, Status
+from tests.unit import lab_records
 from tests.unit.synthetic import plan_of, samples_of
 
 LAB = Inventory(Path("/labs/local"), "local", "local", "node1", "node2", {"node1": {}, "node2": {}})
@@ -188,3 +189,47 @@ def test_a_plan_that_was_edited_is_drift(folder: RunFolder) -> None:
     folder.plan.write_text(folder.plan.read_text() + "\n")
     now = attempts.observe(2, folder.plan.read_text(), LAB, {})
     assert [change.what for change in resume.drift(earlier, now)] == ["plan"]
+
+
+def recorded(run: RunFolder, inventory: object, name: str = "local") -> None:
+    """Let a run have been begun on a lab at another place."""
+    attempt = json.loads(run.attempt(1).read_text())
+    attempt["lab"] |= {"inventory": str(inventory), "name": name}
+    write_json(run.attempt(1), attempt)
+
+
+def test_a_run_goes_on_with_the_inventory_that_its_lab_has_here(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LABCTL_STATE_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here = resume.reopen(folder.path).plan.lab.name
+    assert resume.reopen(folder.path).inventory == here  # what is recorded is gone
+    recorded(folder, elsewhere)
+    with pytest.raises(UsageError) as refused:
+        _ = resume.reopen(folder.path).inventory
+    (problem,) = refused.value.problems
+    assert (problem.where, problem.seen) == (f"{folder.attempt(1)}:lab.inventory", f"'{elsewhere}'")
+    assert "-i INVENTORY" in str(problem.hint)
+
+    def known_now(path: Path) -> bool:
+        recorded(folder, path)
+        return resume.reopen(folder.path).inventory == str(path)
+
+    own = tmp_path / "inventories" / here
+    cluster = tmp_path / "XDG_STATE_HOME" / "labctl" / "clusters" / f"{here}-0123"
+    for path in (own, cluster):
+        path.mkdir(parents=True)
+        assert known_now(path)
+    lab_records.record(tmp_path / "LABCTL_STATE_DIR", here, inventory=str(elsewhere))
+    assert known_now(elsewhere)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "{{ 1/0 }}", ""])
+def test_a_run_of_a_lab_without_a_proper_name_does_not_go_on(folder: RunFolder, plan: Plan, name: str) -> None:
+    earlier = replace(resume.reopen(folder.path), plan=replace(plan, lab=replace(plan.lab, name=name)))
+    with pytest.raises(UsageError, match="this cannot be the name of a lab"):
+        _ = earlier.inventory

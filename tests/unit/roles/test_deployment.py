@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
+from labctl import catalog
 from labctl.engine.events import Event, TaskResult
 from labctl.engine.session import AnsibleOptions, Session
+from roles.deployment.action_plugins import deployment as plugin
 from roles.deployment.files import record as deployment
 from tests.unit.engine.play import LOCAL
 
@@ -71,3 +74,14 @@ def test_the_script_reaches_the_node(tmp_path: Path) -> None:
         session.run_playbook(str(tmp_path / "play.yml"), sources, options=options, listener=seen.append).require()
     (result,) = [each for each in seen if isinstance(each, TaskResult) and each.action == "deployment"]
     assert (result.ok, result.data["role"]) == (True, None)
+
+
+@pytest.mark.parametrize("role", ["../../evil", "evil", "deployment", "lab_nodes", "node", "a{{ 1/0 }}", "/evil"])
+def test_neither_a_node_nor_a_setup_is_believed_that_another_role_deploys(role: str) -> None:
+    with pytest.raises(AnsibleActionFail, match="the node records a role that deploys no variant of labctl"):
+        plugin.require_known(role, "the node records")
+
+
+def test_the_roles_that_deploy_are_those_of_the_catalog() -> None:
+    assert plugin.known() == sorted({variant.role for variant in catalog.load().variants.values() if not variant.labs})
+    plugin.require_known(None, "the node records")

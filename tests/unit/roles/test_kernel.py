@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shlex
+import subprocess
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -178,6 +180,42 @@ def test_a_reboot_that_ends_on_the_old_kernel_is_told() -> None:
 
 def test_the_file_for_grub_keeps_what_the_user_has() -> None:
     text = records.grub_defaults("gnulinux-x", ["mitigations=off", "panic=1"])
-    assert 'GRUB_DEFAULT="gnulinux-x"\n' in text
-    assert 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX mitigations=off panic=1"' in text
+    assert "GRUB_DEFAULT=gnulinux-x\n" in text
+    assert """GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX "'mitigations=off panic=1'""" in text
     assert "CMDLINE" not in records.grub_defaults("gnulinux-x", [])
+
+
+# Each came out of a real GRUB as it stands here: written by 10_linux of Debian 12, and read by grub-emu 2.06.
+WORDS = [
+    "memmap=4G$12G",
+    "quiet",
+    "a=`id`",
+    "b=$(id)",
+    "c=x;reboot",
+    "d={1,2}",
+    "e=*",
+    "f=#x",
+    "g=!a",
+    "%x",
+    "j=${HOME}",
+]
+
+
+def test_the_words_for_the_kernel_pass_the_shell_and_grubs_own_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "labctl.cfg"
+    file.write_text(records.grub_defaults('gnulinux-"a"$b`c`\\', WORDS))
+    script = f'GRUB_CMDLINE_LINUX=before; . {file}; printf "%s\\n" "$GRUB_DEFAULT" "$GRUB_CMDLINE_LINUX"'
+    sourced = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert sourced[0] == r"gnulinux-\"a\"\$b`c`\\"  # update-grub writes it between double quotes
+    # GRUB reads single quotes as a shell does: nothing between them means anything.
+    assert shlex.split(sourced[1]) == ["before", *WORDS]
+    assert shlex.split(sourced[1], posix=False) == ["before", *map(records.grub_word, WORDS)]
+
+
+def test_a_word_that_grub_would_change_is_refused_before_anything_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = ["a b", 'a"b', "a'b", "a\\b", "a\nb", "\u00e4", ""]
+    assert records.unfit([*WORDS, *wrong]) == wrong
+    monkeypatch.setattr(state, "read_text", lambda _: "")
+    monkeypatch.setattr("os.path.exists", lambda _: False)
+    seen = [problem["seen"] for problem in state.obstacles(PARAMS | {"cmdline": ["a b", "ok"]}, "boot", OLD)]
+    assert seen == ["'a b'"]
