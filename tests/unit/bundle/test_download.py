@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,10 +107,17 @@ def test_a_server_that_stalls_or_drips_is_not_waited_for(tmp_path: Path, monkeyp
     assert "bytes in the last 0 s" in str(refused(drip, tmp_path / "two").seen)
 
 
-def test_a_certificate_that_is_none_is_told_as_such(tmp_path: Path) -> None:
-    with misbehaving({"/file": WHOLE}) as url:
-        secure = url.replace("http:", "https:")
-        (problem,) = problems(lambda: download(f"{secure}/file", tmp_path / "file", checked=True))
+def test_a_server_that_speaks_no_tls_is_told_as_such(tmp_path: Path) -> None:
+    def answer(server: socket.socket) -> None:
+        other, _ = server.accept()
+        with other:
+            other.recv(1 << 16)
+            other.sendall(WHOLE)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        pool.submit(answer, server)
+        url = f"https://127.0.0.1:{server.getsockname()[1]}/file"
+        (problem,) = problems(lambda: download(url, tmp_path / "file", checked=True))
     assert "SSL" in str(problem.seen)
     assert "SSL_CERT_FILE" in str(problem.hint)
 
