@@ -107,7 +107,15 @@ def test_of_an_archive_that_holds_what_it_should_not_nothing_is_unpacked(
 ) -> None:
     node, params = place(tmp_path)
     file = packed(tmp_path, "chart", node / "charts", "good", member, kind=kind)
-    with pytest.raises(Exception, match="holds what it should not" if member != "sparse" else "cannot be unpacked"):
+    with pytest.raises(Exception, match="holds what it should not"):
+        bundle_files.present({**params, "files": [file]})
+    assert all_below(node) == set()
+
+
+def test_an_archive_that_is_none_is_refused(bundle_files: ModuleType, tmp_path: Path) -> None:
+    node, params = place(tmp_path)
+    file = {**staged(tmp_path, "chart", "program", node / "charts", "junk"), "use": "archive"}
+    with pytest.raises(Exception, match="An archive cannot be unpacked"):
         bundle_files.present({**params, "files": [file]})
     assert all_below(node) == set()
 
