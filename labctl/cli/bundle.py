@@ -9,6 +9,7 @@ import typer
 
 from labctl.cli import console
 from labctl.cli.strict import StrictCommand
+from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from labctl.bundle.index import Bundle
@@ -23,6 +24,7 @@ def bundle_create(
     variant: Annotated[str | None, typer.Option(help="Variants whose own files are to be included.")] = None,
     architecture: Annotated[str, typer.Option(help="Architecture of the nodes: amd64, arm64.")] = "amd64",
     overrides: Annotated[str | None, typer.Option(help="A file with other locations, versions, checksums.")] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Take what changed at its origin and is not pinned.")] = False,
 ) -> None:
     """Fetch everything that clusters of some editions need, verify it, and write an index."""
     from labctl import catalog
@@ -30,13 +32,25 @@ def bundle_create(
     from labctl.plan.options import parse_names
 
     known = catalog.load()
+    where = _named(directory)
     editions = catalog.editions(None if overrides is None else Path(overrides))
     wanted = parse_names("--edition", edition, editions)
     variants = parse_names("--variant", variant, known.variants)
+    strange = [
+        one for name in variants if (one := known.variants[name]).editions and not set(one.editions) & set(wanted)
+    ]
+    if strange:
+        hint = "leave the variant out, or ask for one of: {}"
+        raise UsageError(
+            *(
+                Problem(f"{one.name} is of another edition", "--edition", edition, hint.format(", ".join(one.editions)))
+                for one in strange
+            )
+        )
     live = console.Live()
-    made = creating.create(Path(directory), [editions[name] for name in wanted], variants, architecture, live.timed)
+    made = creating.create(where, [editions[name] for name in wanted], variants, architecture, live.timed, renew)
     live.clear()
-    console.out(f"bundle {directory}: {_bundle_words(made)}")
+    _tell(directory, made)
 
 
 @bundle_app.command("verify", cls=StrictCommand)
@@ -44,10 +58,21 @@ def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")])
     """Read every file of a bundle and name each that is missing, altered or not in the index."""
     from labctl.bundle import index as bundle
 
-    console.out(f"bundle {directory}: {_bundle_words(bundle.verify(Path(directory)))}")
+    _tell(directory, bundle.verify(_named(directory)))
 
 
-def _bundle_words(found: Bundle) -> str:
+def _named(directory: str) -> Path:
+    """The directory that was named: an empty word would be the one that happens to be the current."""
+    if not directory:
+        raise UsageError(Problem("no directory is named", "DIRECTORY", repr(directory), "name one, as in: bundle"))
+    return Path(directory)
+
+
+def _tell(directory: str, found: Bundle) -> None:
+    """Say what a bundle is, and which of its files nobody could compare with anything when it was made."""
     editions = ", ".join(f"{name} (Kubernetes {edition.kubernetes})" for name, edition in found.editions.items())
     size = sum(file.bytes for file in found.files) / 1e6
-    return f"{editions}, {found.architecture}, {len(found.files)} files, {size:.0f} MB, all as they should be"
+    words = f"{editions}, {found.architecture}, {len(found.files)} files, {size:.0f} MB, all as they should be"
+    console.out(f"bundle {directory}: {words}")
+    if seen := [f"{file.edition} {file.name}" for file in found.files if file.pinned is False]:
+        console.out(f"not pinned by labctl, recorded as seen when it was made: {', '.join(seen)}")

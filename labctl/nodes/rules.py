@@ -381,6 +381,21 @@ def admission(node: Node) -> Verdict:
     )
 
 
+def bundle(node: Node) -> Verdict:
+    """For which variants the node has the images of its cluster's bundle: known, for a plan goes by it."""
+    edition = catalog.load().editions.get(str((node.seen.mapping("versions") or {}).get("edition")))
+    there = (node.seen.mapping("state") or {}).get("bundle")
+    if edition is None or not there:
+        return Verdict(Level.OK, "no cluster of labctl's")
+    lacking = [
+        variant
+        for variant in catalog.load().variants
+        if any(name in edition.images and f"image-{name}" not in there for name in edition.needed_by(variant))
+    ]
+    words = f"edition {edition.name}, " + (f"without images of {', '.join(lacking)}" if lacking else "for all variants")
+    return Verdict(Level.OK, words)
+
+
 PROVISION = "run `labctl provision`"
 REAL = ("vm", "metal")
 
@@ -419,6 +434,7 @@ OF_NODES: tuple[Rule, ...] = (
     Rule("tools", "installed", tools, PROVISION),
     Rule("congestion control", "cubic available", congestion_control, "load the module tcp_cubic"),
     Rule("irqbalance", "stopped and disabled", irqbalance, "systemctl disable --now irqbalance"),
+    Rule("cluster's bundle", "known", bundle, ""),
     Rule("clock", "synchronised", clock, "start chrony or systemd-timesyncd", kinds=REAL),
 )
 

@@ -236,6 +236,8 @@ def state(files: Files, taken_at_s: float) -> Dict[str, object]:
         "memory_available_kb": parse_meminfo(files.text("/proc/meminfo") or "").get("MemAvailable"),
         "conntrack_count": files.integer("/proc/sys/net/netfilter/nf_conntrack_count"),
         "wake_latency": wake_latency(files),
+        # What role bundle wrote down: by it a plan knows what a cluster can carry.
+        "bundle": [name[:-5] for name in files.names("/var/lib/labctl/bundle") if name.endswith(".json")] or None,
     }
 
 
