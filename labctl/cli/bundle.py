@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labctl.cli import console
+from labctl.core import ending
 
 if TYPE_CHECKING:
     from labctl.bundle.index import Bundle
@@ -26,14 +27,18 @@ def bundle_create(
     """Fetch everything that clusters of some editions need, verify it, and write an index."""
     from labctl import catalog
     from labctl.bundle import create as creating
+    from labctl.cli.progress import warn_of_disturbing
     from labctl.plan.options import parse_names
 
     known = catalog.load()
     editions = catalog.editions(None if overrides is None else Path(overrides))
     wanted = parse_names("--edition", edition, editions)
     variants = parse_names("--variant", variant, known.variants)
+    warn_of_disturbing()
     live = console.Live()
-    made = creating.create(Path(directory), [editions[name] for name in wanted], variants, architecture, live.timed)
+    with ending.leaves("what was fetched whole stays: the same command fetches the rest"):
+        wishes = [editions[name] for name in wanted]
+        made = creating.create(Path(directory), wishes, variants, architecture, live.timed)
     live.clear()
     console.out(f"bundle {directory}: {_bundle_words(made)}")
 
@@ -42,7 +47,9 @@ def bundle_create(
 def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")]) -> None:
     """Read every file of a bundle and name each that is missing, altered or not in the index."""
     from labctl.bundle import index as bundle
+    from labctl.cli.progress import warn_of_disturbing
 
+    warn_of_disturbing()
     console.out(f"bundle {directory}: {_bundle_words(bundle.verify(Path(directory)))}")
 
 

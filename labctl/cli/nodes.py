@@ -9,6 +9,7 @@ import typer
 
 from labctl.cli import console
 from labctl.cli.options import BecomeOption, FormatOption, LabOption, LimitOption, VerboseOption, ansible_options
+from labctl.core import ending
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def check(
     lab: LabOption = "local", become: BecomeOption = False, limit: LimitOption = None, style: FormatOption = "table"
 ) -> None:
     """Check what would get in the way of a measurement; changes nothing."""
-    from labctl.cli.progress import Terminal
+    from labctl.cli.progress import Terminal, warn_of_disturbing
     from labctl.core import tables
     from labctl.engine.inventory import open_lab
     from labctl.engine.session import Session
@@ -32,8 +33,9 @@ def check(
     from labctl.labs.look import look
     from labctl.nodes import findings as checks
 
-    with Session() as session:
+    with ending.leaves("nothing was changed"), Session() as session:
         inventory = open_lab(session, lab)
+        warn_of_disturbing(inventory)
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
         tell.clear()
@@ -65,7 +67,8 @@ def provision(
 
     options = ansible_options(become, limit, check, diff, verbose)
     wanted = _cluster(edition, bundle)
-    with working(lab, "provision") as (session, inventory, _):
+    left = "the nodes are as far as they came: labctl provision goes on from there"
+    with ending.leaves(left), working(lab, "provision") as (session, inventory, _):
         tell = Terminal()
         tasks = tell.tasks()
         idle: dict[str, str] = {}
@@ -101,7 +104,8 @@ def reset(
     from labctl.labs import provision as provisioning
 
     options = ansible_options(become, limit, verbose=verbose)
-    with working(lab, "reset") as (session, inventory, _):
+    left = "a part of the cluster may be left: labctl reset removes it"
+    with ending.leaves(left), working(lab, "reset") as (session, inventory, _):
         tell = Terminal()
         outcome = provisioning.reset(session, inventory, options, tell.tasks()).require()
         tell.clear()

@@ -40,7 +40,7 @@ def resolve_lab(lab: str) -> Path:
     `UsageError` naming the labs that exist for anything else.
     """
     if lab:
-        for candidate in (Path(lab).expanduser(), *(root / lab for root in _lab_roots())):
+        for candidate in (_expanded(lab, "--lab"), *(root / lab for root in _lab_roots())):
             if candidate.is_dir():
                 return candidate.resolve()
     known = known_labs()
@@ -61,6 +61,15 @@ def known_labs() -> tuple[str, ...]:
     )
 
 
+def require_working_directory() -> None:
+    """Raise UsageError where the current directory was removed: `./runs` and relative paths mean nothing then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        hint = "change to a directory that exists: cd"
+        raise UsageError(Problem("the current directory does not exist any more", hint=hint)) from None
+
+
 def runs_dir() -> Path:
     """Return the directory of the runs: `./runs`, absolute. It may not exist yet."""
     return Path.cwd() / "runs"
@@ -68,13 +77,22 @@ def runs_dir() -> Path:
 
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
-    return Path(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl").expanduser().absolute()
+    return _expanded(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl", "LABCTL_STATE_DIR").absolute()
 
 
 def user_state_dir() -> Path:
     """Return the directory of what labctl remembers for this user: it needs no root."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "labctl"
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return _expanded(state, "XDG_STATE_HOME, HOME") / "labctl"
+
+
+def _expanded(path: str, where: str) -> Path:
+    """A path with the home directory that ~ stands for. UsageError for a user without one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        hint = "set HOME, or write the path out"
+        raise UsageError(Problem("there is no home directory that ~ could mean", where, path, hint)) from None
 
 
 def _lab_roots() -> tuple[Path, ...]:

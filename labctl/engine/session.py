@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from labctl.core import paths
+from labctl.core import ending, paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.scratch import Scratch, sweep
 from labctl.engine.environment import environment
@@ -27,6 +27,7 @@ from labctl.engine.events import Listener, Watcher
 from labctl.engine.outcome import Outcome
 
 CANCEL_POLL_S = 0.5
+ENDED_BY_REQUEST = 99  # what ansible-playbook ends with when labctl_lifeline was asked to, as after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,30 @@ class Session:
         options: AnsibleOptions | None = None,
         listener: Listener = lambda _: None,
         log: Path | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] | None = None,
+        stop: Path | None = None,
+        looks: bool = False,
     ) -> Outcome:
         """Run a shipped playbook over inventory sources (later ones add to earlier ones).
 
-        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started.
+        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started. While
+        the file `stop` exists no task begins, up to the first sample. Without `cancelled` the first signal that asks
+        labctl to end lets the task in hand come to its end, the second ends Ansible at once, as does the first where
+        the playbook only `looks`; and labctl is left then (`ending`).
         Call it from the main thread: Ansible is bound to the life of the calling thread.
         """
+        if cancelled is None:
+            patience = _Patience(self._scratch.path / "stop", looks)
+            with ending.answered(patience), patience:
+                return self.run_playbook(
+                    name,
+                    inventories,
+                    options=options,
+                    listener=listener,
+                    log=log,
+                    cancelled=patience.at_an_end,
+                    stop=patience.stop,
+                )
         import ansible_runner
 
         options = options or AnsibleOptions()
@@ -117,12 +135,13 @@ class Session:
         watcher = Watcher(listener)
         started = time.monotonic()
         with _private_dir(self._scratch) as private, _signals_kept():
+            stops = {} if stop is None else {"LABCTL_STOP_FILE": str(stop.absolute())}
             runner = ansible_runner.run(
                 private_data_dir=str(private),
                 project_dir=str(playbook.parent),
                 playbook=str(playbook),
                 inventory=[str(source.resolve()) for source in inventories],
-                envvars=environment(private, self._scratch.sockets),
+                envvars=environment(private, self._scratch.sockets) | stops,
                 event_handler=watcher,
                 cancel_callback=cancelled,
                 suppress_env_files=True,
@@ -136,7 +155,40 @@ class Session:
             except OSError as error:
                 problem = Problem("what Ansible said cannot be kept", str(log), error.strerror, "make room for it")
                 raise LabctlError(problem) from error
-        return watcher.outcome(runner.status, name, output, time.monotonic() - started)
+        stopped = runner.rc == ENDED_BY_REQUEST and stop is not None and stop.exists()
+        status = "canceled" if stopped else runner.status
+        return watcher.outcome(status, name, output, time.monotonic() - started)
+
+
+class _Patience:
+    """How long a playbook is let run once labctl was asked to end: to the end of a task, then not at all."""
+
+    def __init__(self, stop: Path, looks: bool) -> None:
+        self.stop = stop
+        self._most = 0 if looks else 1
+        self._asked = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.unlink(missing_ok=True)
+
+    def __call__(self, count: int) -> str:
+        """Take a request to end."""
+        self._asked = count
+        if self.at_an_end():
+            return "ending Ansible at once"
+        with suppress(OSError):  # without it the next request ends it
+            self.stop.touch()
+        return (
+            "ending after the task in hand, which takes seconds as a rule, and minutes where it installs or waits; "
+            "once more ends it at once"
+        )
+
+    def at_an_end(self) -> bool:
+        """Whether Ansible is to be ended now."""
+        return self._asked > self._most
 
 
 @contextmanager

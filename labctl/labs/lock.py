@@ -65,6 +65,11 @@ class LabLock:
         self.also: tuple[LabLock, ...] = ()
         self._write()
 
+    @property
+    def lab(self) -> str:
+        """The name of the lab that is held."""
+        return self._owner.lab
+
     def tell(self, run: Path) -> None:
         """Let others know which run this is."""
         self._owner = replace(self._owner, run=str(run))
@@ -209,7 +214,16 @@ def measuring(lab: Inventory, command: str, say: Callable[[str], None]) -> Itera
 
 def measured_by() -> Owner | None:
     """Who measures on this machine with nodes that it carries; None for nobody."""
-    path = _path(MEASURING)
+    return _holder(MEASURING)
+
+
+def used_by(lab: Inventory) -> Owner | None:
+    """Who holds a lab; None for nobody."""
+    return _holder(key(lab))
+
+
+def _holder(lock_key: str) -> Owner | None:
+    path = _path(lock_key)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import writing
+
+PROBE_BYTES = 1 << 16  # a plan and what it begins with
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,14 @@ class RunFolder:
                 shutil.rmtree(partial)
             else:
                 partial.unlink()
+
+
+def require_writable(directory: Path) -> None:
+    """See that a run can be written, before hours of work are: here, or where the directory is to be made."""
+    there = directory.exists() or directory.is_symlink()
+    with writing(directory), tempfile.TemporaryFile(dir=directory if there else directory.parent) as probe:
+        probe.write(bytes(PROBE_BYTES))
+        probe.flush()
 
 
 def set_aside(path: Path, why: str) -> Path:
