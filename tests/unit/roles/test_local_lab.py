@@ -132,7 +132,7 @@ class TestHostState:
     @pytest.fixture
     def record(self, tmp_path: Path) -> Path:
         path = tmp_path / "host_state.json"
-        assert host_state.record(str(path), [])["changed"]
+        assert host_state.record(str(path), [], str(tmp_path))["changed"]
         return path
 
     def tampered(self, record: Path, **changes: object) -> str:
@@ -140,35 +140,40 @@ class TestHostState:
         return str(record)
 
     def test_nothing_changed_is_no_difference(self, record: Path) -> None:
-        compared = host_state.compare(str(record), [])
+        compared = host_state.compare(str(record), [], str(record.parent))
         assert compared["keys"] > 100
         assert compared["modules"] == []
 
     def test_a_second_record_keeps_the_first(self, record: Path) -> None:
-        assert host_state.record(str(record), []) == {"changed": False}
+        assert host_state.record(str(record), [], str(record.parent)) == {"changed": False}
 
     def test_a_changed_and_a_vanished_setting_are_named_with_before_and_after(self, record: Path) -> None:
         settings = json.loads(record.read_text())["settings"]
         now = settings["kernel/panic"]
         path = self.tampered(record, settings=settings | {"kernel/panic": "77", "kernel/gone": "1"})
         with pytest.raises(Refused) as failed:
-            host_state.compare(path, [])
+            host_state.compare(path, [], "/nowhere")
         seen = {problem["where"]: problem["seen"] for problem in failed.value.problems}
         assert seen == {
             "/proc/sys/kernel/panic": f"before: 77, after: {now}",
             "/proc/sys/kernel/gone": "before: 1, after: gone",
         }
-        assert host_state.compare(path, ["kernel/panic", "kernel/gone"])["changed"] is False
+        assert host_state.compare(path, ["kernel/panic", "kernel/gone"], "/nowhere")["changed"] is False
 
     def test_settings_of_an_earlier_boot_are_not_compared(self, record: Path) -> None:
         path = self.tampered(record, boot_id="another", settings={"kernel/gone": "1"})
-        assert host_state.compare(path, [])["keys"] == 0
+        assert host_state.compare(path, [], "/nowhere")["keys"] == 0
 
     def test_what_changes_by_itself_is_left_out(self, record: Path) -> None:
         settings = json.loads(record.read_text())["settings"]
-        for key in ("kernel/random/uuid", "fs/file-nr", "net/ipv4/conf/lo/forwarding", "vm/drop_caches"):
+        for key in ("kernel/random/uuid", "fs/file-nr", "net/ipv4/conf/lo/rp_filter", "vm/drop_caches"):
             assert key not in settings
-        assert {"net/ipv4/conf/all/forwarding", "net/ipv4/conf/default/rp_filter", "kernel/panic"} <= set(settings)
+        assert {
+            "net/ipv4/conf/all/forwarding",
+            "net/ipv4/conf/lo/forwarding",
+            "net/ipv4/conf/default/rp_filter",
+            "kernel/panic",
+        } <= set(settings)
 
 
 def test_the_script_of_a_node_shows_how_it_is_started(tmp_path: Path) -> None:
