@@ -61,6 +61,10 @@ class Channel:
                 raise self.died("the connection was closed")
             self.buffer += data
 
+    def answers_within(self, timeout_s: float) -> bool:
+        """Whether there is something to receive, by then."""
+        return bool(self.buffer) or bool(select.select([self.stdout], [], [], timeout_s)[0])
+
     def answer(self, line: bytes) -> dict[str, Any]:
         response: dict[str, Any] = json.loads(line[len(PREFIX) :])
         if not response["ok"]:
