@@ -26,6 +26,9 @@ from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples import sample as samples
 
+NO_SAMPLE = "the visit ended without a sample: Ansible found no client and server in the lab's inventory"
+NO_SAMPLE_HINT = "was the inventory changed while the run went on? Put it back, then: labctl matrix --resume"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -242,6 +245,9 @@ class Execution:
             self._wait(lost, folder, log)
         if self.record.broken and not failures:
             failures += (Failure("labctl", "", "controller", str(problem)) for problem in self.record.broken.problems)
+        if status == "ok" and conditions.samples and not conditions.measured and not self.stop.asked:
+            status = "failed"
+            failures.append(Failure("visit.yml", "", "controller", NO_SAMPLE, NO_SAMPLE_HINT))
         if status != "ok" and (folder / "setup.yml").is_file() and not self._lost:
             failures += self._remove(folder, log)
         if failures:

@@ -276,6 +276,15 @@ def requests(number: int, moment: type[Progress] = Measured) -> Callable[[Execut
     return progress
 
 
+def test_a_visit_that_finds_no_nodes_fails(bench: Bench) -> None:
+    bench.session.plays["visit.yml"] = first_time(done)  # as when the inventory lost its groups meanwhile
+    execution = bench.execute()
+    (failed,) = bench.failed
+    assert failed.failures[0].message.startswith("the visit ended without a sample")
+    assert bench.session.played[:2] == ["visit.yml", "undeploy.yml"]
+    assert (execution.complete, bench.status.samples_taken) == (False, 6)
+
+
 def test_what_a_request_means_is_said(bench: Bench) -> None:
     said: list[str] = []
     bench.on_progress = lambda execution, event: (
