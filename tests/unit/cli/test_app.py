@@ -74,7 +74,7 @@ def test_an_unforeseen_exception_is_one_line_and_a_file_without_secrets(
     assert err == f"error: labctl met what it does not expect (RuntimeError: no idea); please send in {file}\n"
     assert file.stat().st_mode & 0o777 == 0o600
     text = file.read_text()
-    assert "command: labctl runs show http://***@proxy/" in text
+    assert "command: labctl runs show 'http://***@proxy/'" in text
     assert "Traceback" in text
     assert "hush" not in text
 
