@@ -9,6 +9,7 @@ import typer
 
 from labctl.cli import console
 from labctl.cli.strict import StrictCommand
+from labctl.core import ending
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def bundle_create(
     """Fetch everything that clusters of some editions need, verify it, and write an index."""
     from labctl import catalog
     from labctl.bundle import create as creating
+    from labctl.cli.progress import warn_of_disturbing
     from labctl.plan.options import parse_names
 
     known = catalog.load()
@@ -47,8 +49,11 @@ def bundle_create(
                 for one in strange
             )
         )
+    warn_of_disturbing()
     live = console.Live()
-    made = creating.create(where, [editions[name] for name in wanted], variants, architecture, live.timed, renew)
+    with ending.leaves("what was fetched whole stays: the same command fetches the rest"):
+        wishes = [editions[name] for name in wanted]
+        made = creating.create(where, wishes, variants, architecture, live.timed, renew)
     live.clear()
     _tell(directory, made)
 
@@ -57,7 +62,9 @@ def bundle_create(
 def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")]) -> None:
     """Read every file of a bundle and name each that is missing, altered or not in the index."""
     from labctl.bundle import index as bundle
+    from labctl.cli.progress import warn_of_disturbing
 
+    warn_of_disturbing()
     _tell(directory, bundle.verify(_named(directory)))
 
 

@@ -1,16 +1,24 @@
 """The only module that prints: results on standard output, progress and errors on standard error.
 
 Everything that it prints is escaped here (labctl.core.printable): no node, cluster or run folder talks to the terminal.
+What cannot be said on standard error is lost, and nothing else with it: a terminal that was closed must not keep labctl
+from cleaning up. A result that cannot be printed is a failure.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-from labctl.core.errors import LabctlError
+from labctl.core.ending import Ended
+from labctl.core.errors import LabctlError, Problem
 from labctl.core.printable import cut, one_line, printable, wrapped
 
 if TYPE_CHECKING:
@@ -22,9 +30,57 @@ LEAST = 20
 SHOWN = 50  # problems of one failure
 
 
+def require_output() -> None:
+    """See that a result can be printed before there is one: a full device and a reader that is gone say so at once.
+
+    Standard streams that are closed are opened on nothing, so that no file of ours takes their numbers.
+    """
+    for number in (0, 2):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        _nowhere(number)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    with _printing():
+        os.write(1, b"")
+        reader = select.poll()
+        reader.register(1, 0)
+        if any(event & select.POLLERR for _, event in reader.poll(0)):
+            raise Ended(signal.SIGPIPE)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """A reader of standard output that is gone ends labctl as the signal would; what else cannot be printed fails."""
+    try:
+        yield
+    except OSError as error:
+        forget_output()
+        if error.errno == errno.EPIPE:
+            raise Ended(signal.SIGPIPE) from None
+        hint = "send it elsewhere; what was measured is in the run folder: labctl report prints it again"
+        raise LabctlError(Problem("the result cannot be printed", "standard output", error.strerror, hint)) from None
+
+
+def forget_output() -> None:
+    """Let what still waits to be printed go nowhere, so that Python does not try it again at its end."""
+    with suppress(OSError):
+        _nowhere(1)
+
+
+def _nowhere(number: int) -> None:
+    """Let a standard stream lead to nothing, also for what is started."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    if nothing != number:
+        os.dup2(nothing, number)
+        os.close(nothing)
+    os.set_inheritable(number, True)
+
+
 def out(text: str) -> None:
     """Print a result."""
-    print(_encodable(printable(text)))
+    with _printing():
+        print(_encodable(printable(text)), flush=True)
 
 
 def show(document: Document, style: str) -> None:
@@ -58,7 +114,21 @@ def _encodable(text: str) -> str:
 
 def note(text: str) -> None:
     """Print something about the work, not its result."""
-    print(printable(text), file=sys.stderr, flush=True)
+    _tell(f"{printable(text)}\n")
+
+
+def at_once(text: str) -> None:
+    """Say something in the middle of anything, even of printing: a signal came."""
+    clear = CLEAR if sys.stderr.isatty() else ""
+    with suppress(OSError):
+        os.write(2, f"{clear}{printable(text)}\n".encode(errors="replace"))
+
+
+def _tell(text: str) -> None:
+    """Write to standard error, if there is one."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def error(failure: LabctlError) -> None:
@@ -94,8 +164,7 @@ class Live:
         if self._terminal:
             left = "" if left_s is None else f", {clock(left_s)} left"
             self._step = f"{self.elapsed}{left}  {one_line(text)}"
-            sys.stderr.write(CLEAR + self._fitting())
-            sys.stderr.flush()
+            _tell(CLEAR + self._fitting())
 
     def line(self, text: str) -> None:
         """Add a line that stays."""
@@ -103,8 +172,7 @@ class Live:
         width = columns(sys.stderr)
         note(text if width is None else wrapped(printable(text), width))
         if self._terminal and self._step:
-            sys.stderr.write(self._fitting())
-            sys.stderr.flush()
+            _tell(self._fitting())
 
     def timed(self, text: str) -> None:
         """Add a line that stays, with the time since the beginning."""
@@ -117,5 +185,4 @@ class Live:
     def clear(self) -> None:
         """Take the step's line away."""
         if self._terminal:
-            sys.stderr.write(CLEAR)
-            sys.stderr.flush()
+            _tell(CLEAR)

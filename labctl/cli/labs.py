@@ -10,6 +10,7 @@ import typer
 from labctl.cli import console
 from labctl.cli.options import BecomeOption, FormatOption, LabOption, ansible_options
 from labctl.cli.strict import StrictCommand
+from labctl.core import ending
 
 lab_app = typer.Typer(help="Labs on this machine: two nodes each.", no_args_is_help=True)
 
@@ -20,7 +21,8 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
     from labctl.cli.progress import Terminal, working
     from labctl.labs import embedded as labs
 
-    with working(lab, "lab create") as (session, _, _):
+    left = "the lab may be there in part: labctl lab create makes the rest, labctl lab destroy removes it"
+    with ending.leaves(left), working(lab, "lab create") as (session, _, _):
         tell = Terminal()
         created = labs.create(session, lab, ansible_options(become), tell.tasks())
         tell.clear()
@@ -36,7 +38,8 @@ def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
     from labctl.labs import embedded as labs
     from labctl.labs import lock
 
-    with opened() as session, lock.locked_to_destroy(session, lab) as held:
+    left = "what was not removed yet is still there: labctl lab destroy removes it"
+    with ending.leaves(left), opened() as session, lock.locked_to_destroy(session, lab) as held:
         warn_of_disturbing()
         tell = Terminal()
         labs.destroy(session, lab, ansible_options(become), tell.tasks())
@@ -75,7 +78,9 @@ def lab_shell(
     lab: LabOption = "local",
 ) -> None:
     """Log in to a node over SSH."""
+    from labctl.cli.progress import warn_of_disturbing
     from labctl.labs import embedded as labs
 
+    warn_of_disturbing()
     argv = [*labs.shell_command(lab, node), *(command or [])]
     os.execvp(argv[0], argv)  # noqa: S606  (an argv of our own)

@@ -17,6 +17,7 @@ from labctl.cli.options import (
     refuse_beside_resume,
     takes_shared_options,
 )
+from labctl.core import ending, paths
 from labctl.plan.options import RawOptions
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def plan(
 ) -> None:
     """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
     from labctl import catalog
-    from labctl.cli.progress import opened
+    from labctl.cli.progress import opened, warn_of_disturbing
     from labctl.engine.inventory import open_lab
     from labctl.labs.facts import known
     from labctl.matrix import workflow
@@ -47,9 +48,10 @@ def plan(
     from labctl.plan.options import parse_options
 
     parse_options(raw, catalog.load())
-    with opened() as session:
+    with ending.leaves("nothing was changed"), opened() as session:
         named = named_lab(lab, cluster)
         inventory = open_lab(session, named or "local")
+        warn_of_disturbing(inventory)
         options = parse_options(raw, catalog.load(), inventory.kind)
         lab_known = known(session, inventory, ansible_options(become))
     for problem in lab_known.problems:
@@ -91,8 +93,10 @@ def _measure(raw: RawOptions, lab: str, options: AnsibleOptions, fail_fast: bool
     from labctl.cli.progress import Terminal, working
     from labctl.matrix import workflow
     from labctl.plan.options import parse_options
+    from labctl.runs.folder import require_writable
 
     parse_options(raw, catalog.load())
+    require_writable(paths.runs_dir())
     with working(lab, "matrix", measures=True) as (session, inventory, held):
         wanted = parse_options(raw, catalog.load(), inventory.kind)
         return workflow.measure(workflow.Bench(session, inventory, held, options, Terminal, fail_fast), wanted)
@@ -104,8 +108,10 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
     from labctl.matrix import resume as resuming
     from labctl.matrix import workflow
     from labctl.runs import find as runs
+    from labctl.runs.folder import require_writable
 
     folder = runs.find(run)
+    require_writable(folder)
     recorded = resuming.reopen(folder).inventory
     with working(lab or recorded, "matrix --resume", measures=True) as (session, inventory, held):
         bench = workflow.Bench(session, inventory, held, options, Terminal, fail_fast)

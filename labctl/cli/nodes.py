@@ -20,6 +20,7 @@ from labctl.cli.options import (
     named_lab,
     takes_shared_options,
 )
+from labctl.core import ending
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ def check(
     style: FormatOption = "table",
 ) -> None:
     """Check what would get in the way of a measurement; changes nothing."""
-    from labctl.cli.progress import Terminal, opened
+    from labctl.cli.progress import Terminal, opened, warn_of_disturbing
     from labctl.core import tables
     from labctl.engine.inventory import open_lab
     from labctl.labs import facts
     from labctl.labs.look import look
     from labctl.nodes import findings as checks
 
-    with opened() as session:
+    with ending.leaves("nothing was changed"), opened() as session:
         inventory = open_lab(session, named_lab(lab, cluster) or "local")
+        warn_of_disturbing(inventory)
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
         tell.clear()
@@ -81,7 +83,8 @@ def provision(
 
     options = ansible_options(become, limit, check, diff, verbose)
     wanted = _cluster(edition, bundle)
-    with working(lab, "provision") as (session, inventory, _):
+    left = "the nodes are as far as they came: labctl provision goes on from there"
+    with ending.leaves(left), working(lab, "provision") as (session, inventory, _):
         tell = Terminal()
         tasks = tell.tasks()
         idle: dict[str, str] = {}
@@ -130,7 +133,8 @@ def reset(
     from labctl.labs import provision as provisioning
 
     options = ansible_options(become, limit, verbose=verbose)
-    with working(lab, "reset") as (session, inventory, _):
+    left = "a part of the cluster may be left: labctl reset removes it"
+    with ending.leaves(left), working(lab, "reset") as (session, inventory, _):
         tell = Terminal()
         outcome = provisioning.reset(session, inventory, options, tell.tasks()).require()
         tell.clear()

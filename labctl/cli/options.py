@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labctl.catalog import dimensions
+from labctl.cli.crash import keep_secret
 from labctl.core.errors import Problem, UsageError
 from labctl.plan.options import RawOptions
 
@@ -105,6 +106,8 @@ def ansible_options(
     from labctl.engine.session import AnsibleOptions
 
     password = typer.prompt("BECOME password", hide_input=True) if become else None
+    if password is not None:
+        keep_secret(password)
     return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
 
 

@@ -11,9 +11,8 @@ from labctl.engine.events import Difference, Event, Listener, TaskStart
 from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import Session
 from labctl.labs import lock
-from labctl.labs.embedded import KINDS
 from labctl.labs.lock import LabLock
-from labctl.matrix.execution import Measured, Progress, VisitDisturbed, VisitFailed
+from labctl.matrix.execution import Measured, Progress, VisitBegun, VisitDisturbed, VisitFailed
 from labctl.plan.plan import Plan
 from labctl.results.tables import sample_words
 
@@ -49,7 +48,10 @@ class Terminal(Live):
         """One line per sample, the step in hand between them."""
 
         def progress(event: Progress) -> None:
-            if isinstance(event, Measured):
+            if isinstance(event, VisitBegun):
+                where = f"{event.setup} round {event.round}/{event.rounds}"
+                self.timed(f"visit {event.number}/{event.total}: {where}, {clock(event.left_s)} left")
+            elif isinstance(event, Measured):
                 number = f"{event.number:>{len(str(event.total))}}/{event.total}"
                 words = sample_words(event.sample)
                 self.timed(f"{number}  {event.sample.id:<40} {words}  {clock(event.left_s)} left")
@@ -69,11 +71,14 @@ class Terminal(Live):
         return progress
 
 
-def warn_of_disturbing() -> None:
-    """Say whose measurement on this machine is about to be disturbed."""
-    claim = lock.measured_by()
-    if claim:
-        note(f"warning: this disturbs a measurement on this machine: lab {claim.owner.lab}, {claim}")
+def warn_of_disturbing(lab: Inventory | None = None) -> None:
+    """Say whose measurement is about to be disturbed: on this machine, and on the nodes of `lab` that are looked at."""
+    measurer = lock.measured_by()
+    if measurer:
+        note(f"warning: this disturbs a measurement on this machine: lab {measurer.owner.lab}, {measurer}")
+    user = lock.used_by(lab) if lab else None
+    if user and (measurer is None or measurer.owner.pid != user.owner.pid):
+        note(f"warning: this disturbs who works on the lab's nodes: lab {user.owner.lab}, {user}")
 
 
 @contextmanager
@@ -90,11 +95,11 @@ def working(lab: str, command: str, measures: bool = False) -> Iterator[tuple[Se
     """A session with a lab that no other labctl uses meanwhile.
 
     With nodes of this machine, work that measures waits until nobody else measures there; other work only says whom it
-    disturbs.
+    disturbs, whatever its lab: Ansible itself takes this machine's CPUs.
     """
     with opened() as session:
         inventory = open_lab(session, lab)
-        if not measures and inventory.kind in KINDS:
+        if not measures:
             warn_of_disturbing()
         with lock.locked(inventory, command) as held:
             if held.dead:

@@ -46,7 +46,7 @@ def resolve_lab(lab: str) -> Path:
     on: its files run programs. What is shipped is believed as labctl itself is.
     """
     if lab.strip():
-        for candidate in (_path(lab), *(root / lab for root in _lab_roots())):
+        for candidate in (_expanded(lab, "--lab"), *(root / lab for root in _lab_roots())):
             if trust.is_directory(candidate):
                 if not candidate.resolve().is_relative_to(content_root()):
                     trust.require_trusted_tree("the lab's inventory", candidate)
@@ -69,6 +69,15 @@ def known_labs() -> tuple[str, ...]:
     )
 
 
+def require_working_directory() -> None:
+    """Raise UsageError where the current directory was removed: `./runs` and relative paths mean nothing then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        hint = "change to a directory that exists: cd"
+        raise UsageError(Problem("the current directory does not exist any more", hint=hint)) from None
+
+
 def runs_dir() -> Path:
     """Return the directory of the runs: `./runs`, absolute. It may not exist yet."""
     return Path.cwd() / "runs"
@@ -76,28 +85,32 @@ def runs_dir() -> Path:
 
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
-    return _path(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl").absolute()
+    return _expanded(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl", "LABCTL_STATE_DIR").absolute()
 
 
 def cache_dir() -> Path:
     """Return the directory of the trees and images that labs on this machine are made of."""
-    return _path(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl").absolute()
+    return _expanded(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl", "LABCTL_CACHE_DIR").absolute()
 
 
 def user_cache_dir() -> Path:
     """Return the directory of what labctl and Ansible make for this user and use again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labctl"
+    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME, HOME") / "labctl"
 
 
 def user_state_dir() -> Path:
     """Return the directory of what labctl remembers for this user: it needs no root."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "labctl"
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return _expanded(state, "XDG_STATE_HOME, HOME") / "labctl"
 
 
-def _path(text: str) -> Path:
-    """A path as a user gives it; a home that there is not stays as it is written, where pathlib would raise."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111
+def _expanded(path: str, where: str) -> Path:
+    """A path with the home directory that ~ stands for. UsageError for a user without one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        hint = "set HOME, or write the path out"
+        raise UsageError(Problem("there is no home directory that ~ could mean", where, path, hint)) from None
 
 
 def _lab_roots() -> tuple[Path, ...]:

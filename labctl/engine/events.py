@@ -14,6 +14,7 @@ from labctl.engine.outcome import Failure, Outcome, hint_for, message_of, proble
 FINGERPRINT = "fingerprint"
 PROVERS = ("datapath_proof", "cluster_proof")  # those that return a proof
 SAMPLERS = ("netperf_sample",)  # and those that take a sample
+NOTHING_RAN = "nothing was done: correct the inventory or file that is named, then do the same again"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class Watcher:
             # Nothing ran: the playbook or the inventory itself is at fault. Or it ran, and did not come to its end.
             ended = f"Ansible ended during the play '{self.play}', killed perhaps. It said last:\n" if self.play else ""
             words = ended + "\n".join(output.strip().splitlines()[-(3 if ended else 15) :])
-            failures = (Failure(name, "", "controller", words, hint_for(output)),)
+            hint = hint_for(output) or (None if self.play else NOTHING_RAN)
+            failures = (Failure(name, "", "controller", words, hint),)
         return Outcome("failed", failures, changed, seconds, tuple(self.problems), tuple(sorted(self.unreachable)))
 
 

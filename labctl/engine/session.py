@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from labctl.core import paths
+from labctl.core import ending, paths
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import write_yaml
 from labctl.core.scratch import Scratch, sweep
@@ -32,6 +32,7 @@ from labctl.engine.outcome import Outcome
 
 CANCEL_POLL_S = 0.5
 LAUNCH, LISTING = (str(Path(__file__).with_name(name)) for name in ("launch.py", "listing.py"))
+ENDED_BY_REQUEST = 99  # what ansible-playbook ends with when labctl_lifeline was asked to, as after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,30 @@ class Session:
         options: AnsibleOptions | None = None,
         listener: Listener = lambda _: None,
         log: Path | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] | None = None,
+        stop: Path | None = None,
+        looks: bool = False,
     ) -> Outcome:
         """Run a shipped playbook over inventory sources (later ones add to earlier ones).
 
-        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started.
+        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started. While
+        the file `stop` exists no task begins, up to the first sample. Without `cancelled` the first signal that asks
+        labctl to end lets the task in hand come to its end, the second ends Ansible at once, as does the first where
+        the playbook only `looks`; and labctl is left then (`ending`).
         Call it from the main thread: Ansible is bound to the life of the calling thread.
         """
+        if cancelled is None:
+            patience = _Patience(self._scratch.path / "stop", looks)
+            with ending.answered(patience), patience:
+                return self.run_playbook(
+                    name,
+                    inventories,
+                    options=options,
+                    listener=listener,
+                    log=log,
+                    cancelled=patience.at_an_end,
+                    stop=patience.stop,
+                )
         from ansible_runner.interface import init_runner
 
         options = options or AnsibleOptions()
@@ -141,6 +159,8 @@ class Session:
         started = time.monotonic()
         with _private_dir(self._scratch) as private, _signals_kept(), _input(options.become_password) as given:
             variables = environment(self.settings, private, self._scratch.sockets)
+            if stop is not None:
+                variables["LABCTL_STOP_FILE"] = str(stop.absolute())
             with _environment_of(variables):  # runner adds to it what is there
                 runner = init_runner(
                     private_data_dir=str(private),
@@ -164,7 +184,40 @@ class Session:
             except OSError as error:
                 problem = Problem("what Ansible said cannot be kept", str(log), error.strerror, "make room for it")
                 raise LabctlError(problem) from error
-        return watcher.outcome(runner.status, name, output, time.monotonic() - started)
+        stopped = runner.rc == ENDED_BY_REQUEST and stop is not None and stop.exists()
+        status = "canceled" if stopped else runner.status
+        return watcher.outcome(status, name, output, time.monotonic() - started)
+
+
+class _Patience:
+    """How long a playbook is let run once labctl was asked to end: to the end of a task, then not at all."""
+
+    def __init__(self, stop: Path, looks: bool) -> None:
+        self.stop = stop
+        self._most = 0 if looks else 1
+        self._asked = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.unlink(missing_ok=True)
+
+    def __call__(self, count: int) -> str:
+        """Take a request to end."""
+        self._asked = count
+        if self.at_an_end():
+            return "ending Ansible at once"
+        with suppress(OSError):  # without it the next request ends it
+            self.stop.touch()
+        return (
+            "ending after the task in hand, which takes seconds as a rule, and minutes where it installs or waits; "
+            "once more ends it at once"
+        )
+
+    def at_an_end(self) -> bool:
+        """Whether Ansible is to be ended now."""
+        return self._asked > self._most
 
 
 def _plain(document: dict[str, Any]) -> Any:

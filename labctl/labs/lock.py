@@ -375,4 +375,13 @@ def measuring(lab: Inventory, command: str, say: Callable[[str], None]) -> Itera
 
 def measured_by() -> Claim | None:
     """Who measures on this machine with nodes that it carries; None for nobody."""
-    return next((claim for claim in _claims(MEASURING) if _counts(MEASURING, claim)), None)
+    return _claimed(MEASURING)
+
+
+def used_by(lab: Inventory) -> Claim | None:
+    """Who holds a lab; None for nobody."""
+    return _claimed(key(lab))
+
+
+def _claimed(lock_key: str) -> Claim | None:
+    return next((claim for claim in _claims(lock_key) if _counts(lock_key, claim)), None)

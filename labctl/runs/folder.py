@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ ID = re.compile(r"\d{8}-\d{6}-.+")  # as a plan names its run
 SCHEMAS = ("labctl.plan/", "labctl.status/", "labctl.attempt/")
 PARTS = ("plan.json", "status.json", "attempts", "samples", "setups")
 NUMBER = re.compile("[1-9][0-9]{0,8}")  # of an attempt
+PROBE_BYTES = 1 << 16  # a plan and what it begins with
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,14 @@ def _says_run(record: Path) -> bool:
         data = read_json(record) if record.is_file() else None
         return isinstance(data, Mapping) and str(data.get("schema")).startswith(SCHEMAS)
     return False
+
+
+def require_writable(directory: Path) -> None:
+    """See that a run can be written, before hours of work are: here, or where the directory is to be made."""
+    there = directory.exists() or directory.is_symlink()
+    with writing(directory), tempfile.TemporaryFile(dir=directory if there else directory.parent) as probe:
+        probe.write(bytes(PROBE_BYTES))
+        probe.flush()
 
 
 def set_aside(path: Path, why: str) -> Path:

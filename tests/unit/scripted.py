@@ -95,9 +95,12 @@ class ScriptedSession(Session):
         options: AnsibleOptions | None = None,
         listener: Listener = lambda _: None,
         log: Path | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] | None = None,
+        stop: Path | None = None,  # noqa: ARG002  (as every session has it)
+        looks: bool = False,  # noqa: ARG002
     ) -> Outcome:
-        call = Call(name, tuple(inventories), listener, cancelled, options, variables_of(inventories[-1]))
+        ended_now = cancelled or (lambda: False)
+        call = Call(name, tuple(inventories), listener, ended_now, options, variables_of(inventories[-1]))
         self.calls.append(call)
         outcome = self.plays.get(name, done)(call)
         if log is not None:

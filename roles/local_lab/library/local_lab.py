@@ -77,7 +77,7 @@ def record(params: dict[str, Any], files: LocalFiles) -> tuple[Record, bool]:
     files.begin()  # what is there is of an earlier boot, or of a crash before anything was created
     make_keys(lab.name, files, {node.name: node.address for node in lab.nodes}, params["owner"])
     new = Record(plan=lab, tree=params["tree"], uplink=params["uplink"] or None, **origin_now(params))
-    record_host_state(files.host_state, params["host_state_ignore"])
+    record_host_state(files.host_state, params["host_state_ignore"], state_dir)
     write(state_dir, new)
     return new, True
 

@@ -56,6 +56,13 @@ def test_a_lab_is_destroyed(labctl: Run, lab: ScriptedSession) -> None:
     assert lab.played == ["lab_destroy.yml"]
 
 
+def test_a_lab_is_called_by_its_name_and_not_by_its_directory(labctl: Run, lab: ScriptedSession) -> None:
+    named: dict[str, object] = {"lab_name": "cil", "lab_kind": "local"}
+    lab.variables.update(node1=named, node2=named)
+    _, out, _ = labctl("lab", "destroy", "-i", "inventories/mine")
+    assert out == "lab cil: nothing is left of it on this machine\n"
+
+
 def test_a_shell_is_the_labs_ssh_with_a_command_after_it(
     labctl: Run, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

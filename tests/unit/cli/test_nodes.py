@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from ansible.module_utils.labctl_node.run import CommandFailed
 from labctl.core.errors import Problem
 from labctl.engine.events import Difference
 from labctl.engine.outcome import Failure, Outcome
+from labctl.labs import lock
 from roles.existing_cluster.library import cluster_fingerprint
 from tests.unit.cli.run import Run
-from tests.unit.scripted import FIXTURES, Call, Play, ScriptedSession, ended, failing, looked_at
+from tests.unit.scripted import FIXTURES, Call, Play, ScriptedSession, done, ended, failing, looked_at
 
 
 def test_what_would_hinder_is_told_the_worst_first(labctl: Run, lab: ScriptedSession) -> None:
@@ -40,6 +43,37 @@ def test_a_node_that_does_not_answer_is_an_error(labctl: Run, lab: ScriptedSessi
     code, out, _ = labctl("check", "-i", "mine", "--format", "csv")
     assert code == 1
     assert "error,node2,answer,the node answers over SSH,Connection refused," in out
+
+
+@pytest.mark.parametrize("command", ["check", "plan --quick"])
+def test_a_look_says_beforehand_whom_it_disturbs(labctl: Run, lab: ScriptedSession, command: str) -> None:
+    with lock.held("other", lock.MEASURING, "matrix"):
+        _, _, err = labctl(*command.split(), "-i", "mine")
+    first, *_ = err.splitlines()
+    assert first.startswith("warning: this disturbs a measurement on this machine: lab other, labctl matrix, process ")
+    _, _, err = labctl(*command.split(), "-i", "mine")
+    assert "disturbs" not in err
+
+
+COMMANDS = [
+    ("check", "check.yml", "nothing was changed"),
+    ("provision", "provision.yml", "the nodes are as far as they came: labctl provision goes on from there"),
+    ("reset", "reset.yml", "a part of the cluster may be left: labctl reset removes it"),
+]
+
+
+@pytest.mark.parametrize(("command", "playbook", "left"), COMMANDS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_in_what_is_left_and_what_to_do(
+    labctl: Run, lab: ScriptedSession, command: str, playbook: str, left: str, number: signal.Signals
+) -> None:
+    def play(call: Call) -> Outcome:
+        os.kill(os.getpid(), number)
+        return done(call)
+
+    lab.plays[playbook] = play
+    code, out, err = labctl(command, "-i", "mine")
+    assert (code, out, err.splitlines()[-1]) == (128 + number, "", f"ended by {number.name}; {left}")
 
 
 def test_provisioning_tells_what_changed_and_what_an_idle_cluster_takes(labctl: Run, lab: ScriptedSession) -> None:

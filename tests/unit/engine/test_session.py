@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from labctl.core import ending
 from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import read_yaml
 from labctl.engine.events import Difference, TaskResult
@@ -253,3 +256,52 @@ def test_what_a_node_says_of_itself_changes_no_variable(play: Run, tmp_path: Pat
     _, events = play(tasks, LOCAL + "      given: mine\n")
     messages = [event.data["msg"] for event in events if isinstance(event, TaskResult) and event.action == "debug"]
     assert messages == [["mine", "none", "evil"]]
+
+
+TWO_TASKS = """
+- name: First
+  ansible.builtin.command: {argv: [sh, -c, "kill -TERM $LABCTL_PID; sleep 1; touch FIRST"]}
+- name: Second
+  ansible.builtin.command: {argv: [touch, SECOND]}
+"""
+
+
+def test_a_signal_lets_the_task_in_hand_end_and_no_other_begin(play: Run, tmp_path: Path) -> None:
+    said: list[str] = []
+    first, second = tmp_path / "first", tmp_path / "second"
+    tasks = TWO_TASKS.replace("FIRST", str(first)).replace("SECOND", str(second))
+    with pytest.raises(ending.Ended) as ended, ending.heard(said.append):
+        play(tasks)
+    assert (ended.value.number, first.exists(), second.exists()) == (signal.SIGTERM, True, False)
+    assert said[0].startswith("SIGTERM: ending after the task in hand, which takes seconds as a rule")
+
+
+@pytest.mark.parametrize(("count", "arguments"), [(2, {}), (1, {"looks": True})])
+def test_a_second_signal_ends_ansible_at_once_and_the_first_where_it_only_looks(
+    play: Run, count: int, arguments: dict[str, bool]
+) -> None:
+    kills = "kill -HUP $LABCTL_PID; sleep 0.2; " * count
+    tasks = f"""
+- name: Long
+  ansible.builtin.command: {{argv: [sh, -c, "{kills} exec sleep 15"]}}
+"""
+    said: list[str] = []
+    started = time.monotonic()
+    with pytest.raises(ending.Ended), ending.heard(said.append):
+        play(tasks, **arguments)
+    assert said[-1] == "SIGHUP: ending Ansible at once"
+    assert time.monotonic() - started < 14
+
+
+def test_a_log_says_when_each_task_began(play: Run, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    play("- name: Nothing\n  ansible.builtin.debug: {msg: a}", log=log)
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00\n\nTASK \[Nothing\]", log.read_text())
+
+
+def test_without_room_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(LabctlError) as raised:
+        Session()
+    (problem,) = raised.value.problems
+    assert (problem.what, problem.seen) == ("there is no room for temporary files", "No such file or directory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,40 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "labctl" / "deployment.json"
     monkeypatch.setattr(deployment, "RECORD", str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that stands for those where things are left."""
+    monkeypatch.setattr(deployment, "LEFTOVERS", (str(tmp_path / "left" / "ansible_*"),))
+    (tmp_path / "left").mkdir()
+    return tmp_path / "left"
+
+
+def test_what_was_killed_leaves_nothing_and_what_lives_keeps_what_it_unpacked(
+    record: Path, leftovers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (leftovers / "ansible_x_payload_1").mkdir()
+    (leftovers / "ansible_x_payload_1" / "a.zip").touch()
+    (leftovers / "ansible_file").touch()
+    (leftovers / "other").mkdir()
+    (leftovers / "ansible_link").symlink_to(leftovers / "other")
+    made = (leftovers / "ansible_x_payload_1").stat().st_ctime
+    monkeypatch.setattr(deployment, "living", lambda: [made - 5.0])
+    deployment.end(check_mode=False)
+    assert (leftovers / "ansible_x_payload_1" / "a.zip").exists()
+    monkeypatch.setattr(deployment, "living", lambda: [made - 600.0, made + 30.0])
+    deployment.end(check_mode=True)
+    assert (leftovers / "ansible_x_payload_1" / "a.zip").exists()
+    deployment.end(check_mode=False)
+    assert sorted(path.name for path in leftovers.iterdir()) == ["ansible_link", "other"]
+
+
+def test_when_a_living_process_began_is_known() -> None:
+    before = time.time()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert any(abs(start - before) < 5 for start in deployment.living())
+        child.communicate()
 
 
 def test_a_role_is_recorded_once(record: Path) -> None:

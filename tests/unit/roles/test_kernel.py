@@ -115,6 +115,35 @@ def test_the_newest_package_of_the_line_is_taken_and_no_special_build() -> None:
     assert package.newest_of("5.11", "amd64", names) is None
 
 
+@pytest.mark.parametrize(
+    ("line", "names", "newest"),
+    [
+        ("6.12", ["6.12.74+deb13+1-amd64", "6.12.73+deb13-amd64", "6.12.9+bpo-amd64"], "6.12.74+deb13+1-amd64"),
+        ("6.12", ["6.12.74+deb13+1-cloud-amd64", "6.12.74+deb13+1-rt-amd64", "6.12.74+deb13+1-amd64-dbg"], None),
+        ("6.1", ["6.12.74+deb13-amd64", "6.1.0-37-amd64", "6.1.0-0.deb11.13-amd64"], "6.1.0-37-amd64"),
+        ("6.12", ["6.12~rc7-amd64", "6.12.1-amd64", "6.12.0-1-amd64"], "6.12.1-amd64"),
+        ("6.12", ["6.12-amd64", "6.12~rc7-amd64"], "6.12-amd64"),
+        ("6.12", ["6.12.74+deb13+1-arm64"], None),
+    ],
+)
+def test_kernels_are_found_however_debian_names_them(line: str, names: list[str], newest: str | None) -> None:
+    assert package.newest_of(line, "amd64", [f"linux-image-{name}" for name in names]) == newest
+
+
+@pytest.mark.parametrize(
+    ("rows", "site"),
+    [
+        (["bookworm-security main http://s", "bookworm main http://a", "bookworm main http://b"], "http://a"),
+        (["stable-updates main http://u", "stable contrib http://c", "stable main http://a"], "http://a"),
+        (["stable main http://a", "bookworm main http://b"], "http://b"),
+        (["./ $(COMPONENT) http://flat", "nodistro main http://other"], None),
+        ([], None),
+    ],
+)
+def test_the_archive_of_a_node_is_found_by_name_and_by_age(rows: list[str], site: str | None) -> None:
+    assert package.archive_of("bookworm", [row.split(" ") for row in rows]) == site
+
+
 def test_what_a_configuration_lost_is_named() -> None:
     config = facts.parse_config('CONFIG_A=y\nCONFIG_B=m\nCONFIG_LOCALVERSION="-labctl"\n')
     wanted = ["CONFIG_A=y", "CONFIG_B=y", "CONFIG_C=n", "CONFIG_D=y", 'CONFIG_LOCALVERSION="-labctl"']

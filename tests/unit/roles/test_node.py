@@ -227,3 +227,37 @@ def test_settings_of_a_cluster_are_kept_as_they_are_and_long_ones_by_their_hash(
     assert first["kube-system/agent-config"]["mode"] == "bpf"
     assert first["kube-system/agent-config"]["file"].startswith("sha256 ")
     assert first != second
+
+
+WANTED = """
+import os, sys
+import tests.conftest
+from ansible.module_utils.labctl_node import run
+run.WANTED_POLL_S = 0.05
+try:
+    script = "trap 'echo cleaned; exit 1' TERM; sleep 20 & echo $$; wait"
+    run.run_while_wanted(["sh", "-c", script], open(sys.argv[1], "w"))
+except run.CommandFailed as failed:
+    print(failed, file=sys.stderr)
+"""
+
+
+def test_what_takes_minutes_ends_when_nobody_waits_for_it_any_more(tmp_path: Path, repository: Path) -> None:
+    log = tmp_path / "log"
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", WANTED, str(log)], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=repository
+    ) as module:
+        os.close(writer)
+        while not (log.exists() and log.read_text()):
+            assert module.poll() is None
+        os.close(reader)  # as when Ansible is ended
+        _, said = module.communicate()
+    assert "nobody waits for it any more" in said
+    assert log.read_text().endswith("cleaned\n")
+
+
+def test_what_takes_minutes_says_how_it_ended(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        assert run.run_while_wanted(["sh", "-c", "echo said; exit 3"], log) == 3
+    assert (tmp_path / "log").read_text() == "said\n"

@@ -102,6 +102,10 @@ class Channel:
         if not data:
             self.open.remove(self.stderr)
 
+    def answers_within(self, timeout_s: float) -> bool:
+        """Whether there is something to receive, by then."""
+        return bool(self.buffer) or bool(select.select([self.stdout], [], [], timeout_s)[0])
+
     def answer(self, line: bytes) -> dict[str, Any]:
         self.banner = b""
         response: dict[str, Any] = json.loads(line[len(PREFIX) :])

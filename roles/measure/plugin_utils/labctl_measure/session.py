@@ -93,10 +93,10 @@ class Session:
         told = {"starter": self.agents["client"], "server": server, "own": own, "carriers": carriers}
         return {**told, "nodes": self.nodes}
 
-    def rest(self, limit_s: float) -> None:
-        """Wait until the machines are at rest; not at all for a limit of 0. Raises NoRest."""
+    def rest(self, limit_s: float, stopped: Callable[[], bool]) -> None:
+        """Wait until the machines are at rest; not at all for a limit of 0. Raises NoRest, and Unwanted."""
         if limit_s:
-            rest(self.kernels.owners.values(), self.parties([]), limit_s)
+            rest(self.kernels.owners.values(), self.parties([]), limit_s, stopped)
 
     def clock_offset(self) -> tuple[float, float]:
         """Return the server's clock minus the client's in seconds, and how sure that is.
