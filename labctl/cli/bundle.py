@@ -34,7 +34,7 @@ def bundle_create(
     from labctl.plan.options import parse_names
 
     known = catalog.load()
-    where = _named(directory)
+    where = Path(directory)
     editions = catalog.editions(None if overrides is None else Path(overrides))
     wanted = parse_names("--edition", edition, editions)
     variants = parse_names("--variant", variant, known.variants)
@@ -65,14 +65,7 @@ def bundle_verify(directory: Annotated[str, typer.Argument(help="The bundle.")])
     from labctl.cli.progress import warn_of_disturbing
 
     warn_of_disturbing()
-    _tell(directory, bundle.verify(_named(directory)))
-
-
-def _named(directory: str) -> Path:
-    """The directory that was named: an empty word would be the one that happens to be the current."""
-    if not directory:
-        raise UsageError(Problem("no directory is named", "DIRECTORY", repr(directory), "name one, as in: bundle"))
-    return Path(directory)
+    _tell(directory, bundle.verify(Path(directory)))
 
 
 def _tell(directory: str, found: Bundle) -> None:

@@ -232,6 +232,8 @@ def _write(kubeconfig: Path, context: Context, options: ClusterOptions) -> Path:
     owner = hashlib.sha256(f"{platform.node()} {os.geteuid()} {ends}".encode()).hexdigest()[:16]
     words = context.name.partition("@")[2].lower() or context.name.lower()
     name = re.sub(r"[^a-z0-9]+", "-", words)[:LONGEST_NAME].strip("-") or CLUSTER
+    if secret and "/" not in secret:
+        secret = f"{context.namespace}/{secret}"
     inventory = {
         "all": {
             "vars": {
@@ -243,7 +245,7 @@ def _write(kubeconfig: Path, context: Context, options: ClusterOptions) -> Path:
                 "netperf_pods_context": context.name,
                 "netperf_pods_owner": owner,
                 "netperf_pods_image": options.image or IMAGE,
-                "netperf_pods_pull_secret": f"{context.namespace}/{secret}" if secret and "/" not in secret else secret,
+                "netperf_pods_pull_secret": secret,
                 "netperf_pods_pull": "IfNotPresent",
                 "netperf_pods_agents": True,
             },

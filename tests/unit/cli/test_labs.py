@@ -10,7 +10,7 @@ import pytest
 from labctl.engine.outcome import Outcome
 from tests.unit.cli.run import Run
 from tests.unit.lab_records import record
-from tests.unit.scripted import Call, ScriptedSession, ended
+from tests.unit.scripted import Call, ScriptedSession, ended, two_nodes
 
 
 @pytest.fixture
@@ -57,8 +57,7 @@ def test_a_lab_is_destroyed(labctl: Run, lab: ScriptedSession) -> None:
 
 
 def test_a_lab_is_called_by_its_name_and_not_by_its_directory(labctl: Run, lab: ScriptedSession) -> None:
-    named: dict[str, object] = {"lab_name": "cil", "lab_kind": "local"}
-    lab.variables.update(node1=named, node2=named)
+    lab.variables.update(two_nodes("cil", "local"))
     _, out, _ = labctl("lab", "destroy", "-i", "inventories/mine")
     assert out == "lab cil: nothing is left of it on this machine\n"
 

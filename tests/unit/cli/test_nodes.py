@@ -168,7 +168,7 @@ class Api(Kubectl):
 @pytest.fixture
 def cluster(lab: ScriptedSession, tmp_path: Path) -> tuple[str, ...]:
     """The options of a cluster whose API is asked in place of the lab's nodes."""
-    variables: dict[str, object] = {"lab_name": "other", "lab_kind": "cluster"}
+    variables: dict[str, object] = {"lab_name": "other", "lab_kind": "cluster", "netperf_pods_kubeconfig": "config"}
     lab.variables.update(node1=variables, node2=variables)
     entry = {"clusters": [{"name": "c", "cluster": {"server": "https://192.0.2.1"}}], "current-context": "x"}
     contexts = [{"name": "x", "context": {"cluster": "c"}}]
@@ -241,7 +241,7 @@ def test_what_is_in_the_way_of_a_cluster_is_a_finding_each_with_what_to_do(
 def test_an_empty_option_is_no_option_that_was_left_out(labctl: Run, lab: ScriptedSession, command: str) -> None:
     code, _, err = labctl(command, "--kubeconfig", "", "--client", "a", "--server", "b")
     assert (code, lab.played) == (2, [])
-    assert "an option is empty\n  where: --kubeconfig" in err
+    assert "there is nothing in it\n  where: --kubeconfig" in err
     code, _, err = labctl(command, "--context", "")
     assert code == 2
-    assert "--context without --kubeconfig" in err
+    assert "there is nothing in it\n  where: --context" in err
