@@ -55,9 +55,7 @@ def test_a_lab_beside_the_user_hides_the_shipped_one(here: Path, shipped: Path) 
     assert paths.resolve_lab("local") == here / "inventories" / "local"
 
 
-@pytest.mark.parametrize(
-    "lab", ["nowhere", "", " ", "./nowhere", "/nowhere/at/all", "~no-such-user/x", "a\0", "x" * 5000]
-)
+@pytest.mark.parametrize("lab", ["nowhere", "", " ", "./nowhere", "/nowhere/at/all", "a\0", "x" * 5000])
 def test_an_unknown_lab_is_refused_with_the_known_ones(here: Path, shipped: Path, lab: str) -> None:
     (here / "inventories" / "mine").mkdir(parents=True)
     with pytest.raises(UsageError) as refused:
@@ -65,6 +63,11 @@ def test_an_unknown_lab_is_refused_with_the_known_ones(here: Path, shipped: Path
     assert f"There is no lab {lab!r}." in str(refused.value)
     assert "Name one of local, metal, mine, or give the path of an inventory directory." in str(refused.value)
     assert refused.value.exit_code == 2
+
+
+def test_a_home_that_nobody_has_is_named(here: Path, shipped: Path) -> None:
+    with pytest.raises(UsageError, match="there is no home directory that ~ could mean"):
+        paths.resolve_lab("~no-such-user/x")
 
 
 def test_a_file_is_no_lab(here: Path, shipped: Path) -> None:

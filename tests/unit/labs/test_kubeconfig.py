@@ -176,7 +176,7 @@ def test_entries_that_are_none_are_refused(kubeconfig: Path, kind: str, entry: o
     ("text", "what"),
     [
         (None, "the kubeconfig cannot be read"),
-        ("a: [", "the kubeconfig is not YAML"),
+        ("a: [", "the kubeconfig cannot be read"),
         ("kind: Pod", "this is no kubeconfig: it has no contexts"),
         ("contexts: []", "the kubeconfig has no current context"),
     ],

@@ -60,7 +60,12 @@ class Other(subprocess.Popen[str]):
     def __init__(self, shared: Path, lab: str, kind: str = "metal", measures: bool = False, user: int = -1) -> None:
         become = [] if user < 0 else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         command = [*become, sys.executable, "-c", HOLD, str(shared), lab, kind, "yes" if measures else ""]
-        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        home = shared.parent / f"state-of-{user}"  # root's own home is closed to the others
+        home.mkdir(exist_ok=True)
+        if user >= 0:
+            os.chown(home, user, user)
+        variables = os.environ | {"XDG_STATE_HOME": str(home), "XDG_CACHE_HOME": str(home)}
+        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
 
     def __exit__(self, *_: object) -> None:
         self.kill()
