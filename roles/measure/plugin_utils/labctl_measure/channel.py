@@ -48,16 +48,22 @@ class Channel:
     def escalate(self, become: Any) -> None:
         """Wait until another user is become, and answer the question for a password where there is one to give."""
         deadline, asked = time.monotonic() + ANSWER_S, False
-        while not become.check_success(self.buffer):
+        try:
+            while not become.check_success(self.buffer):
+                said = self.buffer + self.words
+                if become.check_incorrect_password(said) or become.check_missing_password(said):
+                    raise self.died("the escalation was refused")
+                if not asked and become.expect_prompt() and become.check_password_prompt(said):
+                    asked = True
+                    self.write(str(become.get_option("become_pass")).encode() + b"\n")
+                self.hear(deadline, f"{become.name} did not let in within {ANSWER_S:g} s")
+        except ChannelDied as error:
             said = self.buffer + self.words
             if become.check_incorrect_password(said):
-                raise self.died(f"incorrect {become.name} password")
+                raise ChannelDied(f"{error}: incorrect {become.name} password") from error
             if become.check_missing_password(said):
-                raise self.died(f"missing {become.name} password: use --ask-become-pass")
-            if not asked and become.expect_prompt() and become.check_password_prompt(said):
-                asked = True
-                self.write(str(become.get_option("become_pass")).encode() + b"\n")
-            self.hear(deadline, f"{become.name} did not let in within {ANSWER_S:g} s")
+                raise ChannelDied(f"{error}: missing {become.name} password, use --ask-become-pass") from error
+            raise
 
     def write(self, data: bytes) -> None:
         try:
@@ -137,7 +143,6 @@ class Channel:
         """Close the channel and say what the node said last."""
         said = self.close(patience_s).strip() or (self.banner + self.buffer).strip()
         lines = said.decode(errors="replace").splitlines()
-        words = [
-            line for line in lines if not line.startswith(("Traceback ", " "))
-        ] or lines  # of a fault its last line
+        # Of a fault of Python its last line is enough.
+        words = [line for line in lines if not line.startswith(("Traceback ", " "))] or lines
         return ChannelDied(f"{self.node}: {seen}" + (f" ({'; '.join(words[-TOLD_LINES:])})" if words else ""))
