@@ -18,7 +18,6 @@ from labctl.catalog.editions import Use
 from labctl.core.errors import UsageError
 from labctl.core.files import OWN_PYTHON, read_yaml, write_yaml
 from labctl.engine.events import TaskResult
-from labctl.engine.inventory import open_lab
 from labctl.engine.session import Session
 from labctl.labs.kubeconfig import ClusterOptions, lab
 from labctl.plan.visit import setup_inventory
@@ -113,13 +112,16 @@ def test_every_text_of_a_setup_a_bundle_and_a_path_arrives_as_it_is(tmp_path: Pa
 def test_the_inventory_of_a_cluster_is_read_as_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     kubeconfig = tmp_path / EVIL.replace("/", "-")
-    kubeconfig.write_text(yaml.safe_dump({"contexts": [{"name": EVIL}], "current-context": EVIL}))
-    options = ClusterOptions(str(kubeconfig), client="a", server="b", image=EVIL)
+    config = {
+        "clusters": [{"name": EVIL, "cluster": {"server": "https://192.0.2.1"}}],
+        "contexts": [{"name": EVIL, "context": {"cluster": EVIL}}],
+        "current-context": EVIL,
+    }
+    kubeconfig.write_text(yaml.safe_dump(config))
+    with pytest.raises(UsageError, match="this is no name of an image"):
+        lab(ClusterOptions(str(kubeconfig), client="a", server="b", image=EVIL))
+    options = ClusterOptions(str(kubeconfig), client="a", server="b")
     directory = lab(options)
     with Session() as session:
         variables = session.inventory(directory)["_meta"]["hostvars"]["a"]
         assert (variables["netperf_pods_kubeconfig"], variables["netperf_pods_context"]) == (str(kubeconfig), EVIL)
-        with pytest.raises(UsageError) as refused:
-            open_lab(session, str(directory))
-        (problem,) = refused.value.problems
-        assert problem.what == "netperf_pods_image (image with netperf): this names no image"
