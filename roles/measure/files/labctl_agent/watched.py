@@ -10,8 +10,9 @@ from labctl_agent import cpus, procfs
 
 # A server's process is there before the tool tells it where to run: until then it is left alone. What it does with its
 # affinity is followed for a while, as a slow guest takes longer; after that it is nobody's plan.
-OWN_START_S = 0.15
-START_S = 1.0
+# Counted in looks: a clock may be set meanwhile.
+OWN_START_LOOKS = 2
+START_LOOKS = 10
 
 
 class Seen:
@@ -60,9 +61,10 @@ class Watched:
             cpu = procfs.last_cpu(pid)
             if cpu is not None:
                 one = self.seen.setdefault(pid, Seen())
-                age = time.time() - one.between[0]
-                if self.planned and age < START_S:
-                    one.planned = self.place(pid, put=age > OWN_START_S)
+                looks = sum(one.looks.values())
+                found = self.place(pid, looks >= OWN_START_LOOKS) if self.planned and looks < START_LOOKS else None
+                if found is not None:  # of one that ends meanwhile stays what was known
+                    one.planned = found
                 one.look(pid, cpu)
 
     def place(self, pid: int, put: bool) -> Optional[int]:

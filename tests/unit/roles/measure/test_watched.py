@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
 from labctl_agent import procfs
 from labctl_agent.instrument import Scene
 from labctl_agent.looks import LOOK_S, Looks
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
-from labctl_agent.watched import OWN_START_S, Watched
+from labctl_agent.watched import OWN_START_LOOKS, Watched
 
 from tests.unit.roles.measure.conftest import running, until
 
@@ -66,7 +67,7 @@ def test_one_that_runs_on_a_planned_cpu_alone_stays_there_and_others_are_put_on_
         os.sched_setaffinity(placed.pid, {last})
         watching = watched(placed.pid, free.pid)
         watching.planned = [last, first]
-        looked(watching, 2 * OWN_START_S)
+        looked(watching, 2 * OWN_START_LOOKS * LOOK_S)
         assert (os.sched_getaffinity(placed.pid), os.sched_getaffinity(free.pid)) == ({last}, {first})
     assert [watching.report(each.pid)["planned"] for each in (placed, free)] == [last, first]
     assert watching.refused is None
@@ -86,13 +87,25 @@ def test_one_that_its_tool_places_after_it_was_first_seen_is_left_to_the_tool() 
     assert [watching.report(each.pid)["planned"] for each in (one, other)] == [last, first]
 
 
+def test_of_one_that_ends_soon_its_plan_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    with running("sleep", "60") as process:
+        os.sched_setaffinity(process.pid, {cpu})
+        watching = watched(process.pid)
+        watching.planned = [cpu]
+        watching.look()
+    monkeypatch.setattr(procfs, "last_cpu", lambda _: cpu)  # it ends between the two readings of a look
+    watching.look()
+    assert watching.report(process.pid)["planned"] == cpu
+
+
 def test_a_cpu_that_is_refused_is_told_with_the_kernels_words() -> None:
     allowed = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
     with running("sleep", "60") as process:
         until(lambda: procfs.read(f"/proc/{process.pid}/comm") == "sleep\n")
         watching = watched(process.pid, NOBODY)
         watching.planned = [MISSING]
-        looked(watching, 2 * OWN_START_S)
+        looked(watching, 2 * OWN_START_LOOKS * LOOK_S)
     assert watching.report(process.pid)["planned"] is None
     assert watching.refused == (
         f"sleep (process {process.pid}) cannot run on CPU {MISSING}: Invalid argument (it may run on {allowed})"
