@@ -24,9 +24,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import yaml
 from tabulate import tabulate
 
+from labctl.core.files import read_yaml, write_yaml
 from labctl.engine.events import Event, TaskStart
 from labctl.engine.session import Session
 
@@ -36,14 +36,14 @@ Seconds = Mapping[tuple[str, str], float]  # by play and task, in the order in w
 
 def first_sample(setup: Path, folder: Path) -> Path:
     """The inventory of a visit that takes its first sample only, into `folder`."""
-    inventory = yaml.safe_load(setup.read_text())
+    inventory = read_yaml(setup)
     for variables in inventory["all"]["hosts"].values():
         if "measure_samples" in variables:
             variables["measure_samples"] = variables["measure_samples"][:1]
             variables["measure_output_dir"] = str(folder / "samples")
         variables["measure_stop_file"] = ""
     path = folder / "setup.yml"
-    path.write_text(yaml.safe_dump(inventory))
+    write_yaml(path, inventory, "Written by benchmarks/tasks.py")
     return path
 
 

@@ -54,7 +54,8 @@ class LabFacts:
 
     `emulated`: the processor of a node is a program (QEMU without KVM), so nothing measured there is a result.
     `tunnels` is what the nodes can encrypt with, `largest_mtu` what both ends of the cable can carry in bytes, None
-    where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none.
+    where they do not say. `edition` is that of the cluster which labctl made of the nodes, None where it made none, and
+    `carried` names the files of a bundle that the cluster has, None where that is not known.
     `awake_refused` says why the CPUs cannot be kept awake, None where nothing is known to be in the way of it.
     """
 
@@ -69,6 +70,7 @@ class LabFacts:
     edition: str | None = None
     origin: Origin = field(default_factory=Origin)
     awake_refused: str | None = None
+    carried: tuple[str, ...] | None = None
 
     @property
     def shares_kernel(self) -> bool:

@@ -15,8 +15,9 @@ from labctl.cli.options import (
     ansible_options,
     named_lab,
     refuse_beside_resume,
-    takes_matrix_options,
+    takes_shared_options,
 )
+from labctl.core import ending, paths
 from labctl.plan.options import RawOptions
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ DRIFT = "With --resume: accept changes of lab or nodes, and record them."
 FAIL_FAST = "End at the first failed visit, or the first sample that does not count."
 
 
-@takes_matrix_options
+@takes_shared_options
 def plan(
     raw: RawOptions,
     *,
@@ -39,17 +40,18 @@ def plan(
 ) -> None:
     """Show what `matrix` would do with the same options: cells, order, time. Measures nothing."""
     from labctl import catalog
+    from labctl.cli.progress import opened, warn_of_disturbing
     from labctl.engine.inventory import open_lab
-    from labctl.engine.session import Session
     from labctl.labs.facts import known
     from labctl.matrix import workflow
     from labctl.plan import tables as plan_tables
     from labctl.plan.options import parse_options
 
     parse_options(raw, catalog.load())
-    with Session() as session:
+    with ending.leaves("nothing was changed"), opened() as session:
         named = named_lab(lab, cluster)
         inventory = open_lab(session, named or "local")
+        warn_of_disturbing(inventory)
         options = parse_options(raw, catalog.load(), inventory.kind)
         lab_known = known(session, inventory, ansible_options(become))
     for problem in lab_known.problems:
@@ -58,7 +60,7 @@ def plan(
     console.show(plan_tables.document(planned), style)
 
 
-@takes_matrix_options
+@takes_shared_options
 def matrix(
     raw: RawOptions,
     *,
@@ -91,8 +93,10 @@ def _measure(raw: RawOptions, lab: str, options: AnsibleOptions, fail_fast: bool
     from labctl.cli.progress import Terminal, working
     from labctl.matrix import workflow
     from labctl.plan.options import parse_options
+    from labctl.runs.folder import require_writable
 
     parse_options(raw, catalog.load())
+    require_writable(paths.runs_dir())
     with working(lab, "matrix", measures=True) as (session, inventory, held):
         wanted = parse_options(raw, catalog.load(), inventory.kind)
         return workflow.measure(workflow.Bench(session, inventory, held, options, Terminal, fail_fast), wanted)
@@ -104,8 +108,10 @@ def _resume(run: str, lab: str | None, options: AnsibleOptions, fail_fast: bool,
     from labctl.matrix import resume as resuming
     from labctl.matrix import workflow
     from labctl.runs import find as runs
+    from labctl.runs.folder import require_writable
 
     folder = runs.find(run)
+    require_writable(folder)
     recorded = resuming.reopen(folder).inventory
     with working(lab or recorded, "matrix --resume", measures=True) as (session, inventory, held):
         bench = workflow.Bench(session, inventory, held, options, Terminal, fail_fast)

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labctl.cli import console
-from labctl.cli.options import BecomeOption, FormatOption, LabOption, LimitOption, VerboseOption, ansible_options
+from labctl.cli.options import (
+    BecomeOption,
+    FormatOption,
+    LabOption,
+    LimitOption,
+    OtherLabOption,
+    VerboseOption,
+    ansible_options,
+    named_lab,
+    takes_shared_options,
+)
+from labctl.core import ending
 from labctl.core.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from labctl.engine.events import Event
+    from labctl.engine.outcome import Outcome
 
 REBOOT = "Reboot nodes where the lab's kernel_line or kernel_cmdline needs it."
 BUNDLE = "Install the cluster from this bundle, and from nowhere else."
 
 
+@takes_shared_options
 def check(
-    lab: LabOption = "local", become: BecomeOption = False, limit: LimitOption = None, style: FormatOption = "table"
+    *,
+    lab: OtherLabOption = None,
+    cluster: Mapping[str, str | None],
+    become: BecomeOption = False,
+    limit: LimitOption = None,
+    style: FormatOption = "table",
 ) -> None:
     """Check what would get in the way of a measurement; changes nothing."""
-    from labctl.cli.progress import Terminal
+    from labctl.cli.progress import Terminal, opened, warn_of_disturbing
     from labctl.core import tables
     from labctl.engine.inventory import open_lab
-    from labctl.engine.session import Session
     from labctl.labs import facts
     from labctl.labs.look import look
     from labctl.nodes import findings as checks
 
-    with Session() as session:
-        inventory = open_lab(session, lab)
+    with ending.leaves("nothing was changed"), opened() as session:
+        inventory = open_lab(session, named_lab(lab, cluster) or "local")
+        warn_of_disturbing(inventory)
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
         tell.clear()
     for problem in facts.keep(inventory, seen):
         console.note(f"warning: {problem}")
-    findings = checks.findings(inventory, seen.fingerprints, seen.outcome.failures)
+    outcome, overruled = seen.outcome, session.settings.overruled
+    findings = checks.findings(inventory, seen.fingerprints, outcome.failures, outcome.problems, overruled)
     console.show(tables.listing(checks.records(findings), keys=3, seam=checks.COLUMNS[-1]), style)
     if checks.failed(findings):
         raise typer.Exit(1)
@@ -65,7 +83,8 @@ def provision(
 
     options = ansible_options(become, limit, check, diff, verbose)
     wanted = _cluster(edition, bundle)
-    with working(lab, "provision") as (session, inventory, _):
+    left = "the nodes are as far as they came: labctl provision goes on from there"
+    with ending.leaves(left), working(lab, "provision") as (session, inventory, _):
         tell = Terminal()
         tasks = tell.tasks()
         idle: dict[str, str] = {}
@@ -76,9 +95,22 @@ def provision(
 
         outcome = provisioning.provision(session, inventory, options, listen, allow_reboot, wanted).require()
         tell.clear()
-    console.out(f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s")
+    done = f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s"
+    console.out(_would_change(inventory.name, outcome) if check else done)
     for node, words in sorted(idle.items()):
         console.out(f"the idle cluster takes of {node}: {words}")
+
+
+def _would_change(lab: str, outcome: Outcome) -> str:
+    """What is said in the end where nothing was done."""
+    from labctl.core.tables import counted
+
+    seconds = f"nothing was done (--check), {outcome.seconds:.1f} s"
+    if not outcome.changed:
+        return f"lab {lab} would not change: {seconds}"
+    would = f"lab {lab}: {counted(outcome.changed, 'task')} would change something"
+    it = "it" if outcome.changed == 1 else "them"
+    return f"{would}, and what builds on {it} is not known yet; {seconds}"
 
 
 def _cluster(edition: str | None, directory: str | None) -> Mapping[str, object] | None:
@@ -101,7 +133,8 @@ def reset(
     from labctl.labs import provision as provisioning
 
     options = ansible_options(become, limit, verbose=verbose)
-    with working(lab, "reset") as (session, inventory, _):
+    left = "a part of the cluster may be left: labctl reset removes it"
+    with ending.leaves(left), working(lab, "reset") as (session, inventory, _):
         tell = Terminal()
         outcome = provisioning.reset(session, inventory, options, tell.tasks()).require()
         tell.clear()

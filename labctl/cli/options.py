@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labctl.catalog import dimensions
+from labctl.cli.crash import keep_secret
 from labctl.core.errors import Problem, UsageError
 from labctl.plan.options import RawOptions
 
@@ -70,12 +71,14 @@ CLUSTER_OPTIONS: dict[str, tuple[object, None]] = {
     "client": (_text("With --kubeconfig: the node that netperf runs on."), None),
     "server": (_text("With --kubeconfig: the node that netserver runs on."), None),
     "image": (_text("With --kubeconfig: image with netperf, netserver and python3 (docs/cluster.md)."), None),
+    "image_pull_secret": (_text("With --kubeconfig: secret of the cluster to pull it with: [NAMESPACE/]NAME."), None),
 }
 GROUPS: Mapping[str, Mapping[str, tuple[object, object]]] = {"raw": MATRIX_OPTIONS, "cluster": CLUSTER_OPTIONS}
 
 
-def takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameters `raw` and `cluster` by the options that are declared once above."""
+def takes_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace those of a command's parameters `raw` and `cluster` that it has by the options declared once above."""
+    groups = {name: group for name, group in GROUPS.items() if name in inspect.signature(command).parameters}
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for own in inspect.signature(command, eval_str=True).parameters.values()
@@ -84,8 +87,12 @@ def takes_matrix_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        raw, cluster = ({name: given.pop(name) for name in group} for group in GROUPS.values())
-        command(raw=RawOptions.of(**raw), cluster=cluster, **given)
+        taken: dict[str, Any] = {
+            name: {option: given.pop(option) for option in group} for name, group in groups.items()
+        }
+        if "raw" in taken:
+            taken["raw"] = RawOptions.of(**taken["raw"])
+        command(**taken, **given)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -99,12 +106,14 @@ def ansible_options(
     from labctl.engine.session import AnsibleOptions
 
     password = typer.prompt("BECOME password", hide_input=True) if become else None
+    if password is not None:
+        keep_secret(password)
     return AnsibleOptions(become_password=password, limit=limit, check=check, diff=diff, verbosity=verbose)
 
 
 def named_lab(lab: str | None, cluster: Mapping[str, str | None]) -> str | None:
     """The lab that the options name, an inventory or a cluster behind a kubeconfig; None where they name none."""
-    if not any(cluster.values()):
+    if all(value is None for value in cluster.values()):
         return lab
     from labctl.labs import kubeconfig as clusters
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from labctl.cli.console import Live, clock, note
+from labctl.cli.console import Live, clock, note, out
 from labctl.core.tables import counted
-from labctl.engine.events import Event, Listener, TaskStart
+from labctl.engine.events import Difference, Event, Listener, TaskStart
 from labctl.engine.inventory import Inventory, open_lab
 from labctl.engine.session import Session
 from labctl.labs import lock
-from labctl.labs.embedded import KINDS
 from labctl.labs.lock import LabLock
-from labctl.matrix.execution import Measured, Progress, VisitDisturbed, VisitFailed
+from labctl.matrix.execution import Measured, Progress, VisitBegun, VisitDisturbed, VisitFailed
 from labctl.plan.plan import Plan
 from labctl.results.tables import sample_words
 
@@ -24,12 +23,15 @@ class Terminal(Live):
     def tasks(self, changed: str = "changed  {node}: {task}") -> Listener:
         """Show each task as it starts, and each one that changed something or failed as a line that stays.
 
-        `changed` is how a task that changed something is told.
+        `changed` is how a task that changed something is told. Differences that were asked for are results.
         """
 
         def listener(event: Event) -> None:
             if isinstance(event, TaskStart):
                 self.step(event.task)
+            elif isinstance(event, Difference):
+                self.clear()
+                out(f"{event.node}: {event.task}\n{event.text}\n")
             elif not event.ok:
                 self.timed(f"failed   {event.node}: {event.task}")
             elif event.changed:
@@ -46,7 +48,10 @@ class Terminal(Live):
         """One line per sample, the step in hand between them."""
 
         def progress(event: Progress) -> None:
-            if isinstance(event, Measured):
+            if isinstance(event, VisitBegun):
+                where = f"{event.setup} round {event.round}/{event.rounds}"
+                self.timed(f"visit {event.number}/{event.total}: {where}, {clock(event.left_s)} left")
+            elif isinstance(event, Measured):
                 number = f"{event.number:>{len(str(event.total))}}/{event.total}"
                 words = sample_words(event.sample)
                 self.timed(f"{number}  {event.sample.id:<40} {words}  {clock(event.left_s)} left")
@@ -66,11 +71,23 @@ class Terminal(Live):
         return progress
 
 
-def warn_of_disturbing() -> None:
-    """Say whose measurement on this machine is about to be disturbed."""
-    owner = lock.measured_by()
-    if owner:
-        note(f"warning: this disturbs a measurement on this machine: lab {owner.lab}, {owner}")
+def warn_of_disturbing(lab: Inventory | None = None) -> None:
+    """Say whose measurement is about to be disturbed: on this machine, and on the nodes of `lab` that are looked at."""
+    measurer = lock.measured_by()
+    if measurer:
+        note(f"warning: this disturbs a measurement on this machine: lab {measurer.owner.lab}, {measurer}")
+    user = lock.used_by(lab) if lab else None
+    if user and (measurer is None or measurer.owner.pid != user.owner.pid):
+        note(f"warning: this disturbs who works on the lab's nodes: lab {user.owner.lab}, {user}")
+
+
+@contextmanager
+def opened() -> Iterator[Session]:
+    """A session. An ansible.cfg of this directory that does not hold is named."""
+    with Session() as session:
+        if session.settings.ignored:
+            note(f"warning: {session.settings.ignored}")
+        yield session
 
 
 @contextmanager
@@ -78,15 +95,17 @@ def working(lab: str, command: str, measures: bool = False) -> Iterator[tuple[Se
     """A session with a lab that no other labctl uses meanwhile.
 
     With nodes of this machine, work that measures waits until nobody else measures there; other work only says whom it
-    disturbs.
+    disturbs, whatever its lab: Ansible itself takes this machine's CPUs.
     """
-    with Session() as session:
+    with opened() as session:
         inventory = open_lab(session, lab)
-        if not measures and inventory.kind in KINDS:
+        if not measures:
             warn_of_disturbing()
         with lock.locked(inventory, command) as held:
             if held.dead:
                 note(f"lab {inventory.name} is taken over from a labctl that no longer runs: {held.dead}")
+            for claim in held.beside:
+                note(f"warning: another user says that this lab is in use: {claim}")
             turn = lock.measuring(inventory, command, note) if measures else nullcontext(())
             with turn as held.also:
                 yield session, inventory, held

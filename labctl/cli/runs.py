@@ -8,11 +8,12 @@ import typer
 
 from labctl.cli import console
 from labctl.cli.options import FormatOption
+from labctl.cli.strict import StrictCommand
 
 runs_app = typer.Typer(help="The runs that were measured.", no_args_is_help=True)
 
 
-@runs_app.command("list")
+@runs_app.command("list", cls=StrictCommand)
 def runs_list(style: FormatOption = "table") -> None:
     """List the runs in ./runs."""
     from labctl.core import tables
@@ -24,7 +25,7 @@ def runs_list(style: FormatOption = "table") -> None:
     console.show(tables.listing(rows, seam="note"), style)
 
 
-@runs_app.command("show")
+@runs_app.command("show", cls=StrictCommand)
 def runs_show(run: Annotated[str, typer.Argument(help="Id of the run, or latest.")] = "latest") -> None:
     """Show what a run is: its plan, how far it got, what failed."""
     from labctl.runs import find as runs
@@ -32,7 +33,7 @@ def runs_show(run: Annotated[str, typer.Argument(help="Id of the run, or latest.
     console.out(runs.describe(run))
 
 
-@runs_app.command("remove")
+@runs_app.command("remove", cls=StrictCommand)
 def runs_remove(run: Annotated[str, typer.Argument(help="Id of the run.")]) -> None:
     """Delete a run and all its samples."""
     from labctl.runs import find as runs

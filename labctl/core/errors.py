@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from labctl.core.printable import one_line
+
+RESTORE = "correct the file, or put it back from a copy"  # what can be said of any file
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Problem:
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {one_line(self.where)}")
         if self.seen:
             seen = self.seen.strip().replace("\n", "\n         ")
             lines.append(f"  seen:  {seen}")
@@ -62,3 +66,13 @@ def collected(problems: list[Problem]) -> Iterator[None]:
         yield
     except LabctlError as error:
         problems.extend(error.problems)
+
+
+@contextmanager
+def advised(hint: str) -> Iterator[None]:
+    """What goes wrong inside gets this next step, where it has none but RESTORE: who reads a file knows its use."""
+    try:
+        yield
+    except LabctlError as error:
+        problems = (replace(one, hint=hint) if one.hint in (None, RESTORE) else one for one in error.problems)
+        raise type(error)(*problems) from error

@@ -1,8 +1,8 @@
 """Where things are: the Ansible content, the labs, the runs, the records.
 
-Nothing here creates a directory, and nothing but the current directory and two environment variables is read:
-`LABCTL_STATE_DIR` moves what belongs to the machine and not to a user or a run, and `XDG_STATE_HOME` what belongs to a
-user.
+Nothing here creates a directory, and only the current directory and some environment variables are read:
+`LABCTL_STATE_DIR` and `LABCTL_CACHE_DIR` move what belongs to the machine and not to a user or a run, `XDG_STATE_HOME`
+and `XDG_CACHE_HOME` what belongs to a user.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from labctl.core import trust
 from labctl.core.errors import LabctlError, Problem, UsageError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class UnknownLab(UsageError):
+    """There is no inventory of this name or path."""
 
 
 def content_root() -> Path:
@@ -36,19 +41,22 @@ def content_root() -> Path:
 def resolve_lab(lab: str) -> Path:
     """Return the absolute inventory directory of a lab.
 
-    `lab` is a directory, else the name of one in `./inventories`, else of one that labctl ships. Raises
-    `UsageError` naming the labs that exist for anything else.
+    `lab` is a directory, else the name of one in `./inventories`, else of one that labctl ships. Raises `UnknownLab`
+    naming the labs that exist for anything else, and `UsageError` for one that others than root and the caller decide
+    on: its files run programs. What is shipped is believed as labctl itself is.
     """
-    if lab:
-        for candidate in (Path(lab).expanduser(), *(root / lab for root in _lab_roots())):
-            if candidate.is_dir():
+    if lab.strip():
+        for candidate in (_expanded(lab, "--lab"), *(root / lab for root in _lab_roots())):
+            if trust.is_directory(candidate):
+                if not candidate.resolve().is_relative_to(content_root()):
+                    trust.require_trusted_tree("the lab's inventory", candidate)
                 return candidate.resolve()
     known = known_labs()
-    raise UsageError(
+    raise UnknownLab(
         Problem(
             f"There is no lab {lab!r}.",
             where=" and ".join(str(root) for root in _lab_roots()),
-            seen="A file: a lab is an inventory directory." if lab and Path(lab).is_file() else None,
+            seen="A file: a lab is an inventory directory." if os.path.isfile(lab) else None,  # noqa: PTH113
             hint=f"Name one of {', '.join(known)}, or give the path of an inventory directory.",
         )
     )
@@ -61,6 +69,15 @@ def known_labs() -> tuple[str, ...]:
     )
 
 
+def require_working_directory() -> None:
+    """Raise UsageError where the current directory was removed: `./runs` and relative paths mean nothing then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        hint = "change to a directory that exists: cd"
+        raise UsageError(Problem("the current directory does not exist any more", hint=hint)) from None
+
+
 def runs_dir() -> Path:
     """Return the directory of the runs: `./runs`, absolute. It may not exist yet."""
     return Path.cwd() / "runs"
@@ -68,13 +85,32 @@ def runs_dir() -> Path:
 
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
-    return Path(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl").expanduser().absolute()
+    return _expanded(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl", "LABCTL_STATE_DIR").absolute()
+
+
+def cache_dir() -> Path:
+    """Return the directory of the trees and images that labs on this machine are made of."""
+    return _expanded(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl", "LABCTL_CACHE_DIR").absolute()
+
+
+def user_cache_dir() -> Path:
+    """Return the directory of what labctl and Ansible make for this user and use again."""
+    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME, HOME") / "labctl"
 
 
 def user_state_dir() -> Path:
     """Return the directory of what labctl remembers for this user: it needs no root."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "labctl"
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return _expanded(state, "XDG_STATE_HOME, HOME") / "labctl"
+
+
+def _expanded(path: str, where: str) -> Path:
+    """A path with the home directory that ~ stands for. UsageError for a user without one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        hint = "set HOME, or write the path out"
+        raise UsageError(Problem("there is no home directory that ~ could mean", where, path, hint)) from None
 
 
 def _lab_roots() -> tuple[Path, ...]:

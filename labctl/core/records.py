@@ -12,12 +12,13 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.documents import parse_yaml, read_text, shortened
+from labctl.core.errors import RESTORE, LabctlError, Problem, advised
 
 T = TypeVar("T")
 _NAMES = {
@@ -29,30 +30,9 @@ _NAMES = {
 }
 
 
-def load_yaml(path: Path) -> object:
+def load_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises LabctlError when it cannot be read or parsed."""
-    import yaml  # `labctl --help` knows the records, and reads no file
-
-    class UniqueKeyLoader(yaml.SafeLoader):
-        """YAML in which a key written twice is an error: PyYAML alone would keep the last one in silence."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            seen: set[object] = set()
-            for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key!r} is written twice", key_node.start_mark
-                    )
-                seen.add(key)
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise LabctlError(Problem("a data file cannot be read", str(path), error.strerror)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabctlError(Problem("a data file is not valid YAML", str(path), str(error))) from error
+    return parse_yaml(read_text(path), path)
 
 
 def decode(cls: type[T], data: object, where: str, key: str = "") -> T:
@@ -61,7 +41,8 @@ def decode(cls: type[T], data: object, where: str, key: str = "") -> T:
     `where` names the document in messages ("workloads/netperf.yml") and `key` the place of `data` inside it.
     Raises LabctlError with every unknown key, missing key and wrong value.
     """
-    return typing.cast(T, _value(cls, data, where, key))
+    with advised(RESTORE):
+        return typing.cast(T, _value(cls, data, where, key))
 
 
 def encode(value: object) -> Any:
@@ -217,11 +198,12 @@ def _name(wanted: Any) -> str:
 
 
 def _wrong(where: str, key: str, data: object, wanted: str) -> LabctlError:
-    return LabctlError(Problem(f"the value is not {wanted}", _place(where, key), repr(data)))
+    return LabctlError(Problem(f"the value is not {wanted}", _place(where, key), shortened(repr(data))))
 
 
 def _below(key: str, name: object) -> str:
-    return f"{key}.{name}" if key else str(name)
+    below = shortened(str(name))
+    return f"{key}.{below}" if key else below
 
 
 def _place(where: str, key: str) -> str:

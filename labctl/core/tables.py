@@ -1,7 +1,7 @@
-"""Tables as text: aligned within 80 to 100 columns where their words allow it, Markdown, CSV or JSON.
+"""Tables as text: aligned within 100 columns where their words allow it, or within a terminal; Markdown, CSV or JSON.
 
-Nothing here knows what stands in them. A value that is not known is "-" in a table for people, empty in CSV and null in
-JSON: never 0.
+Nothing here knows what stands in them. What no terminal should get is escaped; JSON does so itself. A value that is not
+known is "-" in a table for people, empty in CSV and null in JSON: never 0.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from labctl.core.errors import Problem, UsageError
+from labctl.core.printable import printable, wrapped
 from labctl.core.records import suggestion
 
-WIDTH = 100  # the most that tables take
-NARROW = 80  # the least that they have
+WIDTH = 100  # what tables take where their words allow it
+NARROW = 80  # what a terminal has that nobody widened
 GAP = 2  # columns between two columns
 PADDING = 2  # tabulate makes a column this much wider than its header
 NARROWEST = 8  # a column is wrapped to this, not below
@@ -52,12 +53,15 @@ class Document:
     data: object
 
 
-Renderer = Callable[[Document, int], str]
+Renderer = Callable[[Document, int, int | None], str]
 
 
-def render(document: Document, style: str = TABLE, width: int = WIDTH) -> str:
-    """A document in a style; `width` bounds what people read in columns. Raises UsageError for an unknown style."""
-    return renderer(style)(document, width)
+def render(document: Document, style: str = TABLE, width: int = WIDTH, most: int | None = None) -> str:
+    """A document in a style. Raises UsageError for an unknown one.
+
+    What people read takes `width` columns, more where words would have to be broken, but never more than `most`.
+    """
+    return renderer(style)(document, width, most)
 
 
 def renderer(style: str) -> Renderer:
@@ -81,18 +85,18 @@ def listing(
     return Document((table,), table, records if data is None else data)
 
 
-def _as_text(document: Document, width: int) -> str:
+def _as_text(document: Document, width: int, most: int | None) -> str:
     """Tables in columns, and paragraphs, within `width`."""
     shown = (part for part in document.parts if part)
-    return "\n\n".join(_filled(part, width) if isinstance(part, str) else _aligned(part, width) for part in shown)
+    return "\n\n".join(_filled(part, width) if isinstance(part, str) else _aligned(part, width, most) for part in shown)
 
 
-def _as_markdown(document: Document, _width: int) -> str:
+def _as_markdown(document: Document, _width: int, _most: int | None) -> str:
     shown = (part for part in document.parts if part)
     return "\n\n".join(_lines(part) if isinstance(part, str) else _markdown(part) for part in shown)
 
 
-def _as_csv(document: Document, _width: int) -> str:
+def _as_csv(document: Document, _width: int, _most: int | None) -> str:
     """Comma-separated values with ten significant digits; a value that is not known is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -101,7 +105,7 @@ def _as_csv(document: Document, _width: int) -> str:
     return buffer.getvalue().rstrip("\n")
 
 
-def _as_json(document: Document, _width: int) -> str:
+def _as_json(document: Document, _width: int, _most: int | None) -> str:
     return json.dumps(document.data, indent=1)
 
 
@@ -150,16 +154,41 @@ def _markdown(table: Table) -> str:
     return _titled(f"### {table.title}" if table.title else "", _drawn(table, table.headers, rows, "github"))
 
 
-def _aligned(table: Table, width: int) -> str:
-    """The table in columns that keep their words whole, in two parts where it has a seam and is too wide."""
+def _aligned(table: Table, width: int, most: int | None) -> str:
+    """The table in columns that keep their words whole, in two parts where it has a seam and is too wide.
+
+    Where it is wider than `most` even so its words are broken, and where that is not enough its cells stand below each
+    other: nothing is left out.
+    """
+    drawn = _columns(table, width)
+    if table.seam and _widest(drawn) > width:
+        return "\n\n".join(_aligned(part, width, most) for part in _cut(table, table.seam))
+    if most is not None and _widest(drawn) > most:
+        drawn = _columns(table, most, broken=True)
+        if _widest(drawn) > most:
+            drawn = _blocks(table, most)
+    return _titled(_filled(table.title, width), drawn)
+
+
+def _columns(table: Table, width: int, broken: bool = False) -> str:
     rows = [[_shown(value) for value in row] for row in table.rows]
-    widths = _fitting(table.headers, rows, width, whole=table.keys if table.seam else 0)
+    widths = _fitting(table.headers, rows, width, table.keys if table.seam else 0, broken)
     headers = [_wrapped(header, space - PADDING) for header, space in zip(table.headers, widths, strict=True)]
     cells = [[_wrapped(cell, space) for cell, space in zip(row, widths, strict=True)] for row in rows]
-    drawn = _drawn(table, headers, cells, "simple")
-    if table.seam and any(len(line) > width for line in drawn.splitlines()):
-        return "\n\n".join(_aligned(part, width) for part in _cut(table, table.seam))
-    return _titled(_filled(table.title, width), drawn)
+    return _drawn(table, headers, cells, "simple")
+
+
+def _widest(text: str) -> int:
+    return max(map(len, text.splitlines()), default=0)
+
+
+def _blocks(table: Table, width: int) -> str:
+    """Every row as a paragraph of its own, a line for each cell."""
+    rows = [
+        [f"{header}: {' '.join(_shown(value).splitlines())}" for header, value in zip(table.headers, row, strict=True)]
+        for row in table.rows
+    ]
+    return "\n\n".join("\n".join(wrapped(line, width, "  ") for line in row) for row in rows)
 
 
 def _cut(table: Table, seam: str) -> tuple[Table, Table]:
@@ -191,7 +220,7 @@ def _exact(value: Value) -> str:
     """A cell for machines."""
     if isinstance(value, bool):
         return str(value).lower()
-    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else printable(str(value))
 
 
 def _shown(value: Value) -> str:
@@ -200,7 +229,7 @@ def _shown(value: Value) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else printable(str(value))
 
 
 def _is_numeric(rows: Sequence[Sequence[Value]], column: int) -> bool:
@@ -214,17 +243,19 @@ def _looks_numeric(cell: Value) -> bool:
     return not isinstance(cell, bool)
 
 
-def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: int) -> list[int]:
+def _fitting(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, whole: int, broken: bool) -> list[int]:
     """Column widths that keep a table within `width`: the widest column gives way first, down to its longest word.
 
     The first `whole` columns do not: a table that can be cut keeps what its rows are about in one line. Words stay
     whole, though a table gets wider for it; longer ones than LONGEST, such as paths, only do in headers and in the
-    first column, which names what the row is about.
+    first column, which names what the row is about. Where words may be `broken` none of this holds.
     """
     columns = list(zip([f"{header:{len(header) + PADDING}}" for header in headers], *rows, strict=True))
     widths = [max(len(line) for cell in column for line in (cell.splitlines() or [""])) for column in columns]
     least = [
-        max(NARROWEST, _longest([header]) + PADDING, _longest(cells) if at == 0 else min(_longest(cells), LONGEST))
+        NARROWEST
+        if broken
+        else max(NARROWEST, _longest([header]) + PADDING, _longest(cells) if at == 0 else min(_longest(cells), LONGEST))
         if at >= whole
         else widths[at]
         for at, (header, (_, *cells)) in enumerate(zip(headers, columns, strict=True))

@@ -14,6 +14,7 @@ from labctl.engine.outcome import Failure, Outcome, hint_for, message_of, proble
 FINGERPRINT = "fingerprint"
 PROVERS = ("datapath_proof", "cluster_proof")  # those that return a proof
 SAMPLERS = ("netperf_sample",)  # and those that take a sample
+NOTHING_RAN = "nothing was done: correct the inventory or file that is named, then do the same again"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,19 @@ class TaskResult:
     item: object | None = None
 
 
-Event = TaskStart | TaskResult
+@dataclass(frozen=True)
+class Difference:
+    """What a task changed in a file or setting of a node, or would change, in Ansible's words; told before its result.
+
+    Only where it was asked for.
+    """
+
+    task: str
+    node: str
+    text: str
+
+
+Event = TaskStart | TaskResult | Difference
 Listener = Callable[[Event], None]
 
 
@@ -61,6 +74,10 @@ class Watcher:
             self.listener(TaskStart(self.play, data.get("name", "")))
         elif kind == "playbook_on_stats":
             self.stats = data
+        elif kind == "runner_on_file_diff":
+            text = str(event.get("stdout", "")).replace("\r\n", "\n").strip("\n")
+            if text:
+                self.listener(Difference(data.get("task", ""), data.get("host", ""), text))
         elif kind.startswith(("runner_on_", "runner_item_on_")) and "res" in data:
             self.result(kind, data)
         return False
@@ -96,7 +113,8 @@ class Watcher:
             # Nothing ran: the playbook or the inventory itself is at fault. Or it ran, and did not come to its end.
             ended = f"Ansible ended during the play '{self.play}', killed perhaps. It said last:\n" if self.play else ""
             words = ended + "\n".join(output.strip().splitlines()[-(3 if ended else 15) :])
-            failures = (Failure(name, "", "controller", words, hint_for(output)),)
+            hint = hint_for(output) or (None if self.play else NOTHING_RAN)
+            failures = (Failure(name, "", "controller", words, hint),)
         return Outcome("failed", failures, changed, seconds, tuple(self.problems), tuple(sorted(self.unreachable)))
 
 

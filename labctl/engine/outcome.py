@@ -72,7 +72,11 @@ class Outcome:
 
 # A word from the connection's own message, and what it means for the user.
 HINTS = (
-    ("Permission denied", "the node refused the key: check ansible_user and ansible_ssh_private_key_file of the lab"),
+    (
+        "Permission denied",
+        "the node refused the key: check ansible_user and ansible_ssh_private_key_file of the lab; a key with a "
+        "passphrase has to be in ssh-agent (ssh-add)",
+    ),
     ("Host key verification failed", "the node's host key is not the known one: is this the machine you mean?"),
     ("REMOTE HOST IDENTIFICATION", "the node's host key is not the known one: is this the machine you mean?"),
     ("Connection timed out", "is the node up, and is its ansible_host right? For a local lab: labctl lab create"),
@@ -81,6 +85,10 @@ HINTS = (
     ("Could not resolve hostname", "check ansible_host of this node in the lab's inventory"),
     ("sudo: a password is required", "root is needed on this host: use --ask-become-pass"),
     ("Missing sudo password", "root is needed on this host: use --ask-become-pass"),
+    ("waiting for privilege escalation", "root is needed on this host, by a password: use --ask-become-pass"),
+    ("waiting for become", "root is needed on this host, by a password: use --ask-become-pass"),
+    ("ncorrect sudo password", "the password is another one: give --ask-become-pass that of the user on this host"),
+    ("ncorrect su password", "the password is another one: give --ask-become-pass that of the user to become"),
     ("identity file", "the key file named in the lab's inventory does not exist: create the lab, or correct the path"),
 )
 

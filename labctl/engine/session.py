@@ -10,35 +10,45 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from labctl.core import paths
+from labctl.core import ending, paths
 from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.files import write_yaml
 from labctl.core.scratch import Scratch, sweep
+from labctl.engine import schema, settings
 from labctl.engine.environment import environment
 from labctl.engine.events import Listener, Watcher
 from labctl.engine.outcome import Outcome
 
 CANCEL_POLL_S = 0.5
+LAUNCH, LISTING = (str(Path(__file__).with_name(name)) for name in ("launch.py", "listing.py"))
+ENDED_BY_REQUEST = 99  # what ansible-playbook ends with when labctl_lifeline was asked to, as after Ctrl-C
 
 
 @dataclass(frozen=True)
 class AnsibleOptions:
-    """What a user may pass through to ansible-playbook; `timeout_s` is for connecting to a node, None for Ansible's."""
+    """What a user may pass through to ansible-playbook.
+
+    None leaves to Ansible, and to the user's own settings, with how many `forks` it works, and how many seconds it
+    waits for a connection to a node (`timeout_s`).
+    """
 
     become_password: str | None = field(default=None, repr=False)
     limit: str | None = None
     check: bool = False
     diff: bool = False
     verbosity: int = 0
-    forks: int = 10
+    forks: int | None = None
     timeout_s: int | None = None
 
 
@@ -51,10 +61,6 @@ class Session:
     def __init__(self) -> None:
         sweep()
         self._scratch = Scratch()
-        # Runner looks for Ansible on PATH, where an environment that is not activated (pipx) does not stand.
-        own = str(Path(sys.executable).parent)
-        if own not in os.environ.get("PATH", "").split(os.pathsep):
-            os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", os.defpath)
 
     def __enter__(self) -> Self:
         return self
@@ -62,37 +68,53 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._scratch.close()
 
-    def inventory(self, *sources: Path) -> Mapping[str, Any]:
-        """What `ansible-inventory --list` says of these sources; UsageError when they do not parse."""
-        import ansible_runner
+    @cached_property
+    def settings(self) -> settings.Settings:
+        """What the user has set of Ansible. Raises UsageError for an ansible.cfg that is not to be believed or read."""
+        return settings.read()
 
-        with _private_dir(self._scratch) as private, _no_stdin():
-            stdout, stderr = ansible_runner.get_inventory(
-                "list",
-                [str(source.resolve()) for source in sources],
-                response_format=None,
-                private_data_dir=str(private),
-                quiet=True,
-                envvars=environment(private, self._scratch.sockets),
+    def inventory(self, *sources: Path) -> Mapping[str, Any]:
+        """What `ansible-inventory --list` says of these sources, and more (`listing`).
+
+        It has no terminal: what would ask for something there fails. Raises UsageError naming the file at fault where
+        they do not parse.
+        """
+        self.settings.require_silence(*settings.VAULT_ASKS)
+        asked = {
+            "LABCTL_VARIABLES": json.dumps(list(schema.known())),
+            "LABCTL_PLAYBOOK_VARIABLES": str(paths.content_root() / "playbooks" / "group_vars" / "all.yml"),
+        }
+        named = [word for source in sources for word in ("-i", str(source.resolve()))]
+        with _private_dir(self._scratch) as private:
+            done = subprocess.run(
+                [sys.executable, LISTING, "--list", *named],
+                env=environment(self.settings, private, self._scratch.sockets) | asked,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                start_new_session=True,
             )
         try:
-            listed: Mapping[str, Any] = json.loads(stdout)
+            listed: dict[str, Any] = json.loads(done.stdout, object_hook=_plain)
         except ValueError:
-            words = (stderr or stdout).strip()
-            raise UsageError(
-                Problem("the lab's inventory cannot be read", str(sources[0]), words, "correct the file named there")
-            ) from None
+            last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+            hint = "see what `ansible-inventory --list` says of it"
+            raise UsageError(Problem("the lab's inventory cannot be read", str(sources[0]), last, hint)) from None
+        if "failed" in listed:
+            raise UsageError(_unread(listed["failed"], sources[0]))
         return listed
 
     @contextmanager
     def source(self, content: Mapping[str, object] | None) -> Iterator[tuple[Path, ...]]:
-        """An inventory source of this content for as long as a playbook takes; none for None."""
+        """An inventory source of this content for as long as a playbook takes; none for None. No text is a template."""
         if content is None:
             yield ()
             return
         with _private_dir(self._scratch) as private:
             path = private / "more.yml"
-            path.write_text(json.dumps(content))
+            write_yaml(path, content, "Generated by labctl: what one command adds to the lab's inventory.")
             yield (path,)
 
     def run_playbook(
@@ -103,32 +125,58 @@ class Session:
         options: AnsibleOptions | None = None,
         listener: Listener = lambda _: None,
         log: Path | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] | None = None,
+        stop: Path | None = None,
+        looks: bool = False,
     ) -> Outcome:
         """Run a shipped playbook over inventory sources (later ones add to earlier ones).
 
-        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started.
+        `log` receives Ansible's own output. `cancelled` is polled; True ends Ansible and everything it started. While
+        the file `stop` exists no task begins, up to the first sample. Without `cancelled` the first signal that asks
+        labctl to end lets the task in hand come to its end, the second ends Ansible at once, as does the first where
+        the playbook only `looks`; and labctl is left then (`ending`).
         Call it from the main thread: Ansible is bound to the life of the calling thread.
         """
-        import ansible_runner
+        if cancelled is None:
+            patience = _Patience(self._scratch.path / "stop", looks)
+            with ending.answered(patience), patience:
+                return self.run_playbook(
+                    name,
+                    inventories,
+                    options=options,
+                    listener=listener,
+                    log=log,
+                    cancelled=patience.at_an_end,
+                    stop=patience.stop,
+                )
+        from ansible_runner.interface import init_runner
 
         options = options or AnsibleOptions()
+        asking = settings.ASKING.keys() - ({settings.BECOME_ASKS} if options.become_password is not None else set())
+        self.settings.require_silence(*asking, *settings.VAULT_ASKS)
         playbook = paths.content_root() / "playbooks" / name
         watcher = Watcher(listener)
         started = time.monotonic()
-        with _private_dir(self._scratch) as private, _signals_kept():
-            runner = ansible_runner.run(
-                private_data_dir=str(private),
-                project_dir=str(playbook.parent),
-                playbook=str(playbook),
-                inventory=[str(source.resolve()) for source in inventories],
-                envvars=environment(private, self._scratch.sockets),
-                event_handler=watcher,
-                cancel_callback=cancelled,
-                suppress_env_files=True,
-                quiet=True,
-                **_passed_through(options),
-            )
+        with _private_dir(self._scratch) as private, _signals_kept(), _input(options.become_password) as given:
+            variables = environment(self.settings, private, self._scratch.sockets)
+            if stop is not None:
+                variables["LABCTL_STOP_FILE"] = str(stop.absolute())
+            with _environment_of(variables):  # runner adds to it what is there
+                runner = init_runner(
+                    private_data_dir=str(private),
+                    project_dir=str(playbook.parent),
+                    playbook=str(playbook),
+                    inventory=[str(source.resolve()) for source in inventories],
+                    event_handler=watcher,
+                    cancel_callback=cancelled,
+                    suppress_env_files=True,
+                    quiet=True,
+                    **_passed_through(options),
+                )
+            if "ANSIBLE_HOST_KEY_CHECKING" not in variables:  # runner would switch it off
+                del runner.config.env["ANSIBLE_HOST_KEY_CHECKING"]
+            runner.config.command[:0] = [sys.executable, "-IS", LAUNCH, given]
+            runner.run()
             output = _output(private)
         if log is not None:
             try:
@@ -136,7 +184,59 @@ class Session:
             except OSError as error:
                 problem = Problem("what Ansible said cannot be kept", str(log), error.strerror, "make room for it")
                 raise LabctlError(problem) from error
-        return watcher.outcome(runner.status, name, output, time.monotonic() - started)
+        stopped = runner.rc == ENDED_BY_REQUEST and stop is not None and stop.exists()
+        status = "canceled" if stopped else runner.status
+        return watcher.outcome(status, name, output, time.monotonic() - started)
+
+
+class _Patience:
+    """How long a playbook is let run once labctl was asked to end: to the end of a task, then not at all."""
+
+    def __init__(self, stop: Path, looks: bool) -> None:
+        self.stop = stop
+        self._most = 0 if looks else 1
+        self._asked = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.unlink(missing_ok=True)
+
+    def __call__(self, count: int) -> str:
+        """Take a request to end."""
+        self._asked = count
+        if self.at_an_end():
+            return "ending Ansible at once"
+        with suppress(OSError):  # without it the next request ends it
+            self.stop.touch()
+        return (
+            "ending after the task in hand, which takes seconds as a rule, and minutes where it installs or waits; "
+            "once more ends it at once"
+        )
+
+    def at_an_end(self) -> bool:
+        """Whether Ansible is to be ended now."""
+        return self._asked > self._most
+
+
+def _plain(document: dict[str, Any]) -> Any:
+    """A part of what Ansible lists, without the mark of a text that is no template."""
+    return document["__ansible_unsafe"] if document.keys() == {"__ansible_unsafe"} else document
+
+
+def _unread(failed: Mapping[str, Any], source: Path) -> Problem:
+    """Why an inventory cannot be read, in one line: of Ansible's readers the one that the file is meant for tells."""
+    tries = failed["tries"]
+    prefix = "Completely failed to parse inventory source "
+    file = Path(failed["reason"].removeprefix(prefix)) if tries else source
+    meant = ("auto", "yaml") if file.suffix in (".yml", ".yaml", ".json") else ("script", "ini")
+    said = next((one for plugin in meant for one in tries if one["plugin"] == plugin), tries[-1] if tries else failed)
+    if not tries and failed["reason"].startswith(prefix):
+        said = {"reason": "there is nothing in it that Ansible reads", "where": None}
+    reason = " ".join(said["reason"].split())
+    hint = "correct the file; or name a lab (local, vm), or the directory of its inventory"
+    return Problem("the lab's inventory cannot be read", said["where"] or str(file), reason[:300], hint)
 
 
 @contextmanager
@@ -153,34 +253,44 @@ def _private_dir(scratch: Scratch) -> Iterator[Path]:
 
 
 @contextmanager
-def _no_stdin() -> Iterator[None]:
-    """Standard input is empty inside.
-
-    ansible-inventory asks nothing, yet refuses a standard input in non-blocking mode; and that is what any other ssh
-    makes of the terminal they share.
-    """
-    kept = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
+def _environment_of(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables are the whole environment inside."""
+    before = dict(os.environ)
     try:
-        os.dup2(nothing, 0)
+        os.environ.clear()
+        os.environ.update(variables)
         yield
     finally:
-        os.dup2(kept, 0)
-        os.close(nothing)
-        os.close(kept)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _input(password: str | None) -> Iterator[str]:
+    """A path from which a process of this user can read the password, which stands in no file; else nothing."""
+    if password is None:
+        yield os.devnull
+        return
+    memory = os.memfd_create("labctl")
+    try:
+        os.write(memory, password.encode())
+        yield f"/proc/{os.getpid()}/fd/{memory}"
+    finally:
+        os.close(memory)
 
 
 def _passed_through(options: AnsibleOptions) -> dict[str, Any]:
     """Runner's arguments for what the user asked of ansible-playbook."""
     flags = [flag for flag, on in (("--check", options.check), ("--diff", options.diff)) if on]
-    arguments: dict[str, Any] = {"forks": options.forks}
+    arguments: dict[str, Any] = {}
+    if options.forks is not None:
+        arguments["forks"] = options.forks
     if options.verbosity:
         arguments["verbosity"] = options.verbosity
     if options.limit:
         arguments["limit"] = options.limit
     if options.become_password is not None:
-        flags.append("--ask-become-pass")
-        arguments["passwords"] = {r"^BECOME password.*:\s*?$": options.become_password}
+        flags.append("--become-password-file -")
     if options.timeout_s is not None:
         flags.append(f"--timeout {options.timeout_s}")
     if flags:

@@ -1,7 +1,8 @@
 """The labs of this machine, local and vm: create, destroy, list, log in.
 
 What exists is read from the records that the roles local_lab and vm_lab keep (`<state>/labs/<lab>/lab.json`, schema
-`labctl.lab/2`); creating and destroying is those roles' work, through the playbooks.
+`labctl.lab/2`), where root's word or the caller's stands in them; creating and destroying is those roles' work, through
+the playbooks. A lab belongs to whom its SSH key belongs: the user who created it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labctl.core import paths, records
+from labctl.core import names as rules
+from labctl.core import paths, records, removal, trust
 from labctl.core.errors import LabctlError, Problem, UsageError, collected
 from labctl.engine.events import Event, Listener, TaskResult
 from labctl.engine.outcome import Outcome
@@ -109,6 +111,7 @@ def create(
     """
     directory = paths.resolve_lab(lab)
     _require_root()
+    require_believed_places()
     names: list[str] = []
 
     def watch(event: Event) -> None:
@@ -129,13 +132,16 @@ def destroy(
     cannot be removed, and with every host-global setting that differs (the lab is gone all the same).
     """
     _require_root()
+    require_believed_places()
     inventory, name = None, None
     try:
         inventory = paths.resolve_lab(lab)
-    except UsageError:
-        if not (_labs() / lab / "lab.json").is_file():
+    except paths.UnknownLab:
+        if not is_known(lab):
             raise
-        name = {"all": {"vars": {"lab_name": lab, "lab_kind": read(lab).kind}}}
+        # Of a removal that was cut short only files are left, which every kind removes alike.
+        kind = KINDS[0] if lab in removal.cut_short(_labs()) else read(lab).kind
+        name = {"all": {"vars": {"lab_name": lab, "lab_kind": kind}}}
     with session.source(name) as more:
         sources = more if inventory is None else [inventory]
         return session.run_playbook("lab_destroy.yml", sources, options=options, listener=listener).require()
@@ -143,25 +149,68 @@ def destroy(
 
 def read(name: str) -> Lab:
     """The record of a lab by its name. Raises LabctlError where there is none, or one that is not understood."""
+    rules.MADE_LAB.require(name, "--lab")
     path = _labs() / name / "lab.json"
+    if not path.exists():
+        raise LabctlError(Problem(f"there is no lab {name} on this machine", str(path), hint="labctl lab create"))
+    trust.require_trusted(f"the record of lab {name}", path)
     try:
         data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise LabctlError(
-            Problem(f"there is no lab {name} on this machine", str(path), hint="labctl lab create")
-        ) from None
     except (OSError, ValueError) as error:
-        raise LabctlError(Problem(f"the record of lab {name} cannot be read", str(path), str(error))) from error
+        hint = "see what it is; without a record, what runs of the lab is ended by hand"
+        raise LabctlError(Problem(f"the record of lab {name} cannot be read", str(path), str(error), hint)) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         seen = str(data.get("schema")) if isinstance(data, dict) else type(data).__name__
         hint = "destroy the lab with the labctl that created it"
         raise LabctlError(Problem(f"the record of lab {name} is not of schema {SCHEMA}", str(path), seen, hint))
+    if data.get("name") != name:
+        hint = "put it back where it belongs: a lab is destroyed by its record"
+        raise LabctlError(
+            Problem(f"the record of lab {name} is another lab's", f"{path}:name", str(data["name"]), hint)
+        )
     return records.decode(Lab, data, str(path))
 
 
 def names() -> tuple[str, ...]:
     """The names of all labs that have a record on this machine, running or not, understood or not."""
-    return tuple(record.parent.name for record in sorted(_labs().glob("*/lab.json")))
+    found = (record.parent.name for record in sorted(_labs().glob("*/lab.json")))
+    return tuple(name for name in found if not name.startswith("."))
+
+
+def is_known(name: str) -> bool:
+    """Whether anything of a lab of this name is recorded on this machine."""
+    return name in names() or name in removal.cut_short(_labs())
+
+
+def owner_of(name: str) -> int | None:
+    """The user id that a lab belongs to; None for one that is not there."""
+    try:
+        return Path(read(name).ssh.key).lstat().st_uid if name in names() else None
+    except FileNotFoundError:
+        return None
+
+
+def require_ones_own(name: str, to_destroy: bool = False) -> None:
+    """Raise UsageError for a lab on this machine that is another user's: its key is for its owner alone.
+
+    Root works with the labs of the user who called sudo, and destroys any.
+    """
+    owner, user = owner_of(name), os.geteuid()
+    if owner is None or owner == user or (user == 0 and (to_destroy or owner in trust.callers())):
+        return
+    who = trust.user_name(owner)
+    hint = (
+        f"work as {who}; or make a lab of your own: copy the inventory, and give it another lab_name and index or port"
+    )
+    raise UsageError(Problem(f"the lab {name} of this machine is another user's", str(_labs() / name), who, hint))
+
+
+def require_believed_places() -> None:
+    """Raise UsageError where others than root and the caller decide on what labctl keeps and uses again."""
+    trust.require_trusted("the directory of the labs' records (LABCTL_STATE_DIR)", paths.state_dir())
+    trust.require_trusted("the directory of what labs are made of (LABCTL_CACHE_DIR)", paths.cache_dir())
+    trust.require_trusted("your directory of what is kept for later (XDG_STATE_HOME)", paths.user_state_dir())
+    trust.require_trusted("your directory of what can be made again (XDG_CACHE_HOME)", paths.user_cache_dir())
 
 
 def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:
@@ -171,12 +220,15 @@ def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:
     for name in names():
         with collected(problems):
             found.append(read(name))
+    for name in removal.cut_short(_labs()):
+        what, where = f"the removal of lab {name} was cut short", str(_labs() / f"{removal.ASIDE}{name}")
+        problems.append(Problem(what, where, hint=f"finish it: labctl lab destroy -i {name}"))
     return tuple(found), tuple(problems)
 
 
 def is_up(name: str) -> bool:
     """Whether a lab of this name exists and all of its nodes run."""
-    return (_labs() / name / "lab.json").is_file() and read(name).state is LabState.RUNNING
+    return name in names() and read(name).state is LabState.RUNNING
 
 
 def shell_command(lab: str, node: str) -> tuple[str, ...]:
@@ -186,6 +238,7 @@ def shell_command(lab: str, node: str) -> tuple[str, ...]:
     that does not run, UsageError for an unknown node.
     """
     record = _recorded(lab)
+    require_ones_own(record.name)
     found = next((one for one in record.nodes if one.name == node), None)
     if found is None:
         known = ", ".join(one.name for one in record.nodes)
@@ -202,7 +255,8 @@ def shell_command(lab: str, node: str) -> tuple[str, ...]:
         "LogLevel": "ERROR",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ("ssh", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
+    # Without the user's own configuration, which could lead elsewhere under the node's address.
+    return ("ssh", "-F", "none", "-i", record.ssh.key, *words, "-p", str(found.port), f"{found.user}@{found.address}")
 
 
 def _labs() -> Path:
@@ -211,11 +265,13 @@ def _labs() -> Path:
 
 def _recorded(lab: str) -> Lab:
     """The record that a name or an inventory directory means."""
-    if not (_labs() / lab / "lab.json").is_file() and Path(lab).is_dir():
+    if lab not in names() and trust.is_directory(Path(lab)):
         directory = str(Path(lab).resolve())
         for one in list_labs()[0]:
             if one.inventory == directory:
                 return one
+        hint = f"labctl lab create -i {lab}; or name a lab: {', '.join(names()) or 'there is none'}"
+        raise LabctlError(Problem("no lab on this machine was created from this inventory", directory, hint=hint))
     return read(lab)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from labctl.catalog.editions import Use
 from labctl.catalog.lab import LabFacts, Origin, Source
 from labctl.core import paths
 from labctl.core.errors import LabctlError, Problem
@@ -21,6 +23,7 @@ from labctl.engine.session import AnsibleOptions, Session
 from labctl.labs import embedded, lock
 from labctl.labs.look import Look, look
 from labctl.nodes import encryption, idle
+from labctl.nodes.fingerprint import Fingerprint
 
 PATIENCE_S = 5  # for a node to answer, where there is something to go by without it
 
@@ -62,7 +65,30 @@ def of_look(lab: Inventory, seen: Look) -> LabFacts:
         edition=next((one.text("versions", "edition") for one in nodes), None),
         origin=Origin(Source.LOOK, seen.time),
         awake_refused=idle.awake_refused(lab.kind, seen.fingerprints, seen.no_root),
+        carried=carried(lab, seen.fingerprints),
     )
+
+
+def carried(lab: Inventory, fingerprints: Mapping[str, Fingerprint]) -> tuple[str, ...] | None:
+    """The files of a bundle that a cluster has: images on both ends, anything else on its control plane.
+
+    None where there is no cluster, or the nodes that were looked at do not tell.
+    """
+    nodes = [parts for name in fingerprints if (parts := _of_bundle(fingerprints[name])) is not None]
+    control = [_of_bundle(fingerprints[name]) for name in lab.groups.get("control_plane", ()) if name in fingerprints]
+    if len(nodes) < 2 or len(control) != 1 or control[0] is None:
+        return None
+    images = set.intersection(*(parts[Use.IMAGE] for parts in nodes))
+    return tuple(sorted(images | control[0][Use.ARCHIVE] | control[0][Use.PROGRAM]))
+
+
+def _of_bundle(node: Fingerprint) -> dict[Use, set[str]] | None:
+    """The names of what of a bundle is on a node, by what they are; None where it does not say."""
+    told = (node.mapping("state") or {}).get("bundle")
+    if not told:
+        return None
+    pairs = [str(word).partition("-") for word in told]
+    return {use: {name for kind, _, name in pairs if kind == use} for use in Use}
 
 
 def of_inventory(lab: Inventory, why: str) -> LabFacts:
@@ -121,6 +147,7 @@ def earlier(lab: Inventory, why: str) -> Known:
         server=lab.server,
         # What labctl makes anew has no cluster, whatever it had when it was last seen.
         edition=None if lab.kind in embedded.KINDS else kept.facts.edition,
+        carried=None if lab.kind in embedded.KINDS else kept.facts.carried,
         origin=Origin(Source.LAST_LOOK, kept.facts.origin.time, why),
     )
     return Known(facts)

@@ -14,6 +14,8 @@ from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.nodes.fingerprint import Fingerprint, parse
 
+CHANGES_NOTHING = "check.yml"
+
 
 @dataclass(frozen=True)
 class Look:
@@ -33,7 +35,7 @@ def look(
     lab: Inventory,
     options: AnsibleOptions,
     listener: Listener = lambda _: None,
-    playbook: str = "check.yml",
+    playbook: str = CHANGES_NOTHING,
 ) -> Look:
     """Fingerprint the nodes; changes nothing on them.
 
@@ -46,7 +48,8 @@ def look(
             fingerprints[event.node] = parse(event.data[FINGERPRINT], event.node)
         listener(event)
 
-    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect)
+    looks = playbook == CHANGES_NOTHING
+    outcome = session.run_playbook(playbook, [lab.path], options=options, listener=collect, looks=looks)
     return Look(fingerprints, outcome, no_root(options))
 
 

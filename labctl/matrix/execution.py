@@ -8,7 +8,7 @@ and so does a run folder that cannot be written, after its setup is removed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
@@ -18,12 +18,16 @@ from labctl.engine.outcome import Ending, Failure, Outcome
 from labctl.engine.session import AnsibleOptions, Session
 from labctl.matrix.record import Record
 from labctl.matrix.visit_log import VisitLog
+from labctl.plan import plan as planning
 from labctl.plan.plan import Plan, Visit
 from labctl.plan.visit import samples_for, setup_inventory
 from labctl.runs.conditions import VISIT, Beginning, Conditions
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples import sample as samples
+
+NO_SAMPLE = "the visit ended without a sample: Ansible found no client and server in the lab's inventory"
+NO_SAMPLE_HINT = "was the inventory changed while the run went on? Put it back, then: labctl matrix --resume"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,18 @@ class Step:
     round: int
     node: str
     text: str
+    left_s: float
+
+
+@dataclass(frozen=True)
+class VisitBegun:
+    """A visit begins: `number` of `total` of this attempt, in the `rounds` of the plan."""
+
+    setup: str
+    round: int
+    rounds: int
+    number: int
+    total: int
     left_s: float
 
 
@@ -66,24 +82,34 @@ class VisitDisturbed:
     void: int
 
 
-Progress = Step | Measured | VisitFailed | VisitDisturbed
+Progress = Step | VisitBegun | Measured | VisitFailed | VisitDisturbed
 
 
 class StopSwitch:
-    """Asked once, a run ends after the sample in flight; asked twice, at once."""
+    """Asked once, a run ends after the sample in flight, or the task in hand; asked twice, at once.
 
-    def __init__(self, folder: RunFolder) -> None:
+    A sample takes `sample_s` seconds.
+    """
+
+    def __init__(self, folder: RunFolder, sample_s: float) -> None:
         self._folder = folder
+        self._sample_s = sample_s
         self.requests = 0
 
-    def request(self) -> None:
-        """Ask the run to end."""
+    def request(self, _count: int = 0) -> str:
+        """Ask the run to end; what happens now, in words."""
         self.requests += 1
         if self.requests == 1:
             try:
                 self.hold()
             except LabctlError:  # nowhere to say it: then at once
                 self.requests += 1
+        if self.at_once():
+            return "the run ends at once; its setup is taken down all the same, which takes up to a minute"
+        return (
+            f"the run ends after the task in hand, or the sample in flight ({self._sample_s:.0f} s); then its setup is "
+            "taken down, which takes up to a minute; once more ends the task or sample at once"
+        )
 
     def hold(self) -> None:
         """Let no further sample begin. Raises LabctlError where the run folder cannot be written."""
@@ -147,12 +173,13 @@ class Execution:
 
     def __init__(self, work: Work, plan: Plan, folder: RunFolder, record: Record | None = None) -> None:
         self.record = record or Record(plan, folder)
-        self.stop = StopSwitch(folder)
+        self.stop = StopSwitch(folder, planning.sample_s(plan))
         self._work = work
         self._plan = plan
         self._folder = folder
         self._lost = False  # a node is away, so that nothing can be removed from it
         self._todo = list(self.record.lacking())
+        self._visits = len(self._todo)
         self._beginning = Beginning(folder, self.record.attempt)
 
     def run(self) -> None:
@@ -187,6 +214,9 @@ class Execution:
 
     def _visit(self, visit: Visit) -> VisitRecord:
         """Deploy, prove, measure and remove one setup; remove it also when that failed."""
+        number, left_s = self._visits - len(self._todo) + 1, self.record.left_s(self._todo)
+        rounds, total = self._plan.rounds, self._visits
+        self._work.progress(VisitBegun(visit.setup, visit.round, rounds, number, total, left_s))
         deployment = self._folder.next_deployment(visit.setup, visit.round)
         folder = self._folder.visit(visit.setup, visit.round, deployment)
         log = VisitLog(
@@ -203,9 +233,8 @@ class Execution:
         lost: tuple[str, ...] = ()
         try:
             self._write_inventory(visit, folder, deployment)
-            outcome = self._play(
-                "visit.yml", folder, log, lambda: self.stop.at_once() or self.record.broken is not None
-            )
+            broken_off = lambda: self.stop.at_once() or self.record.broken is not None  # noqa: E731
+            outcome = self._play("visit.yml", folder, log, broken_off, self._folder.stop)
             status = "failed" if self.record.broken else outcome.status
             failures += outcome.failures
             lost = outcome.unreachable
@@ -216,6 +245,9 @@ class Execution:
             self._wait(lost, folder, log)
         if self.record.broken and not failures:
             failures += (Failure("labctl", "", "controller", str(problem)) for problem in self.record.broken.problems)
+        if status == "ok" and conditions.samples and not conditions.measured and not self.stop.asked:
+            status = "failed"
+            failures.append(Failure("visit.yml", "", "controller", NO_SAMPLE, NO_SAMPLE_HINT))
         if status != "ok" and (folder / "setup.yml").is_file() and not self._lost:
             failures += self._remove(folder, log)
         if failures:
@@ -261,12 +293,16 @@ class Execution:
         """Take a setup down whose visit did not come to its end, and return what failed in that."""
         try:
             # Two requests to stop ended the visit; the removal itself must not be ended by them.
-            return self._play("undeploy.yml", folder, log, lambda: False).failures
+            failures = self._play("undeploy.yml", folder, log, lambda: False).failures
+            hint = "the setup is still on the nodes; the next labctl matrix or provision takes it down first"
+            return tuple(replace(failure, hint=failure.hint or hint) for failure in failures)
         except LabctlError as error:
             self.record.break_off(error)
             return ()
 
-    def _play(self, name: str, folder: Path, log: VisitLog, cancelled: Callable[[], bool]) -> Outcome:
+    def _play(
+        self, name: str, folder: Path, log: VisitLog, cancelled: Callable[[], bool], stop: Path | None = None
+    ) -> Outcome:
         """Run a playbook over the lab and the visit's setup.yml."""
         return self._work.session.run_playbook(
             name,
@@ -275,6 +311,7 @@ class Execution:
             listener=log,
             log=folder / "ansible" / f"{Path(name).stem}.log",
             cancelled=cancelled,
+            stop=stop,
         )
 
     def _planned(self, visit: Visit) -> tuple[str, ...]:

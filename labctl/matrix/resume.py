@@ -6,12 +6,16 @@ and those whose raw files are damaged, are set aside under another name and take
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from labctl.core.errors import Problem, collected
-from labctl.core.files import read_json, read_record
-from labctl.plan import plan as planning
+from labctl.core import names, paths, trust
+from labctl.core.errors import LabctlError, Problem, UsageError, collected
+from labctl.core.files import read_record
+from labctl.labs import embedded
+from labctl.plan import stored
 from labctl.plan.plan import Plan
 from labctl.runs import attempts
 from labctl.runs.attempts import Attempt, Change
@@ -37,9 +41,30 @@ class Earlier:
 
     @property
     def inventory(self) -> str:
-        """The lab's inventory as it was recorded, else a lab of that name."""
+        """The inventory that the run was begun on, where it is the one that this machine knows its lab by.
+
+        An inventory says what runs, and a run folder may come from elsewhere. So any other is refused by a UsageError,
+        until somebody names it.
+        """
+        name = names.LAB.require(self.plan.lab.name, f"{self.folder.plan}:lab.name")
         recorded = self.last and self.last.lab.inventory
-        return recorded if recorded and Path(recorded).is_dir() else self.plan.lab.name
+        if not recorded or not Path(recorded).is_dir() or Path(recorded).resolve() in _present(name):
+            return recorded if recorded and Path(recorded).is_dir() else name
+        what = f"the run was begun on an inventory that is not the one of a lab {name} here"
+        where = f"{self.folder.attempt(self.last.number)}:lab.inventory" if self.last else str(self.folder.path)
+        hint = "look at it; if it is the lab that is meant, name it: labctl matrix --resume RUN -i INVENTORY"
+        raise UsageError(Problem(what, where, ascii(recorded), hint))
+
+
+def _present(lab: str) -> Iterator[Path]:
+    """The inventories that this machine knows a lab of this name by: by its name, by its record, or as a cluster's."""
+    with suppress(UsageError):
+        yield paths.resolve_lab(lab)
+    with suppress(LabctlError):
+        yield Path(embedded.read(lab).inventory).resolve()
+    clusters = paths.user_state_dir() / "clusters"
+    if clusters.is_dir():
+        yield from (entry.resolve() for entry in clusters.iterdir() if entry.name.startswith(f"{lab}-"))
 
 
 @dataclass(frozen=True)
@@ -51,9 +76,13 @@ class Kept:
 
 
 def reopen(path: Path) -> Earlier:
-    """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest."""
+    """Read a run; changes nothing in it. Raises LabctlError when its plan cannot be read, so nobody knows the rest.
+
+    What stands in it decides what is deployed: UsageError for one that others than root and the caller can write.
+    """
     folder = RunFolder(path)
-    plan = planning.from_json(read_json(folder.plan), str(folder.plan))
+    trust.require_trusted("a run to go on with", *dict.fromkeys((path, folder.plan, folder.status, *folder.attempts())))
+    plan = stored.read(folder.plan)
     problems: list[Problem] = []
     last: Attempt | None = None
     for file in folder.attempts():

@@ -44,7 +44,7 @@ class VisitLog:
         try:
             if isinstance(event, TaskStart):
                 self._begin(event)
-            else:
+            elif isinstance(event, TaskResult):
                 self._end(event)
         except LabctlError as error:
             self.on_error(error)

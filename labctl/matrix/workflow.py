@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from labctl import catalog
 from labctl.catalog import CLUSTER
 from labctl.catalog.lab import LabFacts
-from labctl.core import paths
+from labctl.core import ending, paths
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import write_json
 from labctl.engine.events import Listener
@@ -28,6 +25,7 @@ from labctl.labs.provision import provision
 from labctl.matrix import resume as resuming
 from labctl.matrix.execution import Execution, Progress, Work
 from labctl.matrix.record import Record
+from labctl.plan import deployable
 from labctl.plan import plan as planning
 from labctl.plan.options import MatrixOptions
 from labctl.plan.plan import Plan
@@ -113,8 +111,13 @@ def ready(bench: Bench) -> Look:
 
 
 def measure(bench: Bench, options: MatrixOptions) -> RunResult:
-    """A new run of what was asked. The first Ctrl-C ends it after the sample in flight, the second at once."""
-    seen = ready(bench)
+    """A new run of what was asked.
+
+    The first signal that asks it to end lets the sample in flight or the task in hand come to its end, the second does
+    not; a run that was begun has its setup taken down either way.
+    """
+    with ending.leaves("no run was begun; a lab that was made stays, and the same command goes on with it"):
+        seen = ready(bench)
     planned = plan(options, facts.of_look(bench.lab, seen))
     folder = RunFolder(paths.runs_dir() / planned.id)
     bench.held.tell(folder.path)
@@ -131,11 +134,13 @@ def resume(bench: Bench, path: Path, accept_drift: bool) -> RunResult:
     Raises LabctlError with everything about the lab that is not what the run began with, unless that is accepted.
     """
     earlier = resuming.reopen(path)
+    deployable.require(earlier.plan, catalog.load(), str(earlier.folder.plan))
     bench.held.tell(path)
     tell = bench.stage()
     for problem in earlier.problems:
         tell.line(f"damaged: {problem}")
-    seen = ready(bench)
+    with ending.leaves(f"no sample was added; labctl matrix --resume {earlier.plan.id} goes on"):
+        seen = ready(bench)
     refused = facts.of_look(bench.lab, seen).awake_refused
     text = earlier.folder.plan.read_text()
     now = attempts.observe(earlier.attempts + 1, text, bench.lab, seen.fingerprints, refused)
@@ -178,22 +183,10 @@ def _execute(bench: Bench, tell: Teller, plan: Plan, folder: RunFolder, record: 
 
     work = Work(bench.session, lab, bench.options, tell.progress(plan), bench.fail_fast, is_down, revive)
     execution = Execution(work, plan, folder, record)
-    with _interrupts(execution.stop.request):
+    with ending.kept(execution.stop.request):
         execution.run()
     tell.clear()
+    if execution.stop.asked:
+        there = f"{record.taken} of {plan.samples} samples are there"
+        tell.line(f"the run was asked to end: {there}; labctl matrix --resume {plan.id} takes the others")
     return RunResult(folder.path, execution.complete, record.broken)
-
-
-@contextmanager
-def _interrupts(request: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM become requests to stop."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        request()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from labctl.catalog import CLUSTER
+from labctl.core.errors import Problem
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
+from labctl.engine.settings import Overruled
 from labctl.nodes.fingerprint import Difference, Fingerprint, node_differences
 from labctl.nodes.rules import PROVISION, Level, Node, Rule, rules
 
 HOST = "host"  # the machine that carries a local lab
 BOTH = "both"
+HERE = "ansible"  # that of this machine
 NOT_CHANGED = "host's, not changed"
 INSTALL_PYTHON = "install python3 on the node, or set ansible_python_interpreter in the inventory"
 ALIKE = "the same at both ends"
@@ -67,6 +71,7 @@ PAIRS: tuple[Pair, ...] = (
 
 # Words of ssh and Ansible about a node that gave no fingerprint, and what they say was missing.
 ABSENT: tuple[tuple[str, str, str], ...] = (
+    ("an agent that takes samples does not", "measuring", "an agent of labctl starts there"),
     ("Permission denied", "SSH key", "accepted by the node"),
     ("Host key verification failed", "host key", "the known one"),
     ("REMOTE HOST IDENTIFICATION", "host key", "the known one"),
@@ -79,25 +84,38 @@ ABSENT: tuple[tuple[str, str, str], ...] = (
 
 
 def findings(
-    inventory: Inventory, fingerprints: Mapping[str, Fingerprint], unreachable: Sequence[Failure]
+    inventory: Inventory,
+    fingerprints: Mapping[str, Fingerprint],
+    unreachable: Sequence[Failure],
+    problems: Sequence[Problem] = (),
+    overruled: Sequence[Overruled] = (),
 ) -> tuple[Finding, ...]:
     """Every finding about a lab, whatever its level: nodes first, then the machine, then the two ends compared.
 
     `fingerprints` is by node, `unreachable` the failures of the play: a node in neither has an error of its own.
+    `problems` are those failures one by one; of a cluster they are no node's own, for its API alone was asked.
+    `overruled` are the user's settings of Ansible that do not hold in labctl's plays.
     """
     names = (inventory.client, inventory.server)
     nodes = [Node(name, inventory.kind, fingerprints[name]) for name in names if name in fingerprints]
-    absent = _absent(names, fingerprints, unreachable)
+    asked = inventory.kind == CLUSTER and problems
+    absent = _in_the_way(problems) if asked else _absent(names, fingerprints, unreachable)
     shared = inventory.kind == "local"
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))
     machine = (_of_host(rule, nodes[0]) for rule in rules() if shared and nodes and rule.of_machine)
     ends = _pairs(*nodes) if len(nodes) == 2 else ()
-    return tuple(chain(absent, own, machine, ends))
+    return tuple(chain(absent, own, machine, ends, map(_overruled, overruled)))
 
 
 def failed(found: Iterable[Finding]) -> bool:
     """Whether any finding is an error: numbers would be wrong or impossible."""
     return any(finding.level is Level.ERROR for finding in found)
+
+
+def _overruled(setting: Overruled) -> Finding:
+    """A setting of Ansible that labctl decides for its own plays; for plays of the user's it is as good as any."""
+    action = f"nothing: labctl's plays take its own, since {setting.why}"
+    return Finding(Level.WARNING, HERE, setting.name, setting.wanted, setting.seen, action)
 
 
 def _rules(node: Node) -> Iterator[Rule]:
@@ -118,6 +136,13 @@ def _of_host(rule: Rule, node: Node) -> Finding:
     if found.level is Level.OK:
         return Finding(found.level, HOST, found.subject, found.wanted, found.seen)
     return Finding(Level.WARNING, HOST, found.subject, found.wanted, f"{found.seen} ({NOT_CHANGED})", found.action)
+
+
+def _in_the_way(problems: Iterable[Problem]) -> Iterator[Finding]:
+    """A finding for everything by which a cluster cannot be measured."""
+    for one in problems:
+        seen = " ".join(": ".join(filter(None, (one.what, one.seen))).split())
+        yield Finding(Level.ERROR, CLUSTER, "cluster", "nothing is in the way", seen, one.hint or "")
 
 
 def _absent(
@@ -144,10 +169,19 @@ def _pairs(client: Node, server: Node) -> Iterator[Finding]:
         differing[_owner(difference.path).subject].append(difference)
     for pair in PAIRS:
         mine = differing[pair.subject]
+        if not mine and not _looked_at(pair, client, server):
+            continue
         # What only one end has is told by that node's own finding: nothing is provisioned yet.
         one_sided = pair.level is Level.ERROR and any(None in (each.first, each.second) for each in mine)
         level = Level.OK if not mine else Level.WARNING if one_sided else pair.level
         yield Finding(level, BOTH, pair.subject, ALIKE, _told(mine, pair, client), pair.action if mine else "")
+
+
+def _looked_at(pair: Pair, client: Node, server: Node) -> bool:
+    """Whether one of the ends tells anything of what a pair compares; the API of a cluster tells next to nothing."""
+    told = (end.seen.get(*path.split(".")) for end in (client, server) for path in pair.paths)
+    known = (any(each.values()) if isinstance(each, Mapping) else each is not None for each in told)
+    return client.kind != CLUSTER or any(known)
 
 
 def _owner(path: str) -> Pair:

@@ -7,18 +7,23 @@ whatever a node does not have, or does not let us read, is null there and None h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from labctl.core.documents import shortened
 from labctl.core.errors import LabctlError, Problem
 
 T = TypeVar("T")
 
 SCHEMA = "labctl.fingerprint/1"
 
+TAKE_AGAIN = "put the file back from a copy; that of a visit is taken again with the visit: labctl matrix --resume RUN"
+
 Path = tuple[str, ...]
+Document = Mapping[str, Any]
 
 # Changes by itself, or follows from the rest: from second to second, and where the kernel loads a module for somebody.
 VOLATILE: tuple[Path, ...] = (
@@ -70,6 +75,9 @@ OF_ONE_NODE: tuple[Path, ...] = (
     ("link", "addresses"),
     ("memory", "total_kb"),
     ("nic", "bus"),
+    ("cluster", "addresses"),
+    ("cluster", "pod_networks"),
+    ("deployed", "images"),
 )
 
 
@@ -125,8 +133,8 @@ class Fingerprint:
     @property
     def kernel_version(self) -> tuple[int, int] | None:
         """Major and minor of the running kernel."""
-        numbers = (self.text("kernel", "release") or "").split("-")[0].split(".")
-        return (int(numbers[0]), int(numbers[1])) if len(numbers) >= 2 else None
+        numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", self.text("kernel", "release") or "")
+        return (int(numbers[1]), int(numbers[2])) if numbers else None
 
 
 def _typed(value: object, kind: type[T], path: tuple[str, ...]) -> T | None:
@@ -142,8 +150,36 @@ def parse(document: object, where: str) -> Fingerprint:
     seen = document.get("schema") if isinstance(document, Mapping) else type(document).__name__
     if not isinstance(document, Mapping) or seen != SCHEMA or "identity" not in document:
         hint = "it was written by another version of labctl: use that one"
-        raise LabctlError(Problem(f"not a fingerprint of schema {SCHEMA}", where, str(seen), hint))
+        raise LabctlError(Problem(f"not a fingerprint of schema {SCHEMA}", where, shortened(str(seen)), hint))
+    problems = [Problem(what, f"{where}: {path}", hint=TAKE_AGAIN) for what, path in _misshapen(document)]
+    if problems:
+        raise LabctlError(*problems)
     return Fingerprint(document)
+
+
+def _misshapen(document: Document) -> Iterator[tuple[str, str]]:
+    """What of the parts that are compared one by one has not their shape, and where."""
+    for name in ("machine", "inventory", "network"):
+        if not isinstance(document.get(name), Mapping | None):
+            yield "a section is no mapping", name
+    network = document.get("network")
+    parts = network if isinstance(network, Mapping) else {}
+    for name in ("links", "qdiscs", "filters"):
+        if not isinstance(parts.get(name), Mapping | None):
+            yield "a part of the network is no mapping", f"network.{name}"
+        elif any(not device.split() for device in parts.get(name) or ()):
+            yield "a device has no name", f"network.{name}"
+    lists = {f"network.qdiscs.{device}": words for device, words in _entries(parts.get("qdiscs"))}
+    for path, words in {**lists, "network.bpf": parts.get("bpf") or []}.items():
+        if not isinstance(words, list) or not all(isinstance(one, str) and one.split() for one in words):
+            yield "this is no list of words", path
+    for device, told in _entries(parts.get("links")):
+        if not isinstance(told, Mapping):
+            yield "a link is no mapping", f"network.links.{device}"
+
+
+def _entries(part: object) -> Iterable[tuple[str, object]]:
+    return part.items() if isinstance(part, Mapping) else ()
 
 
 @dataclass(frozen=True)
@@ -198,9 +234,6 @@ def node_differences(first: Fingerprint, second: Fingerprint) -> tuple[Differenc
     return tuple(_compare(first.data, second.data, lambda path: _begins(path, left_out)))
 
 
-Document = Mapping[str, Any]
-
-
 def _compare(first: Document, second: Document, skip: Callable[[Path], bool]) -> Iterator[Difference]:
     """Every value that differs, in the order of paths. A section that is null in one is one difference."""
     of_container = (first.get("machine") or {}).get("container") is not None
@@ -253,7 +286,7 @@ def _untouched(first: Document, second: Document) -> tuple[Document, Document]:
     """What is set on devices that are there in both, without what a setup sets on the cable."""
     hooks = [each.get("network") or {} for each in (first, second)]
     devices = set(hooks[0].get("links") or ()) & set(hooks[1].get("links") or ())
-    cable = (first.get("inventory") or {}).get("interface")
+    cable = str((first.get("inventory") or {}).get("interface"))
     return _on_devices(hooks[0], devices, cable), _on_devices(hooks[1], devices, cable)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from labctl import catalog
-from labctl.catalog import Kernel
+from labctl.catalog import CLUSTER, Kernel
 from labctl.catalog.tunnel import Tunnel
 from labctl.nodes import encryption, idle
 from labctl.nodes.fingerprint import Fingerprint
@@ -27,7 +27,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """A node as it was seen. `kind` is the lab's: local, vm or metal."""
+    """A node as it was seen. `kind` is the lab's: local, vm, metal or cluster."""
 
     name: str
     kind: str
@@ -324,6 +324,78 @@ def card(node: Node) -> Verdict:
     return Verdict(Level.OK, ", ".join(filter(None, [*parts, f"{speed} Mbit/s" if speed else None])))
 
 
+def node_state(node: Node) -> Verdict:
+    """Whether the cluster has something to say against a node."""
+    wrong = node.seen.mapping("state", "conditions") or {}
+    return _judge(not wrong, "; ".join(f"{name}: {words}" for name, words in wrong.items()) or "Ready")
+
+
+def cordon(node: Node) -> Verdict:
+    """Whether somebody keeps new pods off a node, or is about to empty it. Those of labctl come all the same."""
+    cordoned = node.seen.flag("state", "cordoned")
+    return _judge(not cordoned, "cordoned: is it about to be drained?" if cordoned else "not cordoned")
+
+
+def taints(node: Node) -> Verdict:
+    """What keeps others off a node: known, the pods tolerate all of it."""
+    found = ", ".join(map(str, node.seen.items("state", "taints") or ()))
+    return Verdict(Level.OK, f"{found} (tolerated)" if found else "none")
+
+
+def node_address(node: Node) -> Verdict:
+    """By which address a node is reached: its first; another where the pods are of another family."""
+    first = node.seen.text("inventory", "address")
+    others = ", ".join(str(one) for one in node.seen.items("cluster", "addresses") or () if one != first)
+    seen = "none" if first is None else f"{first} (and {others} for pods of that family)" if others else first
+    return _judge(first is not None, seen, Level.ERROR)
+
+
+def kubelet(node: Node) -> Verdict:
+    """What runs the pods."""
+    return Verdict(
+        Level.OK, ", ".join(str(node.seen.text("cluster", name)) for name in ("kubelet", "runtime", "system"))
+    )
+
+
+def threads(node: Node) -> Verdict:
+    """How many processes `--processes max` means."""
+    count = node.seen.whole("cpu", "threads")
+    return _judge(count is not None, str(count or "not told"), Level.ERROR)
+
+
+def network(node: Node) -> Verdict:
+    """Which network the cluster has."""
+    found = node.seen.mapping("cluster", "network")
+    if found is None:
+        return Verdict(Level.WARNING, "not visible without the right to list daemonsets")
+    return Verdict(Level.OK, ", ".join(found) or "no daemon of a network known by name")
+
+
+def admission(node: Node) -> Verdict:
+    """Who changes or refuses pods that are created: known. What came of it, every sample says."""
+    hooks = node.seen.mapping("state", "admission")
+    if hooks is None:
+        return Verdict(Level.OK, "not visible without the right to list webhook configurations")
+    return Verdict(
+        Level.OK, "; ".join(f"{kind}: {', '.join(names)}" for kind, names in hooks.items() if names) or "none"
+    )
+
+
+def bundle(node: Node) -> Verdict:
+    """For which variants the node has the images of its cluster's bundle: known, for a plan goes by it."""
+    edition = catalog.load().editions.get(str((node.seen.mapping("versions") or {}).get("edition")))
+    there = (node.seen.mapping("state") or {}).get("bundle")
+    if edition is None or not there:
+        return Verdict(Level.OK, "no cluster of labctl's")
+    lacking = [
+        variant
+        for variant in catalog.load().variants
+        if any(name in edition.images and f"image-{name}" not in there for name in edition.needed_by(variant))
+    ]
+    words = f"edition {edition.name}, " + (f"without images of {', '.join(lacking)}" if lacking else "for all variants")
+    return Verdict(Level.OK, words)
+
+
 PROVISION = "run `labctl provision`"
 REAL = ("vm", "metal")
 
@@ -334,7 +406,7 @@ def rules() -> tuple[Rule, ...]:
     kernels = (_rule_of(variant.name, variant.kernel) for variant in variants if variant.kernel)
     of_cable = (replace(rule, of_cable=True) for rule in OF_CABLE)
     of_machine = (replace(rule, of_machine=True) for rule in (*kernels, *OF_MACHINE))
-    return (CABLE, *of_cable, *OF_NODES, *of_machine)
+    return (CABLE, *of_cable, *OF_NODES, *of_machine, *OF_CLUSTER)
 
 
 def _rule_of(variant: str, needed: Kernel) -> Rule:
@@ -362,6 +434,7 @@ OF_NODES: tuple[Rule, ...] = (
     Rule("tools", "installed", tools, PROVISION),
     Rule("congestion control", "cubic available", congestion_control, "load the module tcp_cubic"),
     Rule("irqbalance", "stopped and disabled", irqbalance, "systemctl disable --now irqbalance"),
+    Rule("cluster's bundle", "known", bundle, ""),
     Rule("clock", "synchronised", clock, "start chrony or systemd-timesyncd", kinds=REAL),
 )
 
@@ -388,4 +461,19 @@ OF_MACHINE: tuple[Rule, ...] = (
     Rule("virtual machine", "known", virtualization, "measure on real machines, or call the lab's kind vm"),
     Rule("stolen CPU time", f"<= {STEAL_PCT:g} %", steal, "give the machine CPUs of its own"),
     Rule("load", f"<= {IDLE_LOAD:g} per thread", load, "stop what runs beside the measurement"),
+)
+
+# What can be told of a node through the API of its cluster alone.
+OF_CLUSTER: tuple[Rule, ...] = tuple(
+    replace(rule, kinds=(CLUSTER,))
+    for rule in (
+        Rule("node", "Ready, under no pressure", node_state, "kubectl describe node NODE says why"),
+        Rule("cordon", "not cordoned", cordon, "kubectl uncordon NODE, or name another node"),
+        Rule("taints", "known", taints, ""),
+        Rule("address", "an InternalIP or ExternalIP", node_address, "kubectl get node NODE -o wide shows none"),
+        Rule("kubelet", "known", kubelet, ""),
+        Rule("CPU threads", "known", threads, "name a node whose kubelet tells its capacity"),
+        Rule("network", "known", network, "ask for the right to list daemonsets, to have the network on record"),
+        Rule("admission", "known", admission, ""),
+    )
 )

@@ -16,8 +16,7 @@ from labctl import tools
 from labctl.catalog import Catalog, Workload
 from labctl.catalog.lab import SYSTEM, LabFacts
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.core.files import require_schema
-from labctl.core.records import decode, encode
+from labctl.core.records import encode
 from labctl.plan.options import MAX, MatrixOptions, Pin
 from labctl.plan.setups import Setup, select
 
@@ -186,26 +185,6 @@ def to_json(plan: Plan) -> dict[str, Any]:
     """The content of plan.json."""
     encoded: dict[str, Any] = encode(plan)
     return encoded | {"workloads": [tools.flat(workload) for workload in encoded["workloads"]]}
-
-
-def from_json(data: object, where: str) -> Plan:
-    """The plan in the content of plan.json; `where` names the file. Raises LabctlError if it is not one."""
-    require_schema(data, SCHEMA, where)
-    plan = decode(Plan, _nested(data, where), where)
-    for index, workload in enumerate(plan.workloads):
-        tools.set_up(workload.tool, workload.settings, where, f"workloads[{index}]")
-    return plan
-
-
-def _nested(data: object, where: str) -> object:
-    """The content of plan.json with its workloads as the catalog has them; what is no such thing `decode` refuses."""
-    if not isinstance(data, Mapping) or not isinstance(data.get("workloads"), list):
-        return data
-    workloads = [
-        tools.nested(one, where, f"workloads[{index}]") if isinstance(one, Mapping) else one
-        for index, one in enumerate(data["workloads"])
-    ]
-    return {**data, "workloads": workloads}
 
 
 def _idle(asked: str, lab: LabFacts) -> tuple[str, tuple[str, ...]]:

@@ -80,7 +80,8 @@ def select(options: MatrixOptions, catalog: Catalog, lab: LabFacts) -> Selection
         if options.all_variants:
             refused[f"{_named(choice)} is left out {pair}: {reason}"] = dimension
         else:
-            hint = "name the variants that have it with --variant"
+            having = ", ".join(_having(choice, dimension, catalog))
+            hint = f"these have it: {having}" if having else f"no variant has it on this lab: leave {pair[5:]} out"
             refusals.append(Problem(f"{_named(choice)} does not exist {pair}", dimension.option, reason, hint))
     if not found and not refusals:
         names = {one.name: one.option for one in refused.values()}
@@ -96,6 +97,17 @@ def _choices(variant: Variant, options: MatrixOptions, lab: LabFacts) -> Iterato
     values = [one.among(options.dimensions.get(one.name, ()), variant) for one in dimensions.ALL]
     for combination in itertools.product(*values):
         yield Choice(variant, dict(zip((one.name for one in dimensions.ALL), combination, strict=True)), lab)
+
+
+def _having(choice: Choice, dimension: Dimension, catalog: Catalog) -> Iterator[str]:
+    """The variants that exist on the lab with the value of a dimension that another one does not have."""
+    for variant in catalog.variants.values():
+        values = {one.name: one.among((choice.values[one.name],), variant) for one in dimensions.ALL}
+        if not variant.exists_on(choice.lab.kind) or not all(values.values()):
+            continue
+        tried = Choice(variant, {name: found[0] for name, found in values.items()}, choice.lab)
+        if tried.values[dimension.name] == choice.values[dimension.name] and dimension.refusal(tried) is None:
+            yield variant.name
 
 
 def _named(choice: Choice) -> str:

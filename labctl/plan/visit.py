@@ -9,6 +9,7 @@ from typing import Any
 
 from labctl import tools
 from labctl.catalog import dimensions
+from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import encode
 from labctl.plan.options import Pin
 from labctl.plan.plan import Plan, Visit
@@ -48,6 +49,9 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
     workloads = {workload.name: workload for workload in plan.workloads}
     port = _ports_before(plan, visit)
     usable = PORTS - max(cell.count for cell in cells)  # the ports of one sample stay in one piece
+    if usable < 1:
+        hint = "labctl matrix makes a plan of its own"
+        raise LabctlError(Problem("more processes than there are data ports", setup.id, str(PORTS - usable), hint))
     samples: list[PlannedSample] = []
     for n in range(1, plan.repeat + 1):
         for cell in cells:

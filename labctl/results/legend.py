@@ -21,13 +21,16 @@ FLAG_TEXTS = {
     Flag.MOVED: "netperf or netserver left the CPUs that it was given",
     Flag.RETRANSMITS: "segments were lost and sent again: look for a full queue, a rate limit or a bad link",
     Flag.MIXED_PORTS: "fresh and reused client ports in one window, which cost differently: measure longer",
+    Flag.SIDECAR: "others put containers, a proxy perhaps, beside netperf or netserver into the pod (pod.beside)",
+    Flag.CPU_LIMITED: "the cluster limits the pods' CPU (pod.cpu_limit): the numbers are those of the limit",
     Flag.LOAD_UNKNOWN: "whether anything else ran could not be read",
     Flag.IDLE_UNKNOWN: "whether the CPUs slept could not be read",
+    Flag.UNREAD: "these fields hold what they cannot mean, and are not known; the rate needs none of them",
 }
 # What says how a run was measured rather than what befell a row: said once where every sample has it.
 OF_A_RUN = (
     *(Flag.INDICATIVE, Flag.CPU_UNKNOWN, Flag.CPU_ACCOUNTING, Flag.COUNTERS_UNREAD, Flag.LOAD_UNKNOWN),
-    Flag.IDLE_UNKNOWN,
+    *(Flag.IDLE_UNKNOWN, Flag.SIDECAR, Flag.CPU_LIMITED),
 )
 WITHHELD = {
     Verdict.MODES: "modes differ: the samples, or too many of them, are of different modes, which are not compared "

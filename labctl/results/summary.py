@@ -58,7 +58,7 @@ class Row:
     `rate` is over the valid samples, in `unit`. `latency_us` is one process's minimum, maximum and medians over
     the samples, or of several processes the lowest and highest of any process in any sample. `cpu_cost` is the
     median. Where there are `modes`, they have these numbers, and nothing that stands for all samples is known here.
-    `flags` are how many of the valid samples have each.
+    `flags` are how many of the valid samples have each, `unread` the fields that made one of them so.
     """
 
     cell: str
@@ -80,6 +80,7 @@ class Row:
     modes: tuple[Mode, ...]
     conditions: Conditions
     flags: Mapping[Flag, int]
+    unread: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Row | Mode, ...]:
@@ -229,7 +230,13 @@ def _row(
         modes=several,
         conditions=conditions.of(valid),
         flags={flag: counts[flag] for flag in Flag if flag in counts},
+        unread=tuple(sorted({_field(name) for sample in valid for name in sample.unread})),
     )
+
+
+def _field(name: str) -> str:
+    """What was not read, whichever file and value it had."""
+    return name.partition(":")[2].partition("=")[0]
 
 
 def _mode(group: Group, comparison: Comparison | None) -> Mode:

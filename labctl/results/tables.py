@@ -17,6 +17,7 @@ from labctl.runs.history import History
 from labctl.samples.quantities import LATENCIES, Range
 from labctl.samples.sample import Flag, Sample, Status
 
+FIELDS = 3  # that were not read, by their names
 OF_CPU = frozenset({Flag.CPU_UNKNOWN, Flag.CPU_ACCOUNTING})
 OF_CONDITIONS = (Flag.IDLE_EXITS, Flag.FOREIGN_LOAD, Flag.STEAL, Flag.MOVED)
 
@@ -110,8 +111,17 @@ def _name(part: Row | Mode, told: Container[Flag] = ()) -> str:
     """What a line is about: a setup with its flags and how many samples have each, or below it a mode of it."""
     if isinstance(part, Mode):
         return f"- {part.label}"
-    flags = (f"({said(flag)} {count}/{part.valid})" for flag, count in part.flags.items() if flag in told)
+    counts = ((flag, f"{said(flag)} {count}/{part.valid}") for flag, count in part.flags.items() if flag in told)
+    flags = (f"({words}{_fields(part, flag)})" for flag, words in counts)
     return "\n".join([part.setup, *flags])
+
+
+def _fields(row: Row, flag: Flag) -> str:
+    """The names of the fields behind a flag that is about fields."""
+    if flag is not Flag.UNREAD or not row.unread:
+        return ""
+    more = [f"{len(row.unread) - FIELDS} more"] if len(row.unread) > FIELDS else []
+    return f": {', '.join([*row.unread[:FIELDS], *more])}"
 
 
 def _count(part: Row | Mode) -> str:
@@ -292,6 +302,7 @@ def _record(summary: Summary, row: Row) -> dict[str, Value]:
         **{name: getattr(how, name) for name in (*PER_UNIT, "together", "foreign_pct", "steal_pct")},
         "others": "; ".join(how.others),
         "flags": " ".join(f"{flag}:{count}" for flag, count in row.flags.items()),
+        "unread": " ".join(row.unread),
     }
 
 

@@ -125,7 +125,7 @@ def role_variables() -> frozenset[str]:
     """The variables that labctl's roles declare (their argument_specs), by name, without what is not to be logged."""
     found = set()
     for path in (paths.content_root() / "roles").glob("*/meta/argument_specs.yml"):
-        for entry in load_yaml(path)["argument_specs"].values():  # type: ignore[index]
+        for entry in load_yaml(path)["argument_specs"].values():
             found |= {name for name, option in entry.get("options", {}).items() if not option.get("no_log")}
     return frozenset(found)
 

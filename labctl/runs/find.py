@@ -1,30 +1,41 @@
-"""The runs in a directory: list, find, describe, remove. A damaged run is named, and spoils nothing else."""
+"""The runs in a directory: list, find, describe, remove. A damaged run is named, and spoils nothing else.
+
+What is in that directory and is no run is not looked at, and never removed.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from labctl.core import paths
+from labctl.core import paths, removal
 from labctl.core.errors import LabctlError, Problem, UsageError
-from labctl.core.files import read_json, read_record
+from labctl.core.files import read_record
+from labctl.core.names import RUN
 from labctl.core.records import suggestion
 from labctl.core.tables import Value
-from labctl.plan import plan as planning
+from labctl.plan import stored
 from labctl.plan.plan import Plan
 from labctl.plan.tables import marks
+from labctl.runs.attempts import Attempt
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, Status
 
 LATEST = "latest"
+BEGINNING = 8  # characters of an id, its day, by which a run may be removed
+STILL = "its plan and its samples can be read: labctl report and labctl matrix --resume work without it"
 
 
 class State(StrEnum):
-    """What became of a run. `killed` was left by a labctl that is gone; `damaged` cannot be read."""
+    """What became of a run. `killed` was left by a labctl that is gone; `damaged` cannot be read.
+
+    `removing` is what a removal that was cut short left.
+    """
 
     RUNNING = "running"
     DONE = "done"
@@ -32,6 +43,7 @@ class State(StrEnum):
     INTERRUPTED = "interrupted"
     KILLED = "killed"
     DAMAGED = "damaged"
+    REMOVING = "removing"
 
 
 @dataclass(frozen=True)
@@ -47,19 +59,30 @@ class Run:
     @property
     def id(self) -> str:
         """The name of its folder."""
-        return self.path.name
+        return self.path.name.removeprefix(removal.ASIDE)
 
 
 def list_runs(directory: Path | None = None) -> tuple[Run, ...]:
     """Every run in `directory` (./runs), oldest first; none where there is no such directory."""
     root = directory or paths.runs_dir()
-    return tuple(open_run(folder) for folder in _folders(root))
+    cut = (_cut_short(root, name) for name in removal.cut_short(root))
+    return tuple(sorted([*map(open_run, _folders(root)), *cut], key=lambda run: run.id))
 
 
 def _folders(root: Path) -> list[Path]:
     """The folders of runs; a name that begins with a dot is one that was never begun."""
-    found = root.iterdir() if root.is_dir() else ()
-    return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
+    try:
+        found = list(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        hint = "let this user read it, or go to another directory"
+        raise LabctlError(Problem("the runs cannot be listed", str(root), error.strerror, hint)) from error
+    return sorted(path for path in found if RunFolder(path).seems_a_run())
+
+
+def _cut_short(root: Path, name: str) -> Run:
+    path = root / f"{removal.ASIDE}{name}"
+    problem = Problem(f"its removal was cut short: {_again(name)} finishes it", str(path))
+    return Run(path, State.REMOVING, problems=(problem,))
 
 
 def open_run(folder: Path) -> Run:
@@ -67,8 +90,8 @@ def open_run(folder: Path) -> Run:
     files = RunFolder(folder)
     plan = None
     try:
-        plan = planning.from_json(read_json(files.plan), str(files.plan))
-        status = read_record(Status, files.status)
+        plan = stored.read(files.plan)
+        status = read_record(Status, files.status, STILL)
     except LabctlError as error:
         return Run(folder, State.DAMAGED, plan, problems=error.problems)
     return Run(folder, _state(status), plan, status)
@@ -80,7 +103,7 @@ def find(reference: str, directory: Path | None = None) -> Path:
     Raises UsageError when there is none, or more than one.
     """
     root = directory or paths.runs_dir()
-    if os.sep in reference and Path(reference).is_dir():
+    if os.sep in reference and _is_directory(Path(reference)):
         return Path(reference).absolute()
     ids = [path.name for path in _folders(root)]
     if not ids:
@@ -90,13 +113,28 @@ def find(reference: str, directory: Path | None = None) -> Path:
         if not sound:
             raise UsageError(Problem("every run is damaged", str(root), ", ".join(ids), "labctl runs list"))
         return sound[-1].path
-    matching = [reference] if reference in ids else [name for name in ids if reference and name.startswith(reference)]
+    return root / _one_of(reference, ids, ids, root)
+
+
+def _one_of(reference: str, ids: Sequence[str], by_beginning: Sequence[str], root: Path) -> str:
+    """The id that is meant: one of `ids` whole, or the only one `by_beginning` that begins like this."""
+    if reference in ids:
+        return reference
+    matching = [name for name in by_beginning if reference and name.startswith(reference)]
     if len(matching) == 1:
-        return root / matching[0]
+        return matching[0]
     if matching:
         hint = f"give more of the id; it matches {', '.join(matching)}"
         raise UsageError(Problem("more than one run begins like this", str(root), repr(reference), hint))
     raise UsageError(Problem("there is no such run", str(root), repr(reference), suggestion(reference, ids)))
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether there is a directory of this name; there is none of a name that no file can have."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def list_rows(directory: Path | None = None) -> list[dict[str, Value]]:
@@ -120,11 +158,10 @@ def _row(run: Run) -> dict[str, Value]:
 
 
 def describe(reference: str, directory: Path | None = None) -> str:
-    """What a run is, how far it got, and what failed, as text. A damaged run is described by its problems."""
+    """What a run is, how far it got, and what failed, as text. LabctlError with what is wrong with a damaged one."""
     run = open_run(find(reference, directory))
     if run.plan is None or run.status is None:
-        still = [] if run.plan is None else ["its plan and its samples can be read: report and matrix --resume work"]
-        return "\n".join([f"run {run.id}: {run.state}", *map(str, run.problems), *still])
+        raise LabctlError(*run.problems)
     plan, status = run.plan, run.status
     facts = {
         "lab": f"{plan.lab.name} ({plan.lab.kind}): {plan.lab.client} to {plan.lab.server}, "
@@ -150,17 +187,65 @@ def describe(reference: str, directory: Path | None = None) -> str:
 
 
 def remove(reference: str, directory: Path | None = None) -> str:
-    """Delete a run folder and return its id. Raises UsageError for a run that is going on, or what is none."""
-    folder = find(reference, directory)
-    run = open_run(folder)
-    if run.state is State.RUNNING:
-        raise UsageError(Problem("the run is going on", str(folder), hint="end it with Ctrl-C first"))
-    root = (directory or paths.runs_dir()).absolute()
-    if run.state is State.DAMAGED and folder.parent != root:
-        hint = f"remove it by hand if it is one; runs in {root} can be named by id"
-        raise UsageError(Problem("this does not look like a run", str(folder), hint=hint))
-    shutil.rmtree(folder)
-    return run.id
+    """Delete a run and return its id: named by its path, its id, or the beginning of one if it is not damaged.
+
+    Raises UsageError for a run that is going on, and for what is no run; LabctlError for one that cannot be removed.
+    """
+    root, name = directory or paths.runs_dir(), reference
+    if os.sep in reference:
+        # By its words alone: what `..` or a link means is never followed to something else.
+        above, _, name = reference.rstrip(os.sep).rpartition(os.sep)
+        root = Path(above or ".").absolute() if name else root
+    else:
+        name = _removable(reference, root)
+    removal.remove(root, name, RUN, _kept, _again(name))
+    return name
+
+
+def _removable(reference: str, root: Path) -> str:
+    """The id in `root` that is meant by what was given for a run to remove."""
+    runs = list_runs(root)
+    named = root / reference
+    if reference and not RUN.problem(reference, "") and os.path.lexists(named):
+        return reference  # whether it is a run is said of itself
+    if not runs:
+        raise UsageError(Problem("there is no run", str(root), hint="make one with: labctl matrix"))
+    sound = [run.id for run in runs if run.state not in (State.DAMAGED, State.REMOVING)]
+    found = _one_of(reference, [run.id for run in runs], sound, root)
+    if found != reference and len(reference) < BEGINNING:
+        hint = f"give its id, or at least the first {BEGINNING} characters of it: {found}"
+        raise UsageError(Problem("that is too little to remove a run by", str(root), repr(reference), hint))
+    return found
+
+
+def _kept(folder: Path) -> Problem | None:
+    """Why a folder is not to be removed as a run."""
+    if not RunFolder(folder).proves_a_run():
+        what = "this is no run: no record in it says so (plan.json, status.json, attempts/)"
+        return Problem(what, str(folder), hint="remove it by hand if it is one; `labctl runs list` shows the runs")
+    if _goes_on(open_run(folder)):
+        return Problem("the run is going on", str(folder), hint="end it with Ctrl-C first")
+    return None
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether a labctl still works on a run. Where that cannot be read any more, its last attempt tells who did."""
+    if run.status is None:
+        last = next(reversed(RunFolder(run.path).attempts()), None)
+        with suppress(LabctlError):
+            attempt = None if last is None else read_record(Attempt, last)
+            return attempt is not None and attempt.host == platform.node() and _is_labctl(attempt.pid)
+    return run.state is State.RUNNING
+
+
+def _is_labctl(pid: int) -> bool:
+    with suppress(OSError):
+        return b"labctl" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _again(name: str) -> str:
+    return f"labctl runs remove {name}"
 
 
 def _state(status: Status) -> State:

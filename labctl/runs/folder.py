@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
+from labctl.core.files import read_json, writing
+from labctl.core.names import RUN
+
+ID = re.compile(r"\d{8}-\d{6}-.+")  # as a plan names its run
+SCHEMAS = ("labctl.plan/", "labctl.status/", "labctl.attempt/")
+PARTS = ("plan.json", "status.json", "attempts", "samples", "setups")
+NUMBER = re.compile("[1-9][0-9]{0,8}")  # of an attempt
+PROBE_BYTES = 1 << 16  # a plan and what it begins with
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class RunFolder:
     def attempts(self) -> tuple[Path, ...]:
         """Every attempt in order."""
         found = (self.path / "attempts").glob("*.json")
-        return tuple(sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem)))
+        return tuple(sorted((path for path in found if NUMBER.fullmatch(path.stem)), key=lambda path: int(path.stem)))
 
     def visit(self, setup: str, number: int, deployment: int = 1) -> Path:
         """What belongs to one deployment of a setup; `deployment` counts those of one round."""
@@ -56,13 +69,45 @@ class RunFolder:
             deployment += 1
         return deployment
 
+    def seems_a_run(self) -> bool:
+        """Whether it is called and made like a run, damaged or not. A link is none, wherever it leads."""
+        if RUN.problem(self.path.name, "") or self.path.is_symlink() or not self.path.is_dir():
+            return False
+        return any(os.path.lexists(self.path / part) for part in PARTS[:3]) or bool(ID.fullmatch(self.path.name))
+
+    def proves_a_run(self) -> bool:
+        """Whether it holds a record that says what it is, or is called as labctl calls a run and holds parts of one."""
+        if not self.seems_a_run():
+            return False
+        if any(_says_run(record) for record in (self.plan, self.status, *self.attempts())):
+            return True
+        inside = {path.name for path in self.path.iterdir()}
+        return bool(ID.fullmatch(self.path.name)) and (not inside or not inside.isdisjoint(PARTS))
+
     def sweep(self) -> None:
         """Remove what an interruption left half written."""
-        for partial in self.path.rglob(".*.partial"):
-            if partial.is_dir():
-                shutil.rmtree(partial)
-            else:
-                partial.unlink()
+        for partial in list(self.path.rglob(".*.partial")):
+            with writing(partial):
+                if partial.is_dir() and not partial.is_symlink():
+                    shutil.rmtree(partial)
+                else:
+                    partial.unlink(missing_ok=True)  # what lay in another one is gone with it
+
+
+def _says_run(record: Path) -> bool:
+    """Whether a file is a record of a run, of whatever version."""
+    with suppress(LabctlError):
+        data = read_json(record) if record.is_file() else None
+        return isinstance(data, Mapping) and str(data.get("schema")).startswith(SCHEMAS)
+    return False
+
+
+def require_writable(directory: Path) -> None:
+    """See that a run can be written, before hours of work are: here, or where the directory is to be made."""
+    there = directory.exists() or directory.is_symlink()
+    with writing(directory), tempfile.TemporaryFile(dir=directory if there else directory.parent) as probe:
+        probe.write(bytes(PROBE_BYTES))
+        probe.flush()
 
 
 def set_aside(path: Path, why: str) -> Path:
@@ -73,5 +118,6 @@ def set_aside(path: Path, why: str) -> Path:
     try:
         path.rename(aside)
     except OSError as error:
-        raise LabctlError(Problem("a part of the run cannot be set aside", str(path), error.strerror)) from error
+        what, hint = "a part of the run cannot be set aside", "correct the permissions of the run's folder"
+        raise LabctlError(Problem(what, str(path), error.strerror, hint)) from error
     return aside

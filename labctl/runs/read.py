@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.catalog import Workload
+from labctl.core.documents import shortened
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import read_json, read_record, write_json
-from labctl.plan import plan as planning
+from labctl.plan import stored
 from labctl.plan.plan import Plan
 from labctl.plan.visit import PlannedSample, all_samples
 from labctl.runs import conditions
 from labctl.runs.folder import RunFolder
 from labctl.samples import sample as samples
 from labctl.samples.sample import Sample
+
+OF_PLAN = ("id", "cell", "setup", "workload", "processes", "processes_label", "round", "n")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Results:
 def read(folder: Path) -> Results:
     """Read a run folder, deriving again what is missing. Raises LabctlError when its plan cannot be read."""
     files = RunFolder(folder)
-    plan = planning.from_json(read_json(files.plan), str(files.plan))
+    plan = stored.read(files.plan)
     workloads = {workload.name: workload for workload in plan.workloads}
     found: list[Sample] = []
     damaged: dict[str, tuple[str, ...]] = {}
@@ -55,7 +58,7 @@ def _void(folder: Path, planned: PlannedSample, void: Mapping[tuple[str, int], t
     measurement = read_json(folder / "measurement.json")
     item = measurement.get("sample") if isinstance(measurement, Mapping) else None
     deployment = item.get("deployment", 1) if isinstance(item, Mapping) else 1
-    return void.get((planned.id, deployment), ())
+    return void.get((planned.id, deployment), ()) if isinstance(deployment, int) else ()
 
 
 def _sample(folder: Path, planned: PlannedSample, workload: Workload, void: tuple[str, ...]) -> Sample:
@@ -65,12 +68,25 @@ def _sample(folder: Path, planned: PlannedSample, workload: Workload, void: tupl
         sample: Sample | None = read_record(Sample, path)
     except LabctlError:  # missing, damaged or of another version: it is only derived
         sample = None
-    if sample is None or (sample.status is not samples.Status.FAILED and not set(void) <= set(sample.reasons)):
+    if sample is None or not _is_sound(sample, workload, void):
         sample = samples.derive(folder, workload, void)
         keep_derived(path, sample)
-    if sample.id != planned.id:
-        raise LabctlError(Problem("the folder holds another sample", str(folder), sample.id))
+    other = [name for name in OF_PLAN if getattr(sample, name) != getattr(planned, name)]
+    if other:
+        seen = ", ".join(f"{name} {shortened(str(getattr(sample, name)))}" for name in other)
+        hint = f"move it to where it belongs; matrix --resume takes {planned.id} again"
+        raise LabctlError(Problem("the folder holds another sample", str(folder), seen, hint))
     return sample
+
+
+def _is_sound(sample: Sample, workload: Workload, void: tuple[str, ...]) -> bool:
+    """Whether a derived sample tells all that is known against it, and nothing that cannot be reckoned with."""
+    if sample.status is not samples.Status.FAILED and not set(void) <= set(sample.reasons):
+        return False
+    rate, cpus = sample.rate, sample.cpu.known
+    if rate is None:
+        return sample.status is not samples.Status.VALID
+    return rate.value >= 0 and rate.unit is workload.unit and all(use.softirq_by_cpu for use in cpus)
 
 
 def keep_derived(path: Path, content: object) -> None:

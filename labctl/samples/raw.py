@@ -1,14 +1,15 @@
 """Reading the raw folder of one sample: measurement.json, client.json, server.json, what the processes printed.
 
 Keys that a reader does not use are passed over, so the measuring plugin can record more than labctl derives from
-(docs/run-folder.md); a key that is used has to be there and of its type.
+(docs/run-folder.md). What a rate is made of has to be there and of its type; whatever else is not, is not known, and
+named.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,7 +17,8 @@ from typing import Literal, TypeVar
 from labctl import tools
 from labctl.catalog.lab import SYSTEM
 from labctl.catalog.tunnel import Tunnel
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.documents import parse_json, read_text, shortened
+from labctl.core.errors import LabctlError, Problem, advised
 from labctl.core.records import decode
 from labctl.samples.cpu import Tick
 
@@ -24,6 +26,9 @@ T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 Counters = Mapping[str, int | None]
 CableUse = Literal["own", "shared", "unknown"]
+CPU = re.compile("[0-9]{1,6}")
+ROW = re.compile("cpu([0-9]{1,6})?")
+AGAIN = "restore the file from a copy of the run, or let the sample be taken again: labctl matrix --resume RUN"
 
 
 @dataclass(frozen=True)
@@ -191,12 +196,20 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class InPod:
+    """What a cluster put into the way of an end in a pod: containers beside it, proxies perhaps, and a CPU limit."""
+
+    beside: tuple[str, ...] = ()
+    cpu_limit: str | None = None
+
+
+@dataclass(frozen=True)
 class End:
     """What one end recorded. Counters are cumulative, None where one could not be read.
 
     `clock_offsets_s` are the time of day minus the monotonic clock at every tick: they jump where somebody sets the
     clock; `clock_drifts_s` minus the raw one, which nobody slews. `net_rx` are softirqs by CPU at every tick. `kernel`
-    is there where this end owns one.
+    is there where this end owns one. `unread` names what stands in the file and is none of what it has to be.
     """
 
     source: str
@@ -213,6 +226,8 @@ class End:
     switches: Switches = Switches()
     ports: Ports = Ports()
     kernel: Kernel | None = None
+    unread: tuple[str, ...] = ()
+    pod: InPod = InPod()
 
     def delta(self, name: str) -> int | None:
         """How much a counter grew over the sample; None unless it was read before and after."""
@@ -259,14 +274,25 @@ class RawSample:
     processes: tuple[Process, ...]
     cable: CableUse = "own"
     kernel: Kernel | None = None
+    unread: tuple[str, ...] = ()
 
     def text(self, process: Process) -> str:
-        """What a process printed. Raises LabctlError."""
-        return _read(self.folder / process.stdout_file)
+        """What a process printed, which is a file of this folder. Raises LabctlError."""
+        name = process.stdout_file
+        if name != Path(name).name:
+            what = "a raw file names one outside its folder"
+            raise LabctlError(Problem(what, f"{self.folder}/client.json:processes", repr(name), AGAIN))
+        with advised(AGAIN):
+            return read_text(self.folder / name, follow=False)
 
 
 def read(folder: Path) -> RawSample:
     """Read a sample's raw folder. Raises LabctlError naming file and key."""
+    with advised(AGAIN):
+        return _read(folder)
+
+
+def _read(folder: Path) -> RawSample:
     path = folder / "measurement.json"
     measurement = _known(_Measurement, _document(path), path.name)
     client_data, client = _end(folder / "client.json")
@@ -276,9 +302,12 @@ def read(folder: Path) -> RawSample:
         if end is None and not failed:
             raise LabctlError(Problem("a measured sample lacks a raw file", str(folder / name)))
     processes = _many(Process, client_data.get("processes") if client else [], "client.json:processes")
+    item = _known(Item, tools.nested(measurement.sample, path.name, "sample"), f"{path.name}:sample")
+    _require_sound(item, f"{path.name}:sample")
+    beside = _Beside(path.name)
     return RawSample(
         folder=folder,
-        item=_known(Item, tools.nested(measurement.sample, path.name, "sample"), f"{path.name}:sample"),
+        item=item,
         failed=failed,
         reason=measurement.reason,
         clock_offset_s=measurement.clock_offset_s,
@@ -288,8 +317,56 @@ def read(folder: Path) -> RawSample:
         server=server,
         processes=processes,
         cable=measurement.cable,
-        kernel=_kernel(measurement.kernel, f"{path.name}:kernel"),
+        kernel=beside.read("kernel", None, lambda: _kernel(measurement.kernel, f"{path.name}:kernel")),
+        unread=(*beside.unread, *(name for end in (client, server) if end for name in end.unread)),
     )
+
+
+class _Beside:
+    """Reads what no rate is made of: where it is junk it is not known, and `unread` names it by file and key."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self.unread: list[str] = []
+
+    def read(self, key: str, unknown: T, read: Callable[[], T]) -> T:
+        """What `read` gives, `unknown` where it refuses."""
+        try:
+            return read()
+        except LabctlError:
+            self.unread.append(f"{self._file}:{key}")
+            return unknown
+
+    def counters(self, key: str, data: object) -> dict[str, int | None]:
+        """Counters by name, each known or not."""
+        if not isinstance(data, Mapping):
+            raise _wrong("the value is not a mapping", f"{self._file}:{key}", data)
+        self.unread += [f"{self._file}:{key}.{name}" for name, value in data.items() if not _is_counter(value)]
+        return {name: value if _is_counter(value) else None for name, value in data.items()}
+
+
+def _is_counter(value: object) -> bool:
+    return value is None or type(value) is int
+
+
+def _require_sound(item: Item, where: str) -> None:
+    """Raise LabctlError where a sample was asked for that nobody could take."""
+    bounds = (
+        ("processes", item.processes, 1, 5000),
+        ("round", item.round, 1, 1_000_000),
+        ("n", item.n, 1, 1_000_000),
+        ("duration_s", item.duration_s, 0.001, 1e6),
+        ("warmup_s", item.warmup_s, 0, 1e6),
+        ("mtu", item.mtu, 68, 65536),
+        ("forwarded", item.forwarded, 0, 1),
+    )
+    problems = [
+        Problem(f"the number is not within {low:g} to {high:g}", f"{where}.{name}", str(value))
+        for name, value, low, high in bounds
+        if value is not None and not low <= value <= high
+    ]
+    if problems:
+        raise LabctlError(*problems)
 
 
 def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
@@ -297,26 +374,50 @@ def _end(path: Path) -> tuple[Mapping[str, object], End | None]:
         return {}, None
     data = _document(path)
     head = _known(_End, data, path.name)
-    rows = _many(_Tick, data.get("ticks"), f"{path.name}:ticks")
-    ticks = tuple(Tick(row.t, _stat(row.stat, f"{path.name}:ticks")) for row in rows)
-    lists = [data.get(name) for name in ("processes", "servers")]
-    seen = [one for each in lists if isinstance(each, list) for one in each]
+    if head.threads < 1 or head.hz < 1:
+        seen = f"threads {head.threads}, hz {head.hz}"
+        raise LabctlError(Problem("a machine has at least one CPU and one tick a second", path.name, seen))
+    beside = _Beside(path.name)
+    none: tuple[_Tick, ...] = ()
+    unknown: tuple[Tick, ...] = ()
+    rows = beside.read("ticks", none, lambda: _many(_Tick, data.get("ticks"), f"{path.name}:ticks"))
+    ticks = beside.read("ticks", unknown, lambda: _ticks(rows, f"{path.name}:ticks"))
     return data, End(
         source=path.name,
         node=head.node,
         threads=head.threads,
         hz=head.hz,
-        before=_counters(head.counters.before, f"{path.name}:counters.before"),
-        after=_counters(head.counters.after, f"{path.name}:counters.after"),
+        before=beside.counters("counters.before", head.counters.before),
+        after=beside.counters("counters.after", head.counters.after),
         ticks=ticks,
         clock_offsets_s=tuple(row.t - row.mono for row in rows),
         clock_drifts_s=tuple(row.t - row.raw for row in rows if row.raw is not None),
-        net_rx=tuple(tuple(row.net_rx) for row in rows),
-        seen=_many(Seen, seen, f"{path.name}:processes"),
-        switches=_known(Switches, data.get("switches") or {}, f"{path.name}:switches"),
-        ports=_known(Ports, data.get("local_ports") or {}, f"{path.name}:local_ports"),
-        kernel=_kernel(data.get("kernel"), f"{path.name}:kernel"),
+        net_rx=tuple(tuple(row.net_rx) for row in rows) if ticks else (),
+        seen=beside.read("processes", (), lambda: _looks(data, f"{path.name}:processes")),
+        switches=beside.read("switches", Switches(), lambda: _part(Switches, data, "switches", path.name)),
+        ports=beside.read("local_ports", Ports(), lambda: _part(Ports, data, "local_ports", path.name)),
+        kernel=beside.read("kernel", None, lambda: _kernel(data.get("kernel"), f"{path.name}:kernel")),
+        pod=beside.read("pod", InPod(), lambda: _part(InPod, data, "pod", path.name)),
+        unread=tuple(dict.fromkeys(beside.unread)),
     )
+
+
+def _part(cls: type[T], data: Mapping[str, object], key: str, file: str) -> T:
+    return _known(cls, data.get(key) or {}, f"{file}:{key}")
+
+
+def _ticks(rows: Iterable[_Tick], where: str) -> tuple[Tick, ...]:
+    return tuple(Tick(row.t, _stat(row.stat, where)) for row in rows)
+
+
+def _looks(data: Mapping[str, object], where: str) -> tuple[Seen, ...]:
+    """On which CPUs processes of either kind were seen: by number, and so many times."""
+    lists = [data.get(name) for name in ("processes", "servers")]
+    seen = _many(Seen, [one for each in lists if isinstance(each, list) for one in each], where)
+    for one in seen:
+        if not all(CPU.fullmatch(cpu) and count >= 0 for cpu, count in one.looks.items()):
+            raise _wrong("looks at processes are not counts by CPU number", where, dict(one.looks))
+    return seen
 
 
 def _kernel(data: object, where: str) -> Kernel | None:
@@ -333,28 +434,20 @@ def _kernel(data: object, where: str) -> Kernel | None:
     return Kernel(idle, load)
 
 
-def _counters(data: object, where: str) -> dict[str, int | None]:
-    if not isinstance(data, dict):
-        raise LabctlError(Problem("the value is not a mapping", where, repr(data)))
-    for name, value in data.items():
-        if value is not None and type(value) is not int:
-            raise LabctlError(Problem("a counter is neither a whole number nor null", f"{where}.{name}", repr(value)))
-    return data
-
-
 def _stat(data: object, where: str) -> dict[str, tuple[int, ...]]:
     if not isinstance(data, dict):
-        raise LabctlError(Problem("the value is not a mapping", where, repr(data)))
+        raise _wrong("the value is not a mapping", where, data)
     for name, row in data.items():
+        if not ROW.fullmatch(name):
+            raise _wrong("this is no row of CPU times", where, name)
         if not isinstance(row, list) or not all(type(value) is int for value in row):
-            what = "a row of CPU times is not a list of whole numbers"
-            raise LabctlError(Problem(what, f"{where}.{name}", repr(row)))
+            raise _wrong("a row of CPU times is not a list of whole numbers", f"{where}.{name}", row)
     return {name: tuple(row) for name, row in data.items()}
 
 
 def _many(cls: type[T], items: object, where: str) -> tuple[T, ...]:
     if not isinstance(items, list):
-        raise LabctlError(Problem("a list is missing", where, repr(items)))
+        raise _wrong("a list is missing", where, items)
     return tuple(_known(cls, item, where) for item in items)
 
 
@@ -369,17 +462,11 @@ def _without_others(cls: type, data: object) -> object:
 
 
 def _document(path: Path) -> Mapping[str, object]:
-    try:
-        data = json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise LabctlError(Problem("a raw file is not valid JSON", str(path), str(error))) from error
+    data = parse_json(read_text(path), path)
     if not isinstance(data, dict):
         raise LabctlError(Problem("a raw file is not a JSON object", str(path)))
     return data
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabctlError(Problem("a raw file cannot be read", str(path), str(error))) from error
+def _wrong(what: str, where: str, data: object) -> LabctlError:
+    return LabctlError(Problem(what, where, shortened(repr(data))))

@@ -50,7 +50,10 @@ class Flag(StrEnum):
     another amount of time than passed. `counters_unread`: a counter that would void the sample was not readable.
     `idle_exits`: under the policy `awake` a CPU slept all the same. `foreign_load`: something else used the CPUs.
     `moved`: an end left its planned CPUs. `retransmits`: segments were sent again. `mixed_ports`: fresh and reused
-    client ports. `load_unknown`, `idle_unknown`: whether anything else ran, or a CPU slept, could not be read.
+    client ports. `sidecar`: others put containers into an end's pod, or its packets through a proxy of the node.
+    `cpu_limited`: the cluster limits the CPU of an end's pod. `load_unknown`, `idle_unknown`: whether anything else
+    ran, or a CPU slept, could not be read.
+    `unread`: something beside the rate was recorded as what it cannot be, and is not known (`Sample.unread`).
     """
 
     INDICATIVE = "indicative"
@@ -63,8 +66,11 @@ class Flag(StrEnum):
     MOVED = "moved"
     RETRANSMITS = "retransmits"
     MIXED_PORTS = "mixed_ports"
+    SIDECAR = "sidecar"
+    CPU_LIMITED = "cpu_limited"
     LOAD_UNKNOWN = "load_unknown"
     IDLE_UNKNOWN = "idle_unknown"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class Sample:
     """sample.json. `per_process` are rates in the rate's unit, in the order of the processes.
 
     `send_size` and `recv_size` are bytes per message as the tool confirms them, request and response where there
-    are such; `mss` and `congestion_control` those of all processes, null where they differ or are not known.
+    are such; `mss` and `congestion_control` those of all processes, null where they differ or are not known. `unread`
+    names what was recorded as what it cannot be, by file and field: it is null here, and the rate needs nothing of it.
     """
 
     schema: Literal["labctl.sample/1"]
@@ -112,6 +119,7 @@ class Sample:
     idle: Idle | None = None
     placement: Placement | None = None
     load: tuple[Load, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def derive(folder: Path, workload: Workload | None = None, void: Sequence[str] = ()) -> Sample:
@@ -218,10 +226,15 @@ def _measured(
     flags |= {Flag.RETRANSMITS} if checks.resent(wire) else set()
     flags |= {Flag.MIXED_PORTS} if checks.mixed_ports(sample.client) else set()
     flags |= {Flag.MOVED for end in ends if conditions.moved(end)}
+    flags |= {Flag.SIDECAR for end in ends if end.pod.beside}
+    flags |= {Flag.CPU_LIMITED for end in ends if end.pod.cpu_limit is not None}
     idle = conditions.idle(sample, _work(readings))
     flags |= _sleep_flags(sample, idle, readings)
+    unread = (*sample.unread, *_unread(sample.processes, readings))
+    flags |= {Flag.UNREAD} if unread else set()
     base = replace(
         base,
+        unread=unread,
         wire=wire,
         idle=idle,
         latency_us=quantities.latency(readings) if workload.latency else None,
@@ -237,6 +250,12 @@ def _measured(
     reasons += tuple(words for load in base.load for words in conditions.load_words(load)) + void
     status = Status.INVALID if reasons else Status.VALID
     return replace(base, status=status, reasons=reasons, flags=tuple(flag for flag in Flag if flag in flags))
+
+
+def _unread(processes: Iterable[Process], readings: Iterable[Reading]) -> list[str]:
+    """The fields of the tool's output that nobody can read, each with its file."""
+    pairs = zip(processes, readings, strict=True)
+    return [f"{process.stdout_file}:{field}" for process, reading in pairs for field in reading.unread]
 
 
 def _within_window(

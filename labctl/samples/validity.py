@@ -257,7 +257,7 @@ def settings(readings: Sequence[Reading]) -> tuple[str, ...]:
         for reading, one in zip(readings, same, strict=True)
         if one.used != one.wanted
     }
-    sizes = {reading.mss for reading in readings}
+    sizes = {reading.mss for reading in readings if reading.mss is not None}
     if len(sizes) > 1:
         reasons[f"the processes had different MSS: {', '.join(sorted(str(size) for size in sizes))}"] = None
     return tuple(reasons)

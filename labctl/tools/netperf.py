@@ -143,6 +143,7 @@ class Netperf:
             client=_socket(output, "LOCAL"),
             server=_socket(output, "REMOTE"),
             settings=tuple(self._settings(output)),
+            unread=output.unread,
         )
 
     def _totals(self, output: Output) -> tuple[int | None, int | None, float | None]:

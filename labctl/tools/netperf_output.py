@@ -6,19 +6,22 @@ src/nettest_omni.c), not from its manual; tests/fixtures/netperf/ORIGIN.md has t
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
+from labctl.core.documents import LARGE, shortened
 from labctl.core.errors import Problem
 from labctl.tools.reading import Interim
 from labctl.tools.tool import ToolError
 
 _INTERIM = ("NETPERF_INTERIM_RESULT", "NETPERF_UNITS", "NETPERF_INTERVAL", "NETPERF_ENDING")
 Value = float | int | str | None
+_NUMBER = re.compile(r"[+-]?[0-9]*[.]?[0-9]+(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)  # C's, not Python's
+LONGEST = 40  # characters of a field that is named for what it holds
 T = TypeVar("T", float, int, str)
 
 
@@ -88,13 +91,15 @@ class Output:
 
     `throughput` is in the unit of the test and covers the whole of its `elapsed_s` seconds, as all `fields` do (sizes
     and totals in bytes, latencies in microseconds; None is "netperf has no value"). `interim` are the rates over time
-    by the client's clock, in order; empty when the process ran without `-D`.
+    by the client's clock, in order; empty when the process ran without `-D`. `unread` are the fields, as name=value, in
+    which netperf printed what cannot be one: nothing that the rate is made of, and None among the `fields`.
     """
 
     throughput: float
     elapsed_s: float
     fields: Mapping[Selector, Value]
     interim: tuple[Interim, ...]
+    unread: tuple[str, ...] = ()
 
     def value(self, selector: Selector, kind: type[T]) -> T | None:
         """A field of this kind; None where it was not asked for or netperf has no value."""
@@ -105,20 +110,28 @@ class Output:
 def parse(text: str, wanted: Sequence[Selector], test: Test, source: str = "netperf's output") -> Output:
     """The output of one process that ran with `-P 0 -k` and the fields `wanted`.
 
-    Every wanted field has to be there once, nothing unasked, every number has to be one, and every rate in the
-    unit of `test`. Raises ToolError with all that is wrong; `source` names the raw file in its messages.
+    What the rate is made of has to be there once, be a number and in the unit of `test`; any other field that is not
+    what it has to be costs itself alone. Raises ToolError with all that is wrong; `source` names the raw file in its
+    messages.
     """
     problems: list[Problem] = []
+    unread: list[str] = []
     raw = _key_values(text, source, problems)
     interim = _interims(raw, test, source, problems)
-    fields = {name: _field(name, raw.pop(name, None), source, problems) for name in dict.fromkeys(wanted)}
-    for name, value in raw.items():
-        problems.append(Problem(f"netperf returned a field that was not asked for: {name}", source, value))
+    fields: dict[Selector, Value] = {}
+    for name in dict.fromkeys(wanted):
+        value = raw.pop(name, None)
+        fields[name], wrong = _field(name, value, source)
+        if wrong and name in _ALWAYS:
+            problems.append(wrong)
+        elif wrong:
+            unread.append(f"{name}={shortened(value, LONGEST)}" if value else name.value)
+    unread += [f"{shortened(name, LONGEST)}={shortened(value, LONGEST)}" for name, value in raw.items()]
     _require(fields, test, source, problems)
     throughput, elapsed = fields.get(Selector.THROUGHPUT), fields.get(Selector.ELAPSED_TIME)
     if problems or not isinstance(throughput, float) or not isinstance(elapsed, float):
         raise ToolError(*problems)
-    return Output(throughput, elapsed, MappingProxyType(fields), interim)
+    return Output(throughput, elapsed, MappingProxyType(fields), interim, tuple(dict.fromkeys(unread)))
 
 
 def _require(fields: Mapping[Selector, Value], test: Test, source: str, problems: list[Problem]) -> None:
@@ -137,7 +150,10 @@ def _require(fields: Mapping[Selector, Value], test: Test, source: str, problems
 
 
 def _key_values(text: str, source: str, problems: list[Problem]) -> dict[str, str]:
-    """The `KEY=VALUE` lines; a line that is none is netperf saying that something is wrong."""
+    """The `KEY=VALUE` lines; a line that is none is netperf saying that something is wrong.
+
+    Of a field that comes twice nobody knows which one is meant.
+    """
     raw: dict[str, str] = {}
     if not text.strip():
         problems.append(Problem("netperf printed nothing", source))
@@ -145,11 +161,15 @@ def _key_values(text: str, source: str, problems: list[Problem]) -> dict[str, st
         key, equals, value = line.partition("=")
         if not equals or not key.isascii() or " " in key:
             if line.strip():
-                problems.append(Problem("netperf printed a line that is no field", f"{source}:{number}", line))
-        elif key in raw:
-            problems.append(Problem(f"netperf returned {key} twice", f"{source}:{number}", line))
-        else:
+                seen = shortened(line)
+                problems.append(Problem("netperf printed a line that is no field", f"{source}:{number}", seen))
+        elif key not in raw:
             raw[key] = value.strip()
+        elif key in _ALWAYS or key.startswith(_INTERIM):
+            what = f"netperf returned {shortened(key)} twice"
+            problems.append(Problem(what, f"{source}:{number}", shortened(line)))
+        else:
+            raw[key] = f"{raw[key]} and {value.strip()}"
     return raw
 
 
@@ -169,7 +189,7 @@ def _interims(raw: dict[str, str], test: Test, source: str, problems: list[Probl
         )
         if values[1] != test.unit:
             what = f"the interim rate of {test} is not in {test.unit}"
-            problems.append(Problem(what, f"{source}:{keys[1]}", values[1] or "nothing"))
+            problems.append(Problem(what, f"{source}:{keys[1]}", shortened(values[1] or "nothing")))
         elif rate is not None and ending is not None and interval:
             interim.append(Interim(ending - interval, ending, rate))
         index += 1
@@ -179,33 +199,32 @@ def _interims(raw: dict[str, str], test: Test, source: str, problems: list[Probl
 def _numeric(key: str, value: str | None, source: str, problems: list[Problem], *, zero_width: bool) -> float | None:
     """A number of an interim result, which is never absent and never negative."""
     number = _parsed(value, float)
-    if number is not None and number >= 0 and math.isfinite(number):
+    if number is not None and 0 <= number <= LARGE:
         return number
     if not (zero_width and number is not None):
-        problems.append(Problem(f"{key} is no rate or time", f"{source}:{key}", value or "nothing"))
+        problems.append(Problem(f"{key} is no rate or time", f"{source}:{key}", shortened(value or "nothing")))
     return None
 
 
-def _field(name: Selector, value: str | None, source: str, problems: list[Problem]) -> Value:
-    """One wanted field as its type; None where netperf has no value."""
+def _field(name: Selector, value: str | None, source: str) -> tuple[Value, Problem | None]:
+    """One wanted field as its type, None where netperf has no value, and what is wrong with it."""
     where = f"{source}:{name}"
     if value is None:
         hint = "this netperf may not know the field, or it ended early: look at its raw output"
-        problems.append(Problem(f"netperf did not return {name}", where, hint=hint))
-        return None
+        return None, Problem(f"netperf did not return {name}", where, hint=hint)
     if name in _TEXT:
-        return None if value in _ABSENT_TEXTS or value.endswith(" errno") else value
+        return None if value in _ABSENT_TEXTS or value.endswith(" errno") else value, None
     number = _parsed(value, float if name in _FLOAT else int)
     if number == _ABSENT_NUMBER:
-        return None
-    if number is None or not math.isfinite(number) or number < 0:
-        problems.append(Problem(f"{name} is not a number that netperf can mean", where, value or "nothing"))
-        return None
-    return number
+        return None, None
+    if number is None or not 0 <= number <= LARGE:  # nor is NaN
+        seen = shortened(value) or "nothing"
+        return None, Problem(f"{name} is not a number that netperf can mean", where, seen)
+    return number, None
 
 
 def _parsed(value: str | None, kind: type[float] | type[int]) -> float | int | None:
     try:
-        return None if value is None else kind(value)
-    except ValueError:
+        return None if value is None or not _NUMBER.fullmatch(value) else kind(value)
+    except ValueError:  # a fraction that is to be whole, more digits than Python reads
         return None

@@ -69,7 +69,8 @@ class Reading:
     carry the units, beyond those that were there from the start: 0 where one carries all. `errors` are units that
     failed. The program's own talk with its server puts `control_packets` and `control_bytes` (headers included, both
     directions) on the cable. `send_size` and `recv_size` are bytes per message, request and response where there are
-    such. `settings` can be compared between processes: all list the same, in the same order.
+    such. `settings` can be compared between processes: all list the same, in the same order. `unread` names fields of
+    which the program printed what no value can be; nothing that the rate is made of is among them.
     """
 
     tool: str
@@ -91,3 +92,4 @@ class Reading:
     client: Socket = Socket()
     server: Socket = Socket()
     settings: tuple[Setting, ...] = ()
+    unread: tuple[str, ...] = ()

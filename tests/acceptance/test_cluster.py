@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
 NAME, INDEX = f"{LAB_NAME}-k8s", LAB_INDEX + 2
 EDITION = "2021"
 READY_S = 120.0
+WEBHOOK_PORT = 9443
 # What a kubelet writes where it can: settings of the machine that all of its containers share.
 SETTINGS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/netfilter/nf_conntrack_max")
 SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duration", "3", "--warmup", "1")
@@ -230,6 +231,65 @@ def test_a_cluster_one_has_is_measured_through_its_kubeconfig(
     assert set(rows) == {"cluster-host", "cluster-pod"}
     assert all((row["valid"], row["planned"]) == (2, 2) for row in rows.values())
     assert networked.namespaces() == before
+
+
+def test_a_cluster_is_checked_and_an_image_that_its_nodes_lack_is_refused_before_anything_is_made(
+    networked: Networked,
+) -> None:
+    before = networked.namespaces()
+    good = labctl("check", *networked.options(), "--format", "csv")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "\nok,both,kernel,the same at both ends," in good.stdout
+    bad = labctl("plan", *networked.options(), "--image", "localhost/none:1")
+    assert bad.returncode == 1
+    assert "the node does not have the image localhost/none:1" in bad.stderr
+    assert "--image" in bad.stderr
+    assert networked.namespaces() == before
+
+
+@pytest.fixture
+def owned(networked: Networked) -> Iterator[Networked]:
+    """Give the cluster an owner: a webhook that refuses and injects, a cordoned node, a taint."""
+    lab = networked.lab
+    script = (REPOSITORY / "tests" / "acceptance" / "kubernetes_2021" / "webhook.py").read_text()
+    unit = f"systemd-run --unit=webhook --quiet python3 /root/webhook.py {WEBHOOK_PORT}"
+    lab.on_node("node1", f"cat > /root/webhook.py <<'END'\n{script}END\n{unit}")
+    authority = lab.on_node("node1", "base64 --wrap=0 /etc/kubernetes/pki/ca.crt")
+    address = lab.record.nodes[0].cable_address
+    hook = {
+        "name": "owner.example.com",
+        "clientConfig": {"url": f"https://{address}:{WEBHOOK_PORT}/", "caBundle": authority.strip()},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "namespaceSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "labctl"}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
+    told = json.dumps({**kind, "metadata": {"name": "owner"}, "webhooks": [hook]})
+    lab.kubectl(f"apply --filename=- <<< '{told}'")
+    lab.kubectl("cordon node2")
+    lab.kubectl("taint node node2 owner=us:NoExecute")
+    try:
+        yield networked
+    finally:
+        lab.kubectl("delete mutatingwebhookconfiguration owner")
+        lab.kubectl("taint node node2 owner-")
+        lab.kubectl("uncordon node2")
+        lab.on_node("node1", "systemctl stop webhook")
+
+
+def test_a_cluster_that_refuses_injects_cordons_and_taints_is_measured_and_says_what_was_in_the_way(
+    owned: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--no-reference", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "3"]
+    done = labctl("matrix", *owned.options(), "--variant", "cluster-pod", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "runs").glob("*/samples/*/*/sample.json")
+    sample = load(path)
+    assert (sample["status"], "sidecar" in sample["flags"]) == ("valid", True)
+    assert [name.partition(" ")[0] for name in load(path.with_name("client.json"))["pod"]["beside"]] == ["istio-proxy"]
+    assert load(path.with_name("measurement.json"))["cable"] == "unknown", "nobody watched the nodes"
 
 
 def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(

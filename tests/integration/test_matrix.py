@@ -141,7 +141,8 @@ def test_ctrl_c_leaves_the_nodes_usable(lab: ProvisionedLab, lab_path: str, tmp_
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)  # two presses of a key, not one
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1, stderr
+    assert process.returncode == 128 + signal.SIGINT, stderr
+    assert "SIGINT: the run ends after the task in hand, or the sample in flight" in stderr
     (run,) = (tmp_path / "runs").iterdir()
     status = load(run / "status.json")
     assert status["state"] == "interrupted"

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import yaml
 
+from labctl.core.files import read_yaml, write_yaml
 from labctl.engine.events import Event, TaskResult
 from labctl.engine.session import AnsibleOptions
 from tests.integration.conftest import ProvisionedLab, load, wait_until
@@ -151,12 +151,12 @@ def test_drift_is_named_and_recorded_when_it_is_accepted(killed: Killed) -> None
 def test_hung_netserver_and_netperf_are_ended_named_and_do_not_hinder_the_next_sample(
     lab: ProvisionedLab, killed: Killed, tmp_path: Path
 ) -> None:
-    inventory = yaml.safe_load(next(killed.run.glob("setups/baseline/*/setup.yml")).read_text())
+    inventory = read_yaml(next(killed.run.glob("setups/baseline/*/setup.yml")))
     for variables in inventory["all"]["hosts"].values():
         item = {**variables["measure_samples"][-1], "warmup_s": 0.0, "time_limit_s": 3.0}
         samples = [{**item, "id": f"x/{n}", "duration_s": 1.0 if n % 2 else 20.0} for n in range(4)]
         variables |= {"measure_samples": samples, "measure_output_dir": str(tmp_path), "measure_stop_file": ""}
-    (tmp_path / "setup.yml").write_text(yaml.safe_dump(inventory))
+    write_yaml(tmp_path / "setup.yml", inventory, "Written by a test.")
     seen: dict[str, str] = {}
 
     def listener(event: Event) -> None:

@@ -35,7 +35,7 @@ def record(
         boot_id=BOOT_ID.read_text().strip(),
         created="2026-03-04T05:06:07+00:00",
         release="12",
-        ssh=SshFiles(f"{directory}/key", f"{directory}/known_hosts"),
+        ssh=SshFiles(f"{directory}/id_ed25519", f"{directory}/known_hosts"),
         nodes=tuple(nodes),
         local={"index": 1, "tree": "/tree"} if kind == "local" else None,
         vm={"accelerator": "kvm" if kvm else "tcg", "vcpus": 2} if kind == "vm" else None,

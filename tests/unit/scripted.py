@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labctl.core.files import write_text
+from labctl.core.files import read_yaml, write_text
 from labctl.engine.events import Listener, TaskResult, TaskStart
 from labctl.engine.outcome import Ending, Failure, Outcome
 from labctl.engine.session import AnsibleOptions, Session
+from labctl.engine.settings import Settings
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 CAPTURES = {"tcp_stream": "baseline.tcp_stream.1/1-2", "tcp_crr": "baseline.tcp_crr.1/1-1"}  # of one process
@@ -50,6 +49,15 @@ class Call:
 Play = Callable[[Call], Outcome]
 
 
+def two_nodes(name: str, kind: str) -> dict[str, dict[str, object]]:
+    """The variables of the two nodes of a lab."""
+    same = {"lab_name": name, "lab_kind": kind, "cable_interface": "cable0"}
+    return {
+        f"node{number}": {**same, "cable_address": f"192.0.2.{number}", "pod_network": f"198.51.100.{number * 64}/26"}
+        for number in (1, 2)
+    }
+
+
 class ScriptedSession(Session):
     """Plays what stands in `plays` by the playbook's name, else nothing with success; `calls` are those it played.
 
@@ -58,6 +66,7 @@ class ScriptedSession(Session):
 
     def __init__(self, earlier: ScriptedSession | None = None) -> None:
         super().__init__()
+        self.settings = Settings()
         self.plays: dict[str, Play] = earlier.plays if earlier else {}
         self.calls: list[Call] = earlier.calls if earlier else []
         self.variables: dict[str, dict[str, object]] = earlier.variables if earlier else {"node1": {}, "node2": {}}
@@ -86,9 +95,12 @@ class ScriptedSession(Session):
         options: AnsibleOptions | None = None,
         listener: Listener = lambda _: None,
         log: Path | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] | None = None,
+        stop: Path | None = None,  # noqa: ARG002  (as every session has it)
+        looks: bool = False,  # noqa: ARG002
     ) -> Outcome:
-        call = Call(name, tuple(inventories), listener, cancelled, options, variables_of(inventories[-1]))
+        ended_now = cancelled or (lambda: False)
+        call = Call(name, tuple(inventories), listener, ended_now, options, variables_of(inventories[-1]))
         self.calls.append(call)
         outcome = self.plays.get(name, done)(call)
         if log is not None:
@@ -100,7 +112,7 @@ def variables_of(source: Path) -> Mapping[str, Any]:
     """What setup.yml says of its first node; nothing for a source that is a lab."""
     if not source.is_file():
         return {}
-    hosts = yaml.safe_load(source.read_text())["all"].get("hosts") or {"": {}}
+    hosts = read_yaml(source)["all"].get("hosts") or {"": {}}
     return dict(next(iter(hosts.values())))
 
 

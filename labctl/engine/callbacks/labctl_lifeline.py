@@ -1,8 +1,13 @@
-"""Callback plugin: Ansible dies with the labctl that started it.
+"""Callback plugin: Ansible dies with the labctl that started it, and ends between two tasks when asked to.
 
 ansible-runner cancels by killing ansible-playbook, whose workers have sessions of their own and would run on; a
 killed labctl would leave all of it running. So ansible-playbook and, through a fork hook, each of its workers ask
 the kernel for SIGKILL when their parent ends (prctl(2), PR_SET_PDEATHSIG).
+
+While the file that LABCTL_STOP_FILE names is there, no task begins: Ansible ends as after Ctrl-C. From the first sample
+on the samples themselves look at it, and what follows them takes the setup down.
+
+Each task says when it begins, so that a log tells where the time went.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
@@ -19,7 +25,7 @@ DOCUMENTATION = """
     name: labctl_lifeline
     type: aggregate
     short_description: ends Ansible when the labctl that started it ends
-    description: Binds ansible-playbook and its workers to the life of their parent process.
+    description: Binds ansible-playbook and its workers to the life of their parent process, and says when tasks begin.
 """
 
 PR_SET_PDEATHSIG = 1
@@ -48,7 +54,17 @@ class CallbackModule(CallbackBase):
         playbook = os.getpid()
         os.register_at_fork(after_in_child=lambda: _die_with(playbook) if os.getppid() == playbook else None)
 
+        self._stop = os.environ.get("LABCTL_STOP_FILE")
+
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  (Ansible's signature)
-        """Let Ansible look for results less often while it measures: its polling would take CPU from netperf."""
+        """Say when, and see whether it is to begin at all.
+
+        While Ansible measures, let it look for results less often: its polling would take CPU from netperf.
+        """
+        self._display.display(datetime.now(UTC).isoformat(timespec="milliseconds"))
         measuring = task.action.rpartition(".")[2] == "netperf_sample"
         C.DEFAULT_INTERNAL_POLL_INTERVAL = MEASURING_POLL_S if measuring else POLL_S
+        if measuring:
+            self._stop = None
+        if self._stop and os.path.exists(self._stop):  # noqa: PTH110  (no pathlib for one look per task)
+            raise KeyboardInterrupt

@@ -19,6 +19,8 @@ from ansible import constants as C  # noqa: N812  (Ansible's own name for it)
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__
 
+from labctl.core import paths, trust
+
 DOCUMENTATION = """
     name: labctl_packed
     type: aggregate
@@ -47,9 +49,11 @@ def name() -> str:
 
 def kept() -> Path:
     """The directory, there and marked as in use; those that nobody used for long are removed."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labctl" / "packed"
+    cache = paths.user_cache_dir() / "packed"
     directory = cache / name()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if doubt := trust.distrusted(directory):  # what is packed runs on the nodes
+        raise RuntimeError(doubt)
     os.utime(directory)
     for other in cache.iterdir():
         if time.time() - other.stat().st_mtime > UNUSED_S:

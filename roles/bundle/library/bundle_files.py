@@ -27,10 +27,13 @@ done: {type: list, description: "Names of the files that were installed, or path
 """
 
 import contextlib
+import lzma
 import os
+import re
 import shutil
 import tarfile
-from typing import IO, Any, cast
+import zlib
+from typing import IO, Any, Iterator, cast
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node.files import read_json, sha256_of, write_json
@@ -39,6 +42,8 @@ from ansible.module_utils.labctl_node.run import run
 
 CTR = ("ctr", "--namespace", "k8s.io")
 BLOCK = 1 << 20
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")  # it becomes part of paths
+AGAIN = "Make the bundle again: `labctl bundle create`."
 
 
 def record_path(records: str, file: dict[str, Any]) -> str:
@@ -56,6 +61,9 @@ def images() -> set[str]:
 
 def wanted(params: dict[str, Any]) -> list[dict[str, Any]]:
     """The files that are not installed, or not from this content."""
+    for file in params["files"]:
+        if not NAME.fullmatch(file["name"]):
+            raise Refused("This cannot be the name of a file of a bundle.", seen=ascii(file["name"]), hint=AGAIN)
     there = images() if any(file["use"] == "image" for file in params["files"]) else set()
     lacking = []
     for file in params["files"]:
@@ -88,17 +96,27 @@ def install_program(staged: str, file: dict[str, Any]) -> list[str]:
     return [*made, target]
 
 
+@contextlib.contextmanager
+def opened(staged: str, file: dict[str, Any]) -> Iterator[tarfile.TarFile]:
+    """Open an archive; one that cannot be read to its end is refused."""
+    try:
+        with tarfile.open(staged) as archive:
+            yield archive
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise Refused("An archive cannot be unpacked.", where=file["name"], seen=str(error), hint=AGAIN) from error
+
+
 def unpack(staged: str, file: dict[str, Any]) -> list[str]:
-    """Unpack the regular files of an archive; anything else, or a way out of the directory, is refused."""
-    paths = []
-    with tarfile.open(staged) as archive:
-        for member in archive:
+    """Unpack the regular files of an archive; anything else, or a way out of the directory, is refused beforehand."""
+    with opened(staged, file) as archive:
+        members = [member for member in archive if not member.isdir()]
+        for member in members:
             name = os.path.normpath(member.name)
-            if member.isdir():
-                continue
-            if not member.isfile() or name.startswith(("/", "..")):
-                raise Refused("An archive holds what it should not.", where=file["name"], seen=member.name)
-            target = os.path.join(file["dest"], name)
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or name.startswith(("/", "..")):
+                raise Refused("An archive holds what it should not.", where=file["name"], seen=member.name, hint=AGAIN)
+        paths = []
+        for member in members:
+            target = os.path.join(file["dest"], os.path.normpath(member.name))
             paths += make_directory(os.path.dirname(target))
             with open(f"{target}.new", "wb") as out:
                 shutil.copyfileobj(cast("IO[bytes]", archive.extractfile(member)), out, BLOCK)
@@ -115,7 +133,7 @@ def import_image(staged: str, file: dict[str, Any]) -> list[str]:
             f"The archive of the image {file['name']} holds another image.",
             where=file["name"],
             seen=f"{file['reference']} is not there after its import",
-            hint="Make the bundle again: `labctl bundle create`.",
+            hint=AGAIN,
         )
     return []
 
@@ -128,7 +146,7 @@ def present(params: dict[str, Any]) -> list[str]:
     done = []
     for file in wanted(params):
         staged = os.path.join(params["staged"], file["name"])
-        seen = sha256_of(staged) if os.path.exists(staged) else "nothing"
+        seen = sha256_of(staged) if os.path.isfile(staged) and not os.path.islink(staged) else "no file"
         if seen != file["sha256"]:
             raise Refused(
                 f"{file['name']} did not arrive on the node as it is in the bundle.",
@@ -137,9 +155,14 @@ def present(params: dict[str, Any]) -> list[str]:
                 hint="Is there room on the node? `labctl bundle verify` checks the bundle.",
             )
         path = record_path(params["records"], file)
-        made = [known for known in recorded(path).get("paths", []) if os.path.isdir(known)]
-        paths = made + INSTALL[file["use"]](staged, file)
-        record = {"name": file["name"], "sha256": file["sha256"], "version": file["version"], "paths": paths}
+        earlier = recorded(path).get("paths", [])
+        paths = INSTALL[file["use"]](staged, file)
+        # Of an earlier version nothing stays that this one does not have: a chart takes every template that it finds.
+        for gone in set(earlier) - set(paths):
+            if os.path.isfile(gone) or os.path.islink(gone):
+                os.unlink(gone)
+        kept = [known for known in earlier if os.path.isdir(known)]
+        record = {"name": file["name"], "sha256": file["sha256"], "version": file["version"], "paths": kept + paths}
         write_json(path, record)
         os.unlink(staged)
         done.append(file["name"])

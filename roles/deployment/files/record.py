@@ -6,11 +6,17 @@ It is sent to the node's Python on standard input: record.py STATE [ROLE] [--che
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
-from typing import Any
+import shutil
+import stat
+from typing import Any, Iterator
 
 RECORD = "/var/lib/labctl/deployment.json"  # outlives a reboot, as a network of a cluster does
+# Where Ansible unpacks what it runs on a node, and labctl puts packages: what was killed leaves it there.
+LEFTOVERS = ("/tmp/ansible_*_payload_*", "~/.ansible/tmp/ansible-tmp-*", "/var/tmp/labctl-*")  # noqa: S108
+STARTS_S = 60.0  # within this a process that unpacks something has done so
 
 
 def recorded() -> str | None:
@@ -49,7 +55,41 @@ def end(check_mode: bool) -> dict[str, Any]:
     there = os.path.exists(RECORD)
     if there and not check_mode:
         os.unlink(RECORD)
+    if not check_mode:
+        sweep()
     return {"changed": there, "role": None}
+
+
+def sweep() -> None:
+    """Remove what killed processes of this user unpacked here. What a living one may use stays for the next time."""
+    starts = list(living())
+    for path in (path for pattern in LEFTOVERS for path in glob.glob(os.path.expanduser(pattern))):
+        try:
+            seen = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        used = any(start <= seen.st_ctime + 1 and seen.st_ctime - start <= STARTS_S for start in starts)
+        if seen.st_uid != os.geteuid() or used:
+            continue
+        if stat.S_ISDIR(seen.st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        elif stat.S_ISREG(seen.st_mode):
+            os.unlink(path)
+
+
+def living() -> Iterator[float]:
+    """When the other Pythons of this user began that live, in seconds since the epoch."""
+    with open("/proc/stat", encoding="utf-8") as file:
+        boot = next(float(line.split()[1]) for line in file if line.startswith("btime "))
+    for directory in glob.glob("/proc/[0-9]*"):
+        try:
+            own = os.stat(directory).st_uid == os.geteuid() and directory != f"/proc/{os.getpid()}"
+            with open(f"{directory}/stat", encoding="utf-8", errors="replace") as file:
+                name, _, rest = file.read().partition("(")[2].rpartition(")")
+        except OSError:  # it ended meanwhile
+            continue
+        if own and name.startswith("python"):
+            yield boot + int(rest.split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

@@ -13,18 +13,22 @@ options:
   kubeconfig: {type: path, required: true, description: The kubeconfig.}
   context: {type: str, default: "", description: Context of the kubeconfig; empty for its current one.}
   node: {type: str, required: true, description: Name of the node.}
+  near: {type: str, default: "", description: "Address of the node's endpoint, empty for none: says the family."}
 author: labctl
 """
 
 RETURN = r"""
 fingerprint: {description: The document., type: dict, returned: always}
-ansible_facts: {description: "cable_address, the address of the node itself.", type: dict, returned: always}
+ansible_facts:
+  description: cable_address, the address of the node itself, and node_addresses, all that its cluster knows it by.
+  type: dict
+  returned: always
 """
 
 import hashlib
 import json
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node import cluster
@@ -41,7 +45,21 @@ SECTIONS = (
     "inventory", "kernel", "boot", "cpu", "memory", "sysctl", "congestion_control", "state", "machine", "link", "nic",
     "network", "versions", "services", "tunnels", "endpoint", "deployed",
 )  # fmt: skip
+# What those sections hold of which the API tells a part: the rest of it is null as well (roles/fingerprint/README.md).
+KEYS: Dict[str, Tuple[str, ...]] = {
+    "inventory": ("address", "interface"),
+    "machine": ("architecture", "bios_date", "bios_version", "container", "product", "vendor", "vm"),
+    "kernel": (
+        "build", "clocksource", "clocksources", "cmdline", "config", "config_source", "release", "version",
+    ),
+    "cpu": (
+        "cores", "flags", "frequency", "idle", "isolated", "l3_groups", "microcode", "mitigations", "model",
+        "nohz_full", "online", "smt_active", "smt_control", "sockets", "threads", "vendor",
+    ),
+}  # fmt: skip
 IDENTITY = ("machine", "kernel", "cpu", "cluster")
+# Kinds of addresses by which a node is reached inside the cluster, the best first.
+REACHED = ("InternalIP", "ExternalIP")
 
 
 def quantity(text: Optional[str]) -> Optional[int]:
@@ -82,23 +100,77 @@ def of_networks(found: Optional[List[Dict[str, Any]]], ours: bool = False) -> Op
     return [one for one, of in told if NETWORKS.search(of["name"]) or (ours and cluster.DRAWN.match(of["namespace"]))]
 
 
+def section(name: str, **known: Any) -> Dict[str, Any]:
+    """A section of the document with what is known of it."""
+    return {**dict.fromkeys(KEYS[name]), **known}
+
+
+def addresses(node: Dict[str, Any]) -> List[str]:
+    """The addresses of a node itself, its primary one first: with two families it has several of one kind."""
+    told = node["status"].get("addresses") or []
+    return [one["address"] for kind in REACHED for one in told if one["type"] == kind]
+
+
+def of_family(own: List[str], near: str) -> Optional[str]:
+    """The first of a node's addresses that is of the family of the endpoint `near`; without one the primary."""
+    alike = (one for one in own if not near or (":" in one) == (":" in near))
+    return next(alike, None) or next(iter(own), None)
+
+
+def hooks(kubectl: Kubectl) -> Optional[Dict[str, List[str]]]:
+    """The webhooks that change or refuse pods when they are created; None where this user may not see them."""
+    found = {}
+    for kind in ("mutating", "validating"):
+        seen = listed(kubectl, f"{kind}webhookconfigurations.admissionregistration.k8s.io")
+        if seen is None:
+            return None
+        found[kind] = [one["metadata"]["name"] for one in seen if any(map(sees_pods, one.get("webhooks") or []))]
+    return found
+
+
+def sees_pods(hook: Dict[str, Any]) -> bool:
+    """Whether a webhook is called when a pod is created."""
+    return any(
+        {"pods", "*", "*/*"} & set(rule.get("resources") or []) and {"CREATE", "*"} & set(rule.get("operations") or [])
+        for rule in hook.get("rules") or []
+    )
+
+
+def state(node: Dict[str, Any]) -> Dict[str, Any]:
+    """What of a node changes by itself, or by whoever runs the cluster, and sets nothing that is measured."""
+    spec, conditions = node["spec"], node["status"].get("conditions") or []
+    taints = [
+        f"{one['key']}{'=' if one.get('value') else ''}{one.get('value') or ''}:{one['effect']}"
+        for one in spec.get("taints") or []
+    ]
+    wrong = {one["type"]: one.get("message") or one.get("reason") or "" for one in conditions if is_wrong(one)}
+    return {"cordoned": bool(spec.get("unschedulable")), "taints": taints, "conditions": wrong}
+
+
+def is_wrong(condition: Dict[str, Any]) -> bool:
+    """Whether a condition is not what it is on a node that is well: Ready, and under no pressure."""
+    return bool(condition["status"] != ("True" if condition["type"] == "Ready" else "False"))
+
+
 def take(kubectl: Kubectl, node: str) -> Dict[str, Any]:
     """The document of one node."""
     seen = kubectl.get("node", node)
     info = seen["status"]["nodeInfo"]
     server = json.loads(kubectl.run("get", "--raw", "/version"))
-    addresses = {one["type"]: one["address"] for one in seen["status"].get("addresses", [])}
+    own = addresses(seen)
     document: Dict[str, Any] = dict.fromkeys(SECTIONS)
     document["schema"] = SCHEMA
-    document["inventory"] = {"interface": None, "address": addresses.get("InternalIP")}
-    document["machine"] = {"architecture": info["architecture"], "vm": None}
-    document["kernel"] = {"release": info["kernelVersion"]}
-    document["cpu"] = {"threads": quantity(seen["status"]["capacity"].get("cpu"))}
+    document["inventory"] = section("inventory", address=next(iter(own), None))
+    document["machine"] = section("machine", architecture=info["architecture"])
+    document["kernel"] = section("kernel", release=info["kernelVersion"])
+    document["cpu"] = section("cpu", threads=quantity(seen["status"]["capacity"].get("cpu")))
+    document["state"] = dict(state(seen), admission=hooks(kubectl))
     document["cluster"] = {
         "version": server["gitVersion"],
         "kubelet": info["kubeletVersion"],
         "runtime": info["containerRuntimeVersion"],
         "system": info["osImage"],
+        "addresses": own,
         "pod_networks": seen["spec"].get("podCIDRs"),
         "network": daemons(listed(kubectl, "daemonsets", "--all-namespaces")),
         "settings": cluster.settings(of_networks(listed(kubectl, "configmaps", "--all-namespaces"))),
@@ -122,6 +194,7 @@ def main() -> None:
             "kubeconfig": {"type": "path", "required": True},
             "context": {"type": "str", "default": ""},
             "node": {"type": "str", "required": True},
+            "near": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -129,7 +202,8 @@ def main() -> None:
 
     def act() -> Dict[str, Any]:
         document = take(Kubectl(wanted["kubectl"], wanted["kubeconfig"], wanted["context"]), wanted["node"])
-        facts = {"cable_address": document["inventory"]["address"]}
+        own = document["cluster"]["addresses"]
+        facts = {"cable_address": of_family(own, wanted["near"]), "node_addresses": own}
         return {"changed": False, "fingerprint": document, "ansible_facts": facts}
 
     finish(module, act)

@@ -27,7 +27,7 @@ options:
     suboptions:
       node: {type: str, required: true, description: Name of its node.}
       address: {type: str, required: true, description: Its address.}
-  node_addresses: {type: list, elements: str, required: true, description: Addresses of the nodes themselves.}
+  node_addresses: {type: list, elements: str, required: true, description: All addresses of the nodes themselves.}
   probe: {type: list, elements: str, required: true, description: What runs a command in the client's pod.}
   control_port: {type: int, default: 12865, description: Port that netserver listens on.}
   transactions: {type: int, required: true, description: Transactions of the probe.}
@@ -41,6 +41,7 @@ assertions: {description: "Each with name, node, wanted, seen and holds.", type:
 evidence: {description: What the probe and the nodes showed., type: dict, returned: always}
 """
 
+import ipaddress
 from typing import Any, Dict, List, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
@@ -54,7 +55,8 @@ ALL = "all transactions"
 
 def probe(wanted: Dict[str, Any]) -> Dict[str, Any]:
     """Run some transactions between the pods. `error` is None when all went through, `mss` in bytes."""
-    argv = [*wanted["probe"], "netperf", "-4", "-H", wanted["server"]["address"], "-L", wanted["client"]["address"]]
+    family = "-6" if ":" in wanted["server"]["address"] else "-4"
+    argv = [*wanted["probe"], "netperf", family, "-H", wanted["server"]["address"], "-L", wanted["client"]["address"]]
     argv += ["-p", str(wanted["control_port"]), "-t", "TCP_RR", "-l", f"-{wanted['transactions']}", "-P", "0", "--"]
     argv += ["-r", f"{wanted['size']},{wanted['size']}", "-P", f",{PROBE_PORT}", "-k", "TRANSACTION_RATE,TRANSPORT_MSS"]
     try:
@@ -70,7 +72,8 @@ def probe(wanted: Dict[str, Any]) -> Dict[str, Any]:
 
 def network_of(end: Dict[str, Any], node_addresses: Sequence[str]) -> str:
     """Return which network an end is in, in words."""
-    return "the node's own" if end["address"] in node_addresses else "the pods'"
+    own = {ipaddress.ip_address(one) for one in node_addresses}
+    return "the node's own" if ipaddress.ip_address(end["address"]) in own else "the pods'"
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import re
 import struct
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
-from ansible.module_utils.fingerprint_probe import Files, Outputs, cpu_list, cpu_ranges, integer
+from ansible.module_utils.fingerprint_probe import Files, Outputs, cpu_list, cpu_ranges, decimal, integer
 
 CPU = "/sys/devices/system/cpu"
 
@@ -83,13 +83,14 @@ def parse_config(text: str) -> Dict[str, object]:
         elif value.startswith('"'):
             options[name] = value.strip('"')
         else:
-            options[name] = value if integer(value) is None else int(value)
+            whole = integer(value)
+            options[name] = value if whole is None else whole
     return options
 
 
 def boot(files: Files) -> Dict[str, object]:
     """Which boot this is. `id` is one's own in a container; `time_s` (epoch) is the kernel's."""
-    match = re.search(r"^btime (\d+)$", files.text("/proc/stat") or "", re.MULTILINE)
+    match = re.search(r"^btime ([0-9]{1,18})$", files.text("/proc/stat") or "", re.MULTILINE)
     return {
         "id": files.text("/proc/sys/kernel/random/boot_id"),
         "time_s": int(match.group(1)) if match else None,
@@ -183,7 +184,7 @@ def _frequency(files: Files, online: Tuple[int, ...]) -> Dict[str, object]:
 def _idle(files: Files) -> Dict[str, object]:
     """Idle driver, and the states of CPU 0 with those switched off marked."""
     states = CPU + "/cpu0/cpuidle/"
-    names = [name for name in files.names(states) if name.startswith("state")]
+    names = [name for name in files.names(states) if re.match(r"state[0-9]{1,9}\Z", name)]
     return {
         "driver": files.text(CPU + "/cpuidle/current_driver"),
         "governor": files.text(CPU + "/cpuidle/current_governor") or files.text(CPU + "/cpuidle/current_governor_ro"),
@@ -216,25 +217,33 @@ def memory(files: Files) -> Dict[str, object]:
 
 def parse_meminfo(text: str) -> Dict[str, int]:
     """The figures of /proc/meminfo, kB where it says so."""
-    return {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+)", text, re.MULTILINE)}
+    return {key: int(value) for key, value in re.findall(r"^(\w+):\s+([0-9]{1,18})\b", text, re.MULTILINE)}
 
 
 def state(files: Files, taken_at_s: float) -> Dict[str, object]:
     """What changes from second to second: not compared, and looked at by the preflight only."""
-    load = (files.text("/proc/loadavg") or "").split()
+    averages = [decimal(word) for word in (files.text("/proc/loadavg") or "").split()[:3]]
     stat = re.search(r"^cpu +(.*)$", files.text("/proc/stat") or "", re.MULTILINE)
     # user nice system idle iowait irq softirq steal; guest time is inside user and nice already
-    jiffies = [int(word) for word in stat.group(1).split()[:8]] if stat else []
+    words = [integer(word) for word in stat.group(1).split()[:8]] if stat else []
+    jiffies = [word for word in words if word is not None]
     uptime = (files.text("/proc/uptime") or "").split()
     return {
         "taken_at_s": round(taken_at_s, 3),
-        "uptime_s": float(uptime[0]) if uptime else None,
-        "load": [float(word) for word in load[:3]] if len(load) >= 3 else None,
-        "steal_pct_since_boot": round(100.0 * jiffies[7] / sum(jiffies), 3) if len(jiffies) == 8 else None,
+        "uptime_s": decimal(uptime[0]) if uptime else None,
+        "load": averages if len(averages) == 3 and None not in averages else None,
+        "steal_pct_since_boot": round(100.0 * jiffies[7] / sum(jiffies), 3) if _whole(jiffies) else None,
         "memory_available_kb": parse_meminfo(files.text("/proc/meminfo") or "").get("MemAvailable"),
         "conntrack_count": files.integer("/proc/sys/net/netfilter/nf_conntrack_count"),
         "wake_latency": wake_latency(files),
+        # What role bundle wrote down: by it a plan knows what a cluster can carry.
+        "bundle": [name[:-5] for name in files.names("/var/lib/labctl/bundle") if name.endswith(".json")] or None,
     }
+
+
+def _whole(jiffies: List[int]) -> bool:
+    """Whether these are all kinds of a machine's time."""
+    return len(jiffies) == 8 and min(jiffies) >= 0 and sum(jiffies) > 0
 
 
 def wake_latency(files: Files) -> Dict[str, object]:

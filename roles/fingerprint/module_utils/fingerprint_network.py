@@ -59,9 +59,25 @@ def endpoint_commands(netns: str) -> Dict[str, Tuple[str, ...]]:
 
 
 def parse_json(text: Optional[str]) -> List[Dict[str, Any]]:
-    """The objects of a JSON array as iproute2 and bpftool print it; none where there was no output."""
+    """The objects of a JSON array as iproute2 and bpftool print it; none where there was no output, or another one."""
+    try:
+        found = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        return []
     # iproute2 prints an empty object for what it filtered out.
-    return [item for item in json.loads(text or "[]") if item]
+    return [item for item in found if item and isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def below(item: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A mapping in a mapping; an empty one where there is none."""
+    found = item.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def several(item: Mapping[str, Any], name: str) -> List[Any]:
+    """A list in a mapping; an empty one where there is none."""
+    found = item.get(name)
+    return found if isinstance(found, list) else []
 
 
 def device(outputs: Outputs, interface: str) -> Optional[Dict[str, Any]]:
@@ -81,8 +97,8 @@ def links(text: Optional[str]) -> Optional[Dict[str, object]]:
     found: Dict[str, List[Dict[str, object]]] = {}
     for item in parse_json(text):
         told: Dict[str, object] = {name: item.get(name) for name in LINK}
-        told["up"] = "UP" in item.get("flags", [])
-        told["xdp"] = (item.get("xdp") or {}).get("mode")
+        told["up"] = "UP" in several(item, "flags")
+        told["xdp"] = below(item, "xdp").get("mode")
         found.setdefault(called(item.get("ifname")), []).append(told)
     return {
         name if len(each) == 1 else f"{name}{number}": told
@@ -96,11 +112,12 @@ def link(outputs: Outputs, interface: str) -> Optional[Dict[str, object]]:
     item = device(outputs, interface)
     if item is None:
         return None
-    flags = item.get("flags", [])
-    addresses = [entry for record in parse_json(outputs.output("address")) for entry in record.get("addr_info", [])]
+    flags = several(item, "flags")
+    entries = [entry for record in parse_json(outputs.output("address")) for entry in several(record, "addr_info")]
+    addresses = [entry for entry in entries if isinstance(entry, dict) and {"local", "prefixlen"} <= set(entry)]
     return {
         "interface": item.get("ifname"),
-        "kind": item.get("linkinfo", {}).get("info_kind"),
+        "kind": below(item, "linkinfo").get("info_kind"),
         "up": "UP" in flags,
         "carrier": "LOWER_UP" in flags,
         "mtu": item.get("mtu"),
@@ -149,7 +166,7 @@ def sysfs_path(files: Files, item: Mapping[str, object], interface: str) -> Opti
     """The folder of the interface in sysfs; None where sysfs shows another namespace's interface, or none."""
     path = f"{NET}/{interface}"
     shown = (files.integer(f"{path}/ifindex"), files.text(f"{path}/address"))
-    return path if shown == (item["ifindex"], item.get("address")) else None
+    return path if shown == (item.get("ifindex"), item.get("address")) else None
 
 
 def fields(text: Optional[str]) -> Dict[str, str]:
@@ -271,11 +288,12 @@ def filters(outputs: Outputs) -> Optional[Dict[str, List[str]]]:
         position += len(text[position:]) - len(text[position:].lstrip())
         try:
             items, position = decoder.raw_decode(text, position)
-        except ValueError:  # older versions of tc print words among the JSON of some actions
+        except (ValueError, RecursionError):  # older versions of tc print words among the JSON of some actions
             lines = (re.sub(r"\b(id|index|tag|installed|used|expires) \S+", "", line) for line in text.splitlines())
             return {"all devices": [" ".join(line.split()) for line in lines]}
         # Each filter prints a head without options before itself.
-        words = [json.dumps(unnumbered(item), sort_keys=True) for item in items if "options" in item]
+        told = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        words = [json.dumps(unnumbered(item), sort_keys=True) for item in told if "options" in item]
         if words:
             found.setdefault(place, []).extend(words)
     return found
@@ -295,8 +313,9 @@ def parse_bpf(text: Optional[str]) -> Optional[List[str]]:
     return sorted(
         f"{called(item.get('devname'))} {item.get('kind', group)} {item.get('name', item.get('mode', ''))}".strip()
         for record in parse_json(text)
-        for group, items in record.items()
-        for item in items
+        for group in record
+        for item in several(record, group)
+        if isinstance(item, dict)
     )
 
 
@@ -304,7 +323,10 @@ def parse_socket_programs(text: Optional[str]) -> Optional[List[str]]:
     """Programs that sockets pass, as sorted "group type program"; None where not readable."""
     if text is None:
         return None
-    return sorted(IDENTITY.sub("*", cgroups.words(program)) for program in cgroups.socket_programs(text))
+    try:
+        return sorted(IDENTITY.sub("*", cgroups.words(program)) for program in cgroups.socket_programs(text))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):  # another form than bpftool's
+        return None
 
 
 def parse_rules(text: Optional[str]) -> Optional[Dict[str, Dict[str, object]]]:

@@ -6,6 +6,7 @@ Everything here only reads. What cannot be read is None, never an empty string o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
@@ -125,20 +126,22 @@ def _collect(process: subprocess.Popen[str]) -> Optional[str]:
 
 
 def integer(text: Optional[str]) -> Optional[int]:
-    """`text` as an integer, None where it is none."""
-    try:
-        return int(text or "")
-    except ValueError:
-        return None
+    """`text` as an integer, None where it is none, or none of 64 bits."""
+    return int(text) if text and re.match(r"\s*[+-]?[0-9]{1,19}\s*\Z", text) else None
+
+
+def decimal(text: str) -> Optional[float]:
+    """`text` as a number, None where it is none."""
+    return float(text) if re.match(r"-?[0-9]{1,19}([.][0-9]{1,19})?\Z", text) else None
 
 
 def cpu_list(text: Optional[str]) -> Tuple[int, ...]:
-    """The CPUs of a kernel list such as `0-3,8`; none for an empty or missing one."""
+    """The CPUs of a kernel list such as `0-3,8`; none for an empty or missing one, or what is no such list."""
     cpus: List[int] = []
     for part in (text or "").split(","):
-        first, _, last = part.strip().partition("-")
-        if first:
-            cpus.extend(range(int(first), int(last or first) + 1))
+        bounds = re.match(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*\Z", part)
+        if bounds:
+            cpus.extend(range(int(bounds.group(1)), int(bounds.group(2) or bounds.group(1)) + 1))
     return tuple(cpus)
 
 

@@ -146,10 +146,11 @@ def parse_services(text: Optional[str]) -> Dict[str, Optional[Dict[str, object]]
     states: Dict[str, Optional[Dict[str, object]]] = dict.fromkeys(SERVICES)
     for block in (text or "").split("\n\n"):
         unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if unit.get("LoadState") == "loaded":
-            states[unit["Id"][: -len(".service")]] = {
-                "active": unit["ActiveState"] == "active",
-                "enabled": unit["UnitFileState"] == "enabled",
+        name = unit.get("Id", "")[: -len(".service")]
+        if unit.get("LoadState") == "loaded" and name in states:
+            states[name] = {
+                "active": unit.get("ActiveState") == "active",
+                "enabled": unit.get("UnitFileState") == "enabled",
             }
     return states
 

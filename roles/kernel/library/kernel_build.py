@@ -37,7 +37,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernel_facts import MODELS, parse_config
-from ansible.module_utils.labctl_node.files import last_lines, read_text, seconds_to_make, sha256_of, write_text
+from ansible.module_utils.labctl_node.files import (
+    close_directory,
+    last_lines,
+    read_text,
+    seconds_to_make,
+    sha256_of,
+    write_text,
+)
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -147,6 +154,7 @@ def provide(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     folder = os.path.join(params["cache_dir"], "kernels", f"{params['line']}-{key}")
     if check_mode and not os.path.isdir(folder):
         return {"changed": True, "deb": "", "release": "", "seconds": 0.0}
+    close_directory(params["cache_dir"], way=True)  # the package is read by whoever runs Ansible
     seconds = seconds_to_make(folder, lambda: build(params, fragment(params, key), folder))
     (name,) = [name for name in os.listdir(folder) if name.endswith(".deb")]
     release = name.split("_")[0][len("linux-image-") :]

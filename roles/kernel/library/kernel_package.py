@@ -46,23 +46,29 @@ def architecture() -> str:
     return run(["dpkg", "--print-architecture"]).strip()
 
 
+# What Debian calls its releases by their age: a node that has one has its own release by it.
+AGES = ("stable", "oldstable", "oldoldstable", "testing", "unstable", "sid")
+
+
 def own_archive(codename: str) -> str | None:
     """The URI that the node's apt has the main suite of its release from; no index need have been fetched."""
-    question = [
-        "apt-get",
-        "indextargets",
-        "--no-release-info",
-        "--format",
-        "$(RELEASE) $(SITE)",
-        "Created-By: Packages",
-    ]
-    rows = dict(line.split(" ", 1) for line in run(question).splitlines()[::-1])
-    return rows.get(codename)
+    fields = "$(RELEASE) $(COMPONENT) $(SITE)"
+    question = ["apt-get", "indextargets", "--no-release-info", "--format", fields, "Created-By: Packages"]
+    return archive_of(codename, [line.split(" ") for line in run(question).splitlines()])
+
+
+def archive_of(codename: str, rows: list[list[str]]) -> str | None:
+    """The first site whose suite is the release, by its name or its age, among rows of suite, component and site."""
+    sites = {suite: site for suite, component, site in reversed(rows) if component == "main"}
+    return next((sites[suite] for suite in (codename, *AGES) if suite in sites), None)
 
 
 def newest_of(line: str, arch: str, names: list[str]) -> str | None:
-    """The newest release of a line among package names such as linux-image-5.10.0-32-amd64."""
-    pattern = rf"linux-image-({re.escape(line)}(?:\.\d+)*-\d+-{arch})$"
+    """The newest release of a line among package names such as linux-image-5.10.0-32-amd64.
+
+    After the version come parts that begin with a digit, or nothing: words are flavours (cloud, rt).
+    """
+    pattern = rf"linux-image-({re.escape(line)}(?!\d)[^-]*(?:-\d[^-]*)*-{arch})$"
     return facts.newest([found[1] for found in (re.match(pattern, name) for name in names) if found])
 
 

@@ -100,6 +100,10 @@ def obstacles(params: dict[str, Any], action: str, target: str | None) -> Iterat
         what = "The node shares its kernel with the machine it runs on, so no kernel can be installed there."
         yield {"what": what, "where": "kernel_line", "hint": "Use a vm or metal lab, or leave kernel_line empty."}
         return
+    for word in records.unfit(params["cmdline"]):
+        what = "A word of the kernel's command line cannot reach a kernel through GRUB."
+        hint = "Write one word of ASCII characters, without blanks, quotes and backslashes."
+        yield {"what": what, "where": "kernel_cmdline", "seen": ascii(word), "hint": hint}
     if read_text(facts.GRUB_CFG) is None:
         what = "The node does not boot through GRUB, the only boot loader that the role knows."
         yield {"what": what, "where": facts.GRUB_CFG, "hint": "Install the kernel by hand: kernel_managed: false"}

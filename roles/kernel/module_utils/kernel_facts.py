@@ -39,8 +39,12 @@ def is_of_line(release: str, line: str) -> bool:
 
 
 def newest(releases: list[str]) -> str | None:
-    """The newest of some releases, by the numbers in them."""
-    return max(releases, key=lambda release: [int(number) for number in re.findall(r"\d+", release)], default=None)
+    """The newest of some releases, by the numbers in them; what follows a ~ is from before the release."""
+    return max(releases, key=_age, default=None)
+
+
+def _age(release: str) -> list[int]:
+    return [-1 if part == "~" else int(part) for part in re.findall(r"\d+|~", release)]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from ansible.module_utils.labctl_node.run import CommandFailed
 from ansible.module_utils.labctl_node.wait import wait_until
 
 ANSWER_S = 5
+SERVER = "On the control plane: crictl ps -a, and journalctl -u kubelet, say why it does not run."
 
 
 def described(node: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +76,14 @@ def registered(params: dict[str, Any]) -> dict[str, Any]:
             seen = look()
             left = list(problems(params, seen))
         except CommandFailed as failure:
-            left = [{"what": "The API server does not answer.", "where": CONTROL_PLANE[1], "seen": failure.output}]
+            left = [
+                {
+                    "what": "The API server does not answer.",
+                    "where": CONTROL_PLANE[1],
+                    "seen": failure.output,
+                    "hint": SERVER,
+                }
+            ]
         return not left
 
     wait_until(fits, params["timeout_s"], 0.5)

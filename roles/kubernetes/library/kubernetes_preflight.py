@@ -130,8 +130,8 @@ def machine_problems(params: dict[str, Any], cgroup: int) -> Iterator[Problem]:
             "what": f"Kubernetes {params['version']} does not fit the control groups of this node.",
             "where": "/sys/fs/cgroup",
             "seen": f"version {cgroup}, accepted: {', '.join(map(str, params['cgroups']))}",
-            "hint": "Boot with systemd.unified_cgroup_hierarchy=1, choose another edition, or, where you know that "
-            "it works, add the version to kubernetes_cgroups in the inventory.",
+            "hint": "Boot with systemd.unified_cgroup_hierarchy=1, choose another edition, or set "
+            "kubernetes_cgroups: [1, 2] in the lab's group_vars/all.yml (docs/bundle.md says what that means).",
         }
     if machine != params["architecture"]:
         yield {

@@ -7,13 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.files import close_directory, read_json, read_text, write_json
 from ansible.module_utils.labctl_node.run import run
 
 # netperf left non-free with Debian 13 (its licence was changed); up to 12 the component is needed for it.
 NON_FREE_NETPERF = frozenset({"buster", "bullseye", "bookworm"})
 # Describe how indices are read or where changelogs lie, not how the archive is reached; or run programs of the host.
 _NOT_PASSED_ON = ("cdrom", "changelogs", "compressiontypes", "gzipindexes", "indextargets", "languages")
+LOCAL = ("cdrom:", "file:", "copy:")  # nothing that a node could fetch from
 _APT_FILES = ("/etc/apt", "/var/lib/apt/lists")
 
 
@@ -61,9 +62,9 @@ def known_sources(cache_dir: str) -> list[Source]:
     if kept.get("signature") != _signature():
         rows = _ask_apt()
         kept = {"signature": _signature(), "rows": rows}
-        os.makedirs(cache_dir, exist_ok=True)
+        close_directory(cache_dir)
         write_json(path, kept)
-    return [Source(*rest) for origin, *rest in kept["rows"] if origin == "Debian"]
+    return [Source(*rest) for origin, *rest in kept["rows"] if origin == "Debian" and not rest[0].startswith(LOCAL)]
 
 
 def sources(release: str, mirror: str, components: list[str], cache_dir: str) -> dict[str, Any]:
@@ -82,9 +83,23 @@ def suites_of(release: str, known: list[Source]) -> list[tuple[str, str]]:
     """
     same = [source for source in known if source.codename.split("-")[0] == release]
     if any(source.codename == release for source in same):
-        return list(dict.fromkeys((source.site, source.suite) for source in same))
-    site = next((source.site for source in known if source.label == "Debian"), None)
+        return list(dict.fromkeys((plain(source.site), _lasting(source, release)) for source in same))
+    site = next((plain(source.site) for source in known if source.label == "Debian"), None)
     return [(site, release)] if site else []
+
+
+def _lasting(source: Source, release: str) -> str:
+    """The name of a suite that means the same release tomorrow: `stable` is another one some day."""
+    return source.suite if source.suite.startswith(release) else source.codename
+
+
+def plain(site: str) -> str:
+    """An address that a node can use, too: a list of mirrors lies on the host, as in Debian's images for clouds."""
+    if not site.startswith("mirror+file:"):
+        return site
+    path = "/" + site.partition(":")[2].lstrip("/")
+    words = [line.split()[0] for line in (read_text(path) or "").splitlines() if line.strip() and line[0] != "#"]
+    return words[0] if words else site
 
 
 def acquire_options() -> list[tuple[str, str]]:

@@ -15,13 +15,23 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 def wrong_names(name: str, node_names: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with the names of a lab and of its nodes."""
+    yield from wrong_lab_name(name)
+    yield from wrong_node_names(node_names)
+
+
+def wrong_lab_name(name: str) -> Iterator[Problem]:
+    """Why a lab cannot be called so: its name is that of a directory, too, which is removed with it."""
     if not NAME.fullmatch(name):
         yield {
             "what": "The lab's name cannot name interfaces and namespaces.",
             "where": "lab_name",
-            "seen": name,
+            "seen": name or "nothing: it is empty",
             "hint": "Use up to 20 of a-z, 0-9 and '-', beginning with a letter.",
         }
+
+
+def wrong_node_names(node_names: Sequence[str]) -> Iterator[Problem]:
+    """Why the nodes of a lab cannot be called so."""
     if len(node_names) != 2 or len(set(node_names)) != 2 or not all(map(NAME.fullmatch, node_names)):
         yield {
             "what": "A lab on this machine has exactly two nodes, one client and one server, named like a lab.",

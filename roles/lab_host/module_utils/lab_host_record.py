@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
+from ansible.module_utils.lab_host_checks import NAME, wrong_lab_name, wrong_node_names
+from ansible.module_utils.lab_host_removal import remove_lab
 from ansible.module_utils.labctl_node.files import read_json, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.processes import Process
-from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.refused import Refused, refuse
 
 SCHEMA = "labctl.lab/2"
 T = TypeVar("T")
@@ -57,9 +58,10 @@ def origin_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Files:
-    """Where the files of one lab lie, of whatever kind it is."""
+    """Where the files of one lab lie, of whatever kind it is. Raises Refused for a name that would lead elsewhere."""
 
     def __init__(self, state_dir: str, lab: str) -> None:
+        refuse(wrong_lab_name(lab))
         self.state_dir = state_dir
         self.directory = os.path.join(state_dir, "labs", lab)
         self.record = os.path.join(self.directory, "lab.json")
@@ -90,10 +92,7 @@ class Files:
 
     def remove(self) -> bool:
         """Remove the lab's directory. Returns whether there was one."""
-        if not os.path.isdir(self.directory):
-            return False
-        shutil.rmtree(self.directory)
-        return True
+        return remove_lab(self.directory)
 
 
 def write_record(
@@ -133,6 +132,10 @@ def read_record(files: Files, kind: str, make: Callable[[Mapping[str, Any]], T],
                 seen=str(data["inventory"]),
                 hint="Destroy that one first, or give this one another lab_name.",
             )
+        lab = os.path.basename(files.directory)
+        if data["name"] != lab:
+            raise ValueError(f"it is the record of a lab called {data['name']!r}")
+        refuse(wrong_node_names([node["name"] for node in data["nodes"]]))
         return make(data) if data["boot_id"] == boot_id() else None
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(
@@ -149,7 +152,8 @@ def other_records(state_dir: str, lab: str, kind: str, read: Callable[[str, str]
         names = sorted(os.listdir(os.path.join(state_dir, "labs")))
     except FileNotFoundError:
         return []
-    alike = [name for name in names if name != lab and _kind(Files(state_dir, name)) in (kind, None)]
+    labs = [name for name in names if NAME.fullmatch(name) and name != lab]
+    alike = [name for name in labs if _kind(Files(state_dir, name)) in (kind, None)]
     return [record for record in (read(state_dir, name) for name in alike) if record is not None]
 
 

@@ -10,6 +10,7 @@ from ansible.module_utils.lab_host_apt import acquire_file
 from ansible.module_utils.lab_host_record import Files
 from ansible.module_utils.labctl_node.files import read_text, write_text
 
+ACQUIRE = "etc/apt/apt.conf.d/80labctl-host"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -21,13 +22,16 @@ def write_seed(files: Files, node: str, own: Mapping[str, str]) -> str:
     seed = files.seed(node)
     contents = {
         "etc/hostname": f"{node}\n",
-        "etc/apt/apt.conf.d/80labctl-host": acquire_file(),
+        ACQUIRE: acquire_file(),
         "root/.ssh/authorized_keys": f"{read_text(f'{files.key}.pub')}\n",
         **own,
     }
     for path, text in contents.items():
         target = os.path.join(seed, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        if path == ACQUIRE:  # a proxy may want a password
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.chmod(target, 0o600)
         write_text(target, text)
     for private in ("root", "root/.ssh"):
         os.chmod(os.path.join(seed, private), 0o700)

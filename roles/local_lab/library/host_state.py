@@ -12,6 +12,7 @@ description:
 options:
   state: {type: str, choices: [recorded, compared], required: true, description: Which of the two.}
   path: {type: path, required: true, description: The file of the record.}
+  state_dir: {type: path, required: true, description: Directory of the labs' records.}
   ignore: {type: list, elements: str, default: [], description: Further keys that change by themselves on this host.}
 author: labctl
 """
@@ -31,11 +32,12 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["recorded", "compared"], "required": True},
             "path": {"type": "path", "required": True},
+            "state_dir": {"type": "path", "required": True},
             "ignore": {"type": "list", "elements": "str", "default": []},
         },
     )
     action = record if module.params["state"] == "recorded" else compare
-    finish(module, lambda: action(module.params["path"], module.params["ignore"]))
+    finish(module, lambda: action(module.params["path"], module.params["ignore"], module.params["state_dir"]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ description:
     missing of the network, starts the nodes that do not run, waits until their systemd says that they are up, and
     asks the nodes themselves, over SSH, whether they are what the lab promises.
   - Down, ends every process of the nodes, whatever became of their supervisors, and removes the network, as far as the
-    lab's record names it; the uplink gets its forwarding back once no lab needs it.
+    lab's record names it; the uplink gets its forwarding back once no lab needs it. It fails where something runs under
+    the lab's name, as that of its nodes, that no record names.
   - Absent, removes the lab's directory too.
 options:
   state: {type: str, choices: [present, down, absent], default: present, description: What the lab shall be.}
@@ -46,13 +47,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lab_host_keys import make_keys
 from ansible.module_utils.lab_host_record import origin_now
 from ansible.module_utils.labctl_node.files import locked
-from ansible.module_utils.labctl_node.refused import Refused, finish
+from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
 from ansible.module_utils.local_lab_boot import Options
 from ansible.module_utils.local_lab_host_state import record as record_host_state
 from ansible.module_utils.local_lab_network import build, remove
 from ansible.module_utils.local_lab_nodes import bring_up, take_down
 from ansible.module_utils.local_lab_plan import plan
 from ansible.module_utils.local_lab_record import LocalFiles, Record, others, read, write
+from ansible.module_utils.local_lab_remains import left_of
 from ansible.module_utils.local_lab_verify import verify
 
 
@@ -75,7 +77,7 @@ def record(params: dict[str, Any], files: LocalFiles) -> tuple[Record, bool]:
     files.begin()  # what is there is of an earlier boot, or of a crash before anything was created
     make_keys(lab.name, files, {node.name: node.address for node in lab.nodes}, params["owner"])
     new = Record(plan=lab, tree=params["tree"], uplink=params["uplink"] or None, **origin_now(params))
-    record_host_state(files.host_state, params["host_state_ignore"])
+    record_host_state(files.host_state, params["host_state_ignore"], state_dir)
     write(state_dir, new)
     return new, True
 
@@ -91,9 +93,15 @@ def present(params: dict[str, Any], files: LocalFiles) -> list[str]:
 
 
 def down(params: dict[str, Any], files: LocalFiles) -> list[str]:
-    """Remove everything but the files of the lab. Without a record of this boot there is nothing that were its own."""
+    """Remove everything but the files of the lab.
+
+    Without a record of this boot there is nothing that were its own. Raises Refused where something runs under its name
+    all the same: the record was moved away, or is one of another boot.
+    """
     recorded = read(files.state_dir, params["name"])
-    return [] if recorded is None else take_down(recorded, files) + remove(recorded, files)
+    done = [] if recorded is None else take_down(recorded, files) + remove(recorded, files)
+    refuse(left_of(params["name"], files.record, params["nodes"] or []))
+    return done
 
 
 def absent(params: dict[str, Any], files: LocalFiles) -> list[str]:
@@ -129,9 +137,8 @@ def main() -> None:
     )
     action = {"present": present, "down": down, "absent": absent}[module.params["state"]]
 
-    files = LocalFiles(module.params["state_dir"], module.params["name"])
-
     def act() -> dict[str, Any]:
+        files = LocalFiles(module.params["state_dir"], module.params["name"])
         # One at a time on a machine: labs share the uplink, and whether an index is free.
         with locked(files.state_dir):
             done = action(module.params, files)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from typing import Any
 
 from ansible.module_utils.labctl_node.files import read_json, read_text, remove_file, write_json, write_setting
 from ansible.module_utils.labctl_node.machine import boot_id
+
+OWN = "labctl"  # how the names of the labs' interfaces on the host begin
 
 
 def _path(interface: str) -> str:
@@ -31,14 +34,34 @@ def _ledger(state_dir: str) -> dict[str, Any]:
     return ledger if ledger and ledger["boot_id"] == boot_id() else {"boot_id": boot_id(), "uplinks": {}}
 
 
-def use_uplink(state_dir: str, uplink: str, lab: str) -> bool:
-    """Let packets in from the uplink be forwarded, for a lab; what it was is on the disk before it changes."""
+def claim_uplink(state_dir: str, uplink: str, lab: str) -> bool:
+    """Note that a lab uses an uplink, and what its forwarding was before; whether it forwarded for others then.
+
+    Written before anything changes: `open_uplink` does so, once the lab's table keeps everybody else out.
+    """
     ledger = _ledger(state_dir)
     entry = ledger["uplinks"].setdefault(uplink, {"before": read_text(_path(uplink)), "labs": []})
     if lab not in entry["labs"]:
         entry["labs"].append(lab)
         write_json(_ledger_path(state_dir), ledger)
+    return bool(entry["before"] == "1")
+
+
+def open_uplink(uplink: str) -> bool:
+    """Let packets in from the uplink be forwarded; returns whether they were not."""
     return set_forwarding(uplink, "1")
+
+
+def without_labs(state_dir: str) -> dict[str, str]:
+    """The forwarding of every interface that is no lab's own, by its name: as it is, or was before labs used it."""
+    uplinks = _ledger(state_dir)["uplinks"]
+    found = {}
+    for path in glob.glob(_path("*")):
+        interface = path.split("/")[-2]
+        value = read_text(path)
+        if value is not None and not interface.startswith(OWN):
+            found[interface] = uplinks.get(interface, {}).get("before", value)
+    return found
 
 
 def release_uplink(state_dir: str, lab: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.labctl_node.files import read_json, read_text, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Problem, refuse
+from ansible.module_utils.local_lab_forwarding import without_labs
 
 ROOT = "/proc/sys"
 SYS_SETTINGS = (
@@ -33,10 +34,10 @@ VOLATILE = (
     (r"net/netfilter/nf_conntrack_count", "counter of connections"),
     (r"vm/(drop_caches|compact_memory|stat_refresh)", "triggers, not settings"),
     (r"sunrpc/transports", "a list of what is loaded"),
-    # Interfaces come and go. The host's ends of the lab and the uplink's forwarding are looked after by
-    # local_lab_network, which keeps a ledger of the latter for all labs.
+    # Interfaces come and go. Of those that stay, forwarding is compared by FORWARDING below.
     (r"net/ipv[46]/(conf|neigh)/(?!all/|default/).*", "per interface"),
 )
+FORWARDING = "net/ipv4/conf/{}/forwarding"
 _VOLATILE = re.compile("|".join(f"(?:{pattern})" for pattern, _ in VOLATILE))
 
 
@@ -73,20 +74,31 @@ def read_modules() -> list[str]:
     return sorted(line.split()[0] for line in (read_text("/proc/modules") or "").splitlines())
 
 
-def record(path: str, ignore: list[str]) -> dict[str, Any]:
+def settings_without_labs(ignore: list[str], state_dir: str) -> dict[str, str]:
+    """The settings, and what each interface would forward if there were no labs: several share an uplink."""
+    forwarding = {FORWARDING.format(interface): value for interface, value in without_labs(state_dir).items()}
+    return {**read_settings(ignore), **forwarding}
+
+
+def came_and_went(key: str, after: dict[str, str]) -> bool:
+    """Whether a setting is of an interface that is gone."""
+    return key not in after and key.startswith(FORWARDING.partition("{")[0])
+
+
+def record(path: str, ignore: list[str], state_dir: str) -> dict[str, Any]:
     if os.path.exists(path):
         return {"changed": False}
-    settings = read_settings(ignore)
+    settings = settings_without_labs(ignore, state_dir)
     write_json(path, {"boot_id": boot_id(), "settings": settings, "modules": read_modules()})
     return {"changed": True, "keys": len(settings)}
 
 
-def compare(path: str, ignore: list[str]) -> dict[str, Any]:
+def compare(path: str, ignore: list[str], state_dir: str) -> dict[str, Any]:
     """Raises Refused with every difference. A setting that appeared came with a module or a device: no failure."""
     before = read_json(path)
     if before is None or before["boot_id"] != boot_id():  # settings do not outlive a boot
         return {"changed": False, "keys": 0, "modules": []}
-    after = read_settings(ignore)
+    after = settings_without_labs(ignore, state_dir)
     differences: list[Problem] = [
         {
             "what": f"A host-global setting is not what it was before the lab: {key}.",
@@ -96,7 +108,7 @@ def compare(path: str, ignore: list[str]) -> dict[str, Any]:
             f"else write {value!r} back.",
         }
         for key, value in before["settings"].items()
-        if after.get(key) != value and key not in ignore
+        if after.get(key) != value and key not in ignore and not came_and_went(key, after)
     ]
     refuse(differences)
     modules = sorted(set(read_modules()) - set(before["modules"]))

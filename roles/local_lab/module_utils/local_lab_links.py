@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible.module_utils.labctl_node.files import read_text
 from ansible.module_utils.labctl_node.refused import Refused
 from ansible.module_utils.labctl_node.run import run, run_json
+from ansible.module_utils.local_lab_forwarding import OWN
 from ansible.module_utils.local_lab_plan import Node, Plan
 
 MANAGEMENT = "mgmt0"
@@ -126,20 +128,38 @@ def has_table(lab: Plan) -> bool:
     return any(t.get("table", {}).get("name") == lab.table and t["table"]["family"] == "ip" for t in tables)
 
 
-def load_table(lab: Plan, uplink: str | None) -> None:
-    """Translate what leaves the lab; from outside, only answers come in (the uplink forwards while a lab exists)."""
-    hosts = ", ".join(f'"{node.host_interface}"' for node in lab.nodes)
-    guard = f'iifname "{uplink}" oifname {{ {hosts} }} ct state new drop' if uplink else ""
+def load_table(lab: Plan, closed_uplink: str | None) -> None:
+    """Translate what leaves the lab, and forward for its own addresses alone.
+
+    Its nodes may reach what the host reaches, by addresses that are translated; to them only answers come. Packets in
+    from `closed_uplink`, which forwarded nothing before there were labs, go to labs or nowhere. What is accepted here
+    other tables of the host may still drop.
+    """
+    hosts = "{ " + ", ".join(f'"{node.host_interface}"' for node in lab.nodes) + " }"
+    own = "{ " + ", ".join(lab.networks) + " }"
+    outward = f"198.18.{lab.index}.0/25"
+    guard = f'{_routed_in(closed_uplink)} oifname != "{OWN}*" drop' if closed_uplink else ""
     rules = f"""
         table ip {lab.table} {{
             chain outward {{
                 type nat hook postrouting priority srcnat; policy accept;
-                ip saddr 198.18.{lab.index}.0/25 ip daddr != 198.18.0.0/15 masquerade
+                ip saddr {outward} ip daddr != 198.18.0.0/15 masquerade
             }}
-            chain inward {{
+            chain through {{
                 type filter hook forward priority filter; policy accept;
                 {guard}
+                iifname {hosts} oifname {hosts} ip saddr {own} ip daddr {own} accept
+                iifname {hosts} ip saddr != {outward} drop
+                oifname {hosts} ct state != {{ established, related }} drop
+                oifname {hosts} ip daddr != {outward} drop
             }}
         }}
     """
     run(["nft", "-f", "-"], stdin=rules)
+
+
+def _routed_in(interface: str) -> str:
+    """What the host is to route from an interface; what a bridge only passes on may come by here, too."""
+    address = read_text(f"/sys/class/net/{interface}/address")
+    bridge = os.path.isdir(f"/sys/class/net/{interface}/bridge")
+    return f'iifname "{interface}"' + (f" ether daddr {address}" if bridge else "")

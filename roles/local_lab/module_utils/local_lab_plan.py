@@ -38,8 +38,8 @@ class Plan:
 
     @property
     def table(self) -> str:
-        """The nftables table; '-' is no letter of an nft name, and a lab's name has no '_' to collide with."""
-        return "labctl_" + self.name.replace("-", "_")
+        """The nftables table."""
+        return table_of(self.name)
 
     @property
     def networks(self) -> tuple[str, str]:
@@ -48,7 +48,17 @@ class Plan:
 
     def control_group(self, node: Node) -> str:
         """The control group of a node, and the name of its unit where systemd runs the host."""
-        return f"labctl-{self.name}-{node.name}"
+        return control_group_of(self.name, node.name)
+
+
+def table_of(lab: str) -> str:
+    """The nftables table of a lab; '-' is no letter of an nft name, and a lab's name has no '_' to collide with."""
+    return "labctl_" + lab.replace("-", "_")
+
+
+def control_group_of(lab: str, node: str) -> str:
+    """What a node of a lab is called on the host: its control group, unit, machine and network namespace."""
+    return f"labctl-{lab}-{node}"
 
 
 def plan(name: str, index: int, node_names: Sequence[str]) -> Plan:
@@ -59,7 +69,7 @@ def plan(name: str, index: int, node_names: Sequence[str]) -> Plan:
             number=number,
             address=f"198.18.{index}.{10 + number}",
             cable_address=f"198.18.{index}.{138 + number}",
-            netns=f"labctl-{name}-{node}",
+            netns=control_group_of(name, node),
             host_interface=f"labctl{index}n{number}",
         )
         for number, node in enumerate(node_names, start=1)

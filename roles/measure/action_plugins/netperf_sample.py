@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 # Ansible loads a role's plugin as a lone file: what this one consists of is not on Python's path.
@@ -26,9 +26,11 @@ sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("plugin_util
 from labctl_measure import raw_files
 from labctl_measure.channel import Channel, ChannelDied, Refused
 from labctl_measure.ends import End, Ends, SetupGone
-from labctl_measure.rest import NoRest
+from labctl_measure.rest import NoRest, Unwanted
 from labctl_measure.session import Session
-from labctl_measure.transport import Transport, pack
+from labctl_measure.transport import Command, Transport, pack
+
+STOPPED = "the run was asked to stop"
 
 # These live as long as the loop's worker: the open session, the nodes' boots as the first session found them, and why
 # no further sample begins.
@@ -51,8 +53,8 @@ class ActionModule(ActionBase):
         args = self._task.args
         sample, folder = args["sample"], Path(args["output_dir"]) / args["sample"]["id"]
         result |= {"sample_id": sample["id"], "folder": str(folder)}
-        if not _over and args.get("stop_file") and Path(args["stop_file"]).exists():
-            _over.append("the run was asked to stop")
+        if not _over and self.stopped():
+            _over.append(STOPPED)
         if _over:
             return result | {"status": "stopped", "reason": _over[0]}
         if folder.exists():
@@ -60,7 +62,10 @@ class ActionModule(ActionBase):
         started = datetime.datetime.now(datetime.UTC).isoformat()
         try:
             ends = self.measure(sample, task_vars or {})
-        except (SetupGone, NoRest) as error:
+        except Unwanted:
+            _over.append(STOPPED)
+            return result | {"status": "stopped", "reason": STOPPED}
+        except (SetupGone, NoRest, AnsibleActionFail) as error:
             return self.ended(result, str(error))
         except AnsibleConnectionFailure as error:
             _over.append(str(error))
@@ -73,6 +78,10 @@ class ActionModule(ActionBase):
             words = f"sample {sample['id']} is lost, its files cannot be written: {error.strerror} ({folder})"
             return self.ended(result | {"reason": reason}, words, "unwritten")
         return result | {"status": status, "reason": reason}
+
+    def stopped(self) -> bool:
+        """Whether the run was asked to stop."""
+        return bool(self._task.args.get("stop_file")) and Path(self._task.args["stop_file"]).exists()
 
     def ended(self, result: dict[str, Any], message: str, status: str = "refused") -> dict[str, Any]:
         """The task's failure; no further sample of the loop begins."""
@@ -94,19 +103,18 @@ class ActionModule(ActionBase):
         client, server = self._task.args["client"], self._task.args["server"]
         ends = Ends(End.of(client, server, hostvars), End.of(server, client, hostvars))
         agent = pack(Path(self._find_needle("files", "labctl_agent")))
-        transport = Transport(self._task, self._play_context)
+        transport = Transport(self)
         channels: list[Channel] = []
 
-        def channel(node: str, command: tuple[list[str], str | None]) -> Channel:
-            argv, password = command
-            channels.append(Channel(node, argv, (f"{password}\n".encode() if password else b"") + agent))
+        def channel(node: str, command: Command) -> Channel:
+            channels.append(Channel(node, command, agent))
             return channels[-1]
 
         def host() -> Channel:
-            return channel("this controller", transport.on_the_controller(hostvars["localhost"]))
+            return channel("this controller", transport.on_the_controller(hostvars.raw_get("localhost")))
 
         try:
-            both = [channel(node, transport.command(node, hostvars[node])) for node in (client, server)]
+            both = [channel(node, transport.command(node, hostvars.raw_get(node))) for node in (client, server)]
             session = Session(both[0], both[1], ends, bool(_boots), host)
         except (ChannelDied, Refused) as error:
             for each in channels:
@@ -119,8 +127,8 @@ class ActionModule(ActionBase):
                 session.close()
                 raise SetupGone(f"{node} was restarted: the setup that was deployed there is gone")
         try:
-            session.rest(float(self._task.args["rest_limit_s"]))
-        except NoRest:
+            session.rest(float(self._task.args["rest_limit_s"]), self.stopped)
+        except (NoRest, Unwanted):
             session.close()
             raise
         return session

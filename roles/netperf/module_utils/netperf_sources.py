@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from ansible.module_utils.labctl_node.machine import release_fields
 
 ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
+# What a node's own release may be called beside its name: by its age, as Debian does, or Ubuntu's next one.
+AGES = {"stable", "oldstable", "oldoldstable", "testing", "unstable", "sid", "devel"}
+NO = {"no", "false", "without", "off", "disable", "0"}  # apt's own list
+OWN_FIELDS = {"types", "suites", "components", "enabled"}  # those that a source of ours has of its own
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,24 @@ class SourceFile:
 def release_of(os_release: str) -> Release:
     """Return the release described by the text of /etc/os-release."""
     values = release_fields(os_release)
-    return Release(values.get("ID", ""), values.get("VERSION_ID"), values.get("VERSION_CODENAME", ""))
+    likes = values.get("ID_LIKE", "").split()
+    name = next((base for base in ("ubuntu", "debian") if base in (values.get("ID"), *likes)), values.get("ID", ""))
+    # A derivative's own version and name are not those of the archive that it is built on.
+    base = values.get(f"{name.upper()}_CODENAME", values.get("VERSION_CODENAME", ""))
+    return Release(name, values.get("VERSION_ID"), base)
 
 
 def component_of(release: Release) -> str:
     """Return the archive component that holds netperf: it was relicensed in time for Debian 13."""
     if release.name == "ubuntu":
         return "multiverse"
-    if release.version is not None and int(release.version.partition(".")[0]) < 13:
-        return "non-free"
-    return "main"
+    version = re.match(r"\d+", release.version or "")  # none, or a word, is what comes after all that have a number
+    return "non-free" if version and int(version[0]) < 13 else "main"
+
+
+def _is_own(suite: str, release: Release) -> bool:
+    """Whether a suite is the release itself."""
+    return suite == release.codename or suite in AGES
 
 
 def lists_component(text: str, release: Release, component: str) -> bool:
@@ -66,9 +78,9 @@ def _entries(text: str, release: Release) -> list[tuple[list[str], SourceFile]]:
 def _one_line_entries(text: str, release: Release) -> list[tuple[list[str], SourceFile]]:
     found = []
     for line in text.splitlines():
-        match = ONE_LINE.match(line.strip())
-        if match and match["suite"] == release.codename:
-            options = f"[{match['options']}] " if match["options"] else ""
+        match = ONE_LINE.match(line.partition("#")[0].strip())
+        if match and _is_own(match["suite"], release):
+            options = f"[{match['options'].strip()}] " if match["options"] else ""
             rebuilt = f"deb {options}{match['uri']} {match['suite']} @COMPONENT@\n"
             found.append((match["components"].split(), SourceFile("list", rebuilt)))
     return found
@@ -78,12 +90,12 @@ def _stanzas(text: str, release: Release) -> list[tuple[list[str], SourceFile]]:
     found = []
     for stanza in re.split(r"\n\s*\n", text):
         fields = _fields(stanza)
-        suites, types = fields.get("suites", "").split(), fields.get("types", "").split()
-        if release.codename not in suites or "deb" not in types or fields.get("enabled", "yes").strip() == "no":
+        own = [suite for suite in fields.get("suites", "").split() if _is_own(suite, release)]
+        enabled = fields.get("enabled", "yes").strip().lower() not in NO
+        if not (own and enabled and "deb" in fields.get("types", "").split()):
             continue
-        rebuilt = f"Types: deb\nURIs:{fields['uris']}\nSuites: {release.codename}\nComponents: @COMPONENT@\n"
-        if "signed-by" in fields:
-            rebuilt += f"Signed-By:{fields['signed-by']}\n"
+        rebuilt = f"Types: deb\nSuites: {own[0]}\nComponents: @COMPONENT@\n"
+        rebuilt += "".join(f"{name.title()}:{value}\n" for name, value in fields.items() if name not in OWN_FIELDS)
         found.append((fields.get("components", "").split(), SourceFile("sources", rebuilt)))
     return found
 
@@ -93,7 +105,7 @@ def _fields(stanza: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     name = ""
     for line in stanza.splitlines():
-        if line.startswith("#"):
+        if line.lstrip().startswith("#"):
             continue
         if line[:1] in (" ", "\t") and name:
             fields[name] += f"\n{line}"

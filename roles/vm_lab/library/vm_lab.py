@@ -43,7 +43,7 @@ from ansible.module_utils.lab_host_keys import make_keys
 from ansible.module_utils.lab_host_record import origin_now
 from ansible.module_utils.labctl_node.files import locked
 from ansible.module_utils.labctl_node.refused import Refused, finish, refuse
-from ansible.module_utils.vm_lab_guests import bring_up, guests_on_disk, take_down
+from ansible.module_utils.vm_lab_guests import bring_up, guests_on_disk, left_of, take_down
 from ansible.module_utils.vm_lab_plan import HOST, Plan, plan
 from ansible.module_utils.vm_lab_record import OWN, GuestFiles, Record, others, read, write
 
@@ -95,9 +95,13 @@ def present(params: dict[str, Any], files: GuestFiles) -> dict[str, Any]:
 
 
 def absent(params: dict[str, Any], files: GuestFiles) -> dict[str, Any]:
-    """Remove everything. Processes are found by the lab's directory, so a lost record is no hindrance."""
+    """Remove everything. Processes are found by the lab's directory, so a lost record is no hindrance.
+
+    Raises Refused where guests run under the lab's name elsewhere: its directory was moved away.
+    """
     read(params["state_dir"], params["name"])  # a lab of another kind is not ours to remove
     done = take_down(files, guests_on_disk(files))
+    refuse(left_of(params["name"], files.record))
     return {"done": [*done, "files"] if files.remove() else done}
 
 
@@ -124,9 +128,9 @@ def main() -> None:
         },
         required_if=[("state", "present", (*arguments, "accelerator", "cpu"))],
     )
-    files = GuestFiles(module.params["state_dir"], module.params["name"])
 
     def act() -> dict[str, Any]:
+        files = GuestFiles(module.params["state_dir"], module.params["name"])
         # One at a time on a machine: labs share the ports of its loopback.
         with locked(files.state_dir):
             result = (present if module.params["state"] == "present" else absent)(module.params, files)

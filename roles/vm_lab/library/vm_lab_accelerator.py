@@ -27,7 +27,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.files import read_json, write_json
+from ansible.module_utils.labctl_node.files import close_directory, read_json, write_json
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.vm_lab_qemu import TCG_CPU, Accelerator, probe, version
@@ -50,6 +50,7 @@ def find(wanted: str, kernel: str, cache_dir: str) -> Accelerator:
     found = known(path, question)
     if found is None:
         found = probe(kernel)
+        close_directory(cache_dir)
         write_json(path, {"question": question, "answer": asdict(found)})
     if wanted == "kvm" and found.name != "kvm":
         raise Refused(

@@ -12,6 +12,7 @@ options:
   cache_dir: {type: path, required: true, description: Where images are kept.}
   tree: {type: path, required: true, description: Directory of the tree; its name says what is in it.}
   disk_gib: {type: int, required: true, description: Size of the disk.}
+  owner: {type: int, default: 0, description: "User id that runs QEMU, and alone reads the image."}
 author: labctl
 """
 
@@ -28,7 +29,7 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.labctl_node.files import remove_file, seconds_to_make
+from ansible.module_utils.labctl_node.files import close_directory, remove_file, seconds_to_make
 from ansible.module_utils.labctl_node.refused import Refused, finish
 from ansible.module_utils.labctl_node.run import run
 
@@ -78,22 +79,30 @@ def kernel_of(tree: str) -> str:
     return found[-1]
 
 
-def provide(cache_dir: str, tree: str, disk_gib: int) -> dict[str, Any]:
+def provide(cache_dir: str, tree: str, disk_gib: int, owner: int) -> dict[str, Any]:
     inputs = f"{FORMAT} {os.path.basename(tree)} {disk_gib} {FEATURES}"
     key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
-    image = os.path.join(cache_dir, "images", f"{os.path.basename(tree).split('-')[0]}-{key}.raw")
+    mine = f"-{owner}" if owner else ""
+    images = os.path.join(cache_dir, "images")
+    image = os.path.join(images, f"{os.path.basename(tree).split('-')[0]}-{key}{mine}.raw")
+    for directory in (cache_dir, images):
+        close_directory(directory, way=owner != 0)
     seconds = seconds_to_make(image, lambda: build(tree, image, disk_gib))
+    for path in (image, f"{image}.vmlinuz"):
+        os.chmod(path, 0o600)
+        os.chown(path, owner, -1)
     changed = seconds is not None
     return {"changed": changed, "image": image, "kernel": f"{image}.vmlinuz", "seconds": seconds or 0.0}
 
 
 def main() -> None:
-    os.umask(0o022)  # whoever calls labctl runs QEMU, which reads the image
+    os.umask(0o077)
     module = AnsibleModule(
         argument_spec={
             "cache_dir": {"type": "path", "required": True},
             "tree": {"type": "path", "required": True},
             "disk_gib": {"type": "int", "required": True},
+            "owner": {"type": "int", "default": 0},
         },
     )
     finish(module, lambda: provide(**module.params))

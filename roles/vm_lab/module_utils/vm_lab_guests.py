@@ -8,17 +8,26 @@ import re
 import shlex
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from ansible.module_utils.lab_host_keys import greets
+from ansible.module_utils.lab_host_removal import remains
 from ansible.module_utils.lab_host_seed import write_seed
-from ansible.module_utils.labctl_node.files import read_text, remove_file, write_json, write_text
-from ansible.module_utils.labctl_node.processes import Process, kill, process, processes_that, schedule_as_a_service
-from ansible.module_utils.labctl_node.refused import Refused
+from ansible.module_utils.labctl_node.files import close_directory, read_text, remove_file, write_json, write_text
+from ansible.module_utils.labctl_node.processes import (
+    Process,
+    kill,
+    of_processes,
+    process,
+    processes_that,
+    schedule_as_a_service,
+)
+from ansible.module_utils.labctl_node.refused import Problem, Refused
 from ansible.module_utils.labctl_node.run import run
 from ansible.module_utils.labctl_node.wait import wait_until
 from ansible.module_utils.vm_lab_plan import CABLE, CABLE_MTU, CABLE_PREFIX, HOST, Guest, Plan
-from ansible.module_utils.vm_lab_qemu import KVM, QEMU, command
+from ansible.module_utils.vm_lab_qemu import KVM, QEMU, command, name_of
 from ansible.module_utils.vm_lab_record import GuestFiles, Record
 from ansible.module_utils.vm_lab_tsc import frequency_khz
 
@@ -78,9 +87,10 @@ def chrony(plan: Plan, guest: Guest) -> str:
 def make_disks(record: Record, files: GuestFiles, guest: Guest) -> None:
     """The guest's own disk, which stays as it is once it is there, and its seed, which is made for every start."""
     directory = files.guest(guest.name)
-    os.makedirs(directory, exist_ok=True)
+    close_directory(directory)
     if not os.path.exists(files.disk(guest.name)):
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", record.image, files.disk(guest.name)])
+    os.chmod(files.disk(guest.name), 0o600)
     own = own_files(record.plan, guest, kernel_words(record))
     seed, image = write_seed(files, guest.name, own), files.seed_image(guest.name)
     remove_file(image)
@@ -152,6 +162,23 @@ def of_guest(files: GuestFiles, guest: str) -> list[int]:
         return os.readlink(f"{directory}/cwd") == files.guest(guest) and program == QEMU
 
     return sorted(found.union(processes_that(is_qemu)))
+
+
+def left_of(lab: str, record: str) -> Iterator[Problem]:
+    """The guests that run under the name of a lab, wherever its files are: QEMU works in the guest's own directory."""
+
+    def guest_of(directory: str) -> tuple[str, str] | None:
+        with open(f"{directory}/cmdline", encoding="utf-8", errors="replace") as file:
+            argv = file.read().split("\0")
+        place = os.readlink(f"{directory}/cwd")
+        guest = os.path.basename(place.removesuffix(" (deleted)"))
+        ours = os.path.basename(argv[0]) == QEMU and argv[1:3] == ["-name", name_of(lab, guest)]
+        return (guest, place) if ours else None
+
+    for pid, found in sorted(of_processes(guest_of).items()):
+        if found is not None:
+            seen = f"process {pid} ({QEMU}) in {found[1]}"
+            yield remains(lab, record, f"guest {found[0]}", [seen], [f"kill -9 {pid}"])
 
 
 def end(files: GuestFiles, guest: str) -> bool:

@@ -94,6 +94,11 @@ def _trial(kernel: str, cpu: str) -> str | None:
             trial.kill()
 
 
+def name_of(lab: str, guest: str) -> str:
+    """What QEMU calls a guest."""
+    return f"labctl-{lab}-{guest}"
+
+
 def command(record: Record, guest: Guest) -> list[str]:
     """What starts a guest, in its own directory: all paths but the image's are relative to it."""
     plan = record.plan
@@ -106,7 +111,7 @@ def command(record: Record, guest: Guest) -> list[str]:
     )
     return [
         QEMU,
-        *("-name", f"labctl-{plan.name}-{guest.name}"),
+        *("-name", name_of(plan.name, guest.name)),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         # graphics=off: firmware and boot loader speak on the serial console too, so that its log tells what went wrong.
         *("-machine", "q35,graphics=off", "-accel", accel, "-cpu", record.cpu),

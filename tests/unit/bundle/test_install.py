@@ -12,8 +12,8 @@ from labctl.core.errors import UsageError
 from tests.unit.bundle.loopback import FILES, IMAGES
 
 
-def test_ansible_is_told_what_goes_where(made: tuple[Path, Bundle]) -> None:
-    directory, index = made
+def test_ansible_is_told_what_goes_where(copied: tuple[Path, Bundle]) -> None:
+    directory, index = copied
     content = cluster.inventory(index, directory, "2021")
     group = content["all"]["children"]["cluster"]
     assert set(group["children"]) == {"control_plane", "worker"}

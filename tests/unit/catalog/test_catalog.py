@@ -8,7 +8,7 @@ import pytest
 
 from labctl import catalog
 from labctl.catalog import Encryption, Endpoint
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 from labctl.plan.options import QUICK
 from tests.unit.synthetic import write_catalog
 
@@ -145,7 +145,12 @@ def test_mistakes_of_all_files_come_together(tmp_path: Path) -> None:
         (
             "ipsec: later",
             "ipsecc: later",
-            Problem("the value is not none or wireguard or ipsec", "variants/r.yml:a.encryptions.ipsecc", "'ipsecc'"),
+            Problem(
+                "the value is not none or wireguard or ipsec",
+                "variants/r.yml:a.encryptions.ipsecc",
+                "'ipsecc'",
+                RESTORE,
+            ),
         ),
     ],
 )
@@ -180,7 +185,9 @@ def test_a_workload_has_the_settings_of_its_tool(old: str, new: str, problem: Pr
 
 
 def test_an_empty_file_is_no_catalog(tmp_path: Path) -> None:
-    assert problems(tmp_path, variants="") == (Problem("the value is not a mapping", "variants/r.yml", "None"),)
+    assert problems(tmp_path, variants="") == (
+        Problem("the value is not a mapping", "variants/r.yml", "None", RESTORE),
+    )
 
 
 def test_variants_come_in_the_order_that_their_files_name(tmp_path: Path) -> None:

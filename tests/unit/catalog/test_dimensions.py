@@ -21,7 +21,8 @@ from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import Problem, UsageError
 from labctl.core.tables import render
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import Plan, Visit, build, from_json, to_json
+from labctl.plan.plan import Plan, Visit, build, to_json
+from labctl.plan.stored import from_json
 from labctl.plan.tables import document
 from labctl.plan.visit import setup_inventory
 
@@ -198,3 +199,15 @@ def test_the_documentation_follows_from_the_record(dimension: Dimension, reposit
     row = f"| `{dimension.option}` | {plain} | `{dimension.mark}` | {variables} | {role} |"
     assert row in (repository / "docs" / "variants.md").read_text(encoding="utf-8")
     assert dimension.role is None or (repository / "roles" / dimension.role).is_dir()
+
+
+def test_a_cluster_whose_bundle_lacks_what_a_variant_needs_is_told_with_the_way_out() -> None:
+    needed = load().editions["current"].needed_by("cilium-ebpf")
+    without = replace(LAB, edition="current", carried=("kubelet", *needed[2:]))
+    (problem,) = EDITION.problems(choice("cilium-ebpf", without, edition="current"))
+    assert problem.what == "the cluster of lab local does not have what cilium-ebpf needs"
+    assert problem.seen == f"not in the bundle of edition current that made it: {', '.join(needed[:2])}"
+    assert "labctl bundle create --edition current --variant cilium-ebpf DIR" in str(problem.hint)
+    for lab in (replace(without, carried=needed), replace(without, carried=None), LAB):
+        assert not list(EDITION.problems(choice("cilium-ebpf", lab, edition="current")))
+    assert not list(EDITION.problems(choice("k8s-ptp", without, edition="current")))

@@ -90,9 +90,68 @@ def test_mistakes_in_overrides_name_their_place(tmp_path: Path) -> None:
             "{kubernets}",
             "add it under editions/*.yml:2021.locations",
         ),
-        Problem("not a SHA-256", "editions/*.yml:2021.files.kubelet.sha256.amd64", "abc"),
+        Problem("not a SHA-256", "editions/*.yml:2021.files.kubelet.sha256.amd64", "abc", "write 64 hex digits"),
         Problem("not a kernel version", "editions/*.yml:2021.kernel.low", "5", "write major.minor, as in '5.10'"),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where"),
+    [
+        ("files: {kubelet: {origin: 'http://a/{'}}", "a brace without its other", "files.kubelet.origin"),
+        ("files: {kubelet: {origin: 'http://a/}'}}", "a brace without its other", "files.kubelet.origin"),
+        *(
+            (f"files: {{kubelet: {{origin: 'http://a/{word}'}}}}", what, "files.kubelet.origin")
+            for what in ("a location that the edition does not have",)
+            for word in ("{version.__class__}", "{}", "{0}", "{version!r:>999999999}", "{a b}")
+        ),
+        ("images: {etcd: {origin: '{images}/e:{version}'}}", "a location that", "images.etcd.origin"),
+        ("images: {etcd: {reference: 'Registry/ETCD:1'}}", "not the name of an image", "images.etcd.reference"),
+        ("images: {etcd: {reference: '--all'}}", "not the name of an image", "images.etcd.reference"),
+        ("images: {etcd: {digest: sha256:abc}}", "not a digest", "images.etcd.digest"),
+        ("images: {etcd: {sha256: {amd64: abc}}}", "not a SHA-256", "images.etcd.sha256.amd64"),
+        (
+            "images: {kubelet: {reference: a/b:1, origin: a/b:1, digest: null}}",
+            "a file has the same name",
+            "images.kubelet",
+        ),
+        ("files: {kubelet: {use: image}}", "an image stands among the files", "files.kubelet.use"),
+        (
+            "files: {../../x: {version: '1', use: program, origin: 'http://a/x', sha256: null}}",
+            "this cannot be the name of a file",
+            "files",
+        ),
+        ("cgroups: [3]", "not versions of control groups", "cgroups"),
+    ],
+)
+def test_what_cannot_stand_in_overrides_is_named_with_a_way_out(
+    tmp_path: Path, text: str, what: str, where: str
+) -> None:
+    (problem,) = problems(tmp_path, f"'2021': {{{text}}}\n")
+    assert problem.what.startswith(what)
+    assert problem.where == f"editions/*.yml:2021.{where}"
+    assert problem.hint
+
+
+def test_an_origin_is_filled_in_and_nothing_else_is_done_to_it(tmp_path: Path) -> None:
+    text = "'2021': {locations: {images: '{github}'}, images: {etcd: {origin: '{images}/e:1'}}}\n"
+    assert overridden(tmp_path, text)["2021"].image_origin("etcd") == "{github}/e:1"
+
+
+def test_of_what_ships_all_but_one_image_is_pinned() -> None:
+    unpinned = {
+        (edition.name, name)
+        for edition in load_editions(SHIPPED, VARIANTS).values()
+        for name, image in edition.images.items()
+        if image.digest is None
+    }
+    assert unpinned == {("2021", "cilium-operator")}
+
+
+def test_an_edition_says_what_a_variant_needs() -> None:
+    edition = load_editions(SHIPPED, VARIANTS)["current"]
+    assert edition.needed_by("cilium-ebpf") == ("helm", "cilium-chart", "cilium", "cilium-operator")
+    assert edition.needed_by("k8s-ptp") == ()
 
 
 def test_an_unknown_key_is_refused(tmp_path: Path) -> None:

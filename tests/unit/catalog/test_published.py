@@ -9,7 +9,7 @@ import pytest
 from labctl import catalog
 from labctl.catalog import Encryption, Unit
 from labctl.catalog.published import Expectation, Requirement, load_claims, load_reference
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 
 HEAD = "schema: labctl.claims/1\nid: x\nclaims:\n"
 CLAIM = (
@@ -64,12 +64,12 @@ def test_every_claimed_workload_exists() -> None:
             "published: 1, margin: 2",
             Problem("the expectation greater and the margin do not fit", "c.yml:claims[0].cells[0].margin", "2.0"),
         ),
-        (", published: 1", "", Problem("missing key", "c.yml:claims[0].cells[0].published")),
-        ("[[a, b]]", "[[a]]", Problem("the value is not a list of 2", "c.yml:claims[0].pairs[0]", "['a']")),
+        (", published: 1", "", Problem("missing key", "c.yml:claims[0].cells[0].published", hint=RESTORE)),
+        ("[[a, b]]", "[[a]]", Problem("the value is not a list of 2", "c.yml:claims[0].pairs[0]", "['a']", RESTORE)),
         (
             "claims/1",
             "claims/2",
-            Problem("the value is not labctl.claims/1", "c.yml:schema", "'labctl.claims/2'"),
+            Problem("the value is not labctl.claims/1", "c.yml:schema", "'labctl.claims/2'", RESTORE),
         ),
     ],
 )

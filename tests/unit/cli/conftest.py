@@ -12,7 +12,7 @@ from labctl.cli import app as cli
 from labctl.labs import lock
 from tests.unit.cli.run import Run
 from tests.unit.lab_records import let_become_root
-from tests.unit.scripted import ScriptedSession, looked_at, measuring
+from tests.unit.scripted import ScriptedSession, looked_at, measuring, two_nodes
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def labctl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedSession]:
     """The lab `mine` of two servers in ./inventories; every session that labctl opens plays what this one does."""
-    variables: dict[str, object] = {"lab_name": "mine", "lab_kind": "metal"}
     (tmp_path / "inventories" / "mine").mkdir(parents=True)
+    (tmp_path / "inventories" / "mine" / "hosts.yml").write_text("# read by a script\n")
     for name in ("LABCTL_STATE_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     (tmp_path / "locks").mkdir()
@@ -42,7 +42,7 @@ def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedSes
     monkeypatch.setattr(lock, "SHARED", tmp_path / "locks")
     let_become_root(monkeypatch, tmp_path / "bin")
     with ScriptedSession() as script:
-        script.variables.update(node1=variables, node2=variables)
+        script.variables.update(two_nodes("mine", "metal"))
         script.plays.update({name: looked_at() for name in ("clear.yml", "check.yml")}, **{"visit.yml": measuring})
         for module in ("engine.session", "cli.progress"):
             monkeypatch.setattr(f"labctl.{module}.Session", lambda: ScriptedSession(script))

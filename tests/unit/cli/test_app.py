@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from labctl import __version__
+from labctl.cli import app as cli
 from tests.unit.cli.run import Run
 
 
@@ -43,14 +47,74 @@ def test_an_unknown_lab_is_wrong_usage(labctl: Run, command: str) -> None:
     assert "local" in err
 
 
-def test_an_interrupt_is_a_failure(labctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
-    monkeypatch.setattr("labctl.runs.find.list_rows", interrupted)
-    code, _, err = labctl("runs", "list")
-    assert code == 1
-    assert "Traceback" not in err
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_signal_that_asks_to_end_ends_in_one_line_and_its_code(
+    labctl: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("labctl.runs.find.list_rows", lambda: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    assert labctl("runs", "list") == (128 + number, "", f"ended by {number.name}\n")
+    assert signal.getsignal(number) == before
+
+
+def test_an_unforeseen_exception_is_one_line_and_a_file_without_secrets(
+    labctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(_: str) -> str:
+        raise RuntimeError("no idea\nat all")
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("labctl.runs.find.describe", fail)
+    code, out, err = labctl("runs", "show", "http://me:hush@proxy/")
+    assert (code, out) == (1, "")
+    (file,) = (tmp_path / "state" / "labctl" / "crashes").iterdir()
+    assert err == f"error: labctl met what it does not expect (RuntimeError: no idea); please send in {file}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    text = file.read_text()
+    assert "command: labctl runs show 'http://***@proxy/'" in text
+    assert "Traceback" in text
+    assert "hush" not in text
+
+
+COMMAND = [sys.executable, "-m", "labctl", "runs", "list"]
+UNPRINTED = "error: the result cannot be printed\n  where: standard output\n  seen:  {}\n  next:  send it elsewhere"
+
+
+@pytest.mark.parametrize(("target", "seen"), [("/dev/full", "No space left on device"), ("&-", "Bad file descriptor")])
+def test_a_result_that_cannot_be_printed_is_one_problem(tmp_path: Path, target: str, seen: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" >{target}', "sh", *COMMAND], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(UNPRINTED.format(seen))
+
+
+def test_a_reader_that_is_gone_ends_labctl_as_it_ends_any_tool(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(COMMAND, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_standard_streams_that_are_closed_are_no_obstacle(tmp_path: Path) -> None:
+    command = ["sh", "-c", '"$@" <&- 2>&-', "sh", *COMMAND]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_directory_that_was_removed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli._exit_code() == 2
+    assert capsys.readouterr().err.startswith("error: the current directory does not exist any more\n  next:  ")
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -10,7 +10,7 @@ import pytest
 from labctl.engine.outcome import Outcome
 from tests.unit.cli.run import Run
 from tests.unit.lab_records import record
-from tests.unit.scripted import Call, ScriptedSession, ended
+from tests.unit.scripted import Call, ScriptedSession, ended, two_nodes
 
 
 @pytest.fixture
@@ -54,6 +54,12 @@ def test_a_lab_is_destroyed(labctl: Run, lab: ScriptedSession) -> None:
     code, out, _ = labctl("lab", "destroy", "-i", "mine")
     assert (code, out) == (0, "lab mine: nothing is left of it on this machine\n")
     assert lab.played == ["lab_destroy.yml"]
+
+
+def test_a_lab_is_called_by_its_name_and_not_by_its_directory(labctl: Run, lab: ScriptedSession) -> None:
+    lab.variables.update(two_nodes("cil", "local"))
+    _, out, _ = labctl("lab", "destroy", "-i", "inventories/mine")
+    assert out == "lab cil: nothing is left of it on this machine\n"
 
 
 def test_a_shell_is_the_labs_ssh_with_a_command_after_it(

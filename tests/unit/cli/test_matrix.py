@@ -60,7 +60,7 @@ def test_fail_fast_ends_a_run_at_the_first_failure(labctl: Run, lab: ScriptedSes
         return measuring(call)
 
     lab.plays["visit.yml"] = visit
-    code, _, _ = labctl("matrix", "-i", "mine", *SMALL, "--rounds", "3", "--fail-fast")
+    code, _, _ = labctl("matrix", "-i", "mine", *OPTIONS[:-2], *SMALL[len(OPTIONS) :], "--rounds", "3", "--fail-fast")
     assert (code, lab.played) == (1, ["clear.yml", "visit.yml"])
 
 

@@ -78,5 +78,7 @@ def test_what_is_for_ansible_reaches_it_and_the_password_is_asked_for(monkeypatc
 def test_a_lab_is_named_once(tmp_path: Path) -> None:
     assert options.named_lab("mine", {"kubeconfig": None}) == "mine"
     assert options.named_lab(None, {"kubeconfig": None}) is None
+    with pytest.raises(UsageError):  # and not the local lab
+        options.named_lab(None, {"kubeconfig": "", "client": None})
     with pytest.raises(UsageError, match="two labs are named"):
         options.named_lab("mine", {"kubeconfig": str(tmp_path / "config")})

@@ -13,9 +13,9 @@ from labctl.cli.progress import Terminal, working
 from labctl.core.errors import LabctlError
 from labctl.engine.events import TaskResult, TaskStart
 from labctl.engine.outcome import Failure
-from labctl.matrix.execution import Measured, Step, VisitFailed
+from labctl.matrix.execution import Measured, Step, VisitBegun, VisitFailed
 from labctl.plan.plan import Plan
-from tests.unit.scripted import ScriptedSession
+from tests.unit.scripted import ScriptedSession, two_nodes
 from tests.unit.synthetic import plan_of, samples_of
 
 Capture = pytest.CaptureFixture[str]
@@ -53,11 +53,13 @@ def test_a_run_is_told_by_its_samples_and_failures(capsys: Capture, plan: Plan) 
     terminal = Terminal()
     terminal.planned(plan)
     tell = terminal.progress(plan)
+    tell(VisitBegun("base", 1, 2, 1, 2, 90.0))
     tell(Step("base", 1, "", "A link is there", 90.0))
     tell(Step("base", 1, "node2", "A link is there", 90.0))
     tell(Measured(samples_of(plan)[0], 1, 2, 61.0))
     tell(VisitFailed("base", 2, (Failure("visit.yml", "A proof", "node1", "no program"),)))
-    planned, failed, measured, *visit = said(capsys)
+    planned, begun, failed, measured, *visit = said(capsys)
+    assert begun == "visit 1/2: base round 1/2, 01:30 left"
     assert planned.startswith(f"{plan.id}: 1 setups, 2 samples, about 00:")
     assert failed == "base round 1: node2: failed: A link is there"
     assert re.fullmatch(r"1/2  base\.tcp_rr\.1/1-1 .* 01:01 left", measured)
@@ -83,7 +85,7 @@ def test_a_lab_that_a_dead_labctl_held_is_taken_over_aloud(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with working("mine", "matrix"):
-        (held,) = (tmp_path / "locks").iterdir()
+        (held,) = tmp_path.rglob("nodes-*.json")
         left = json.loads(held.read_text()) | {"pid": 1}
     held.write_text(json.dumps(left))
     with working("mine", "provision"):
@@ -96,8 +98,7 @@ def test_work_on_nodes_of_this_machine_says_whose_measurement_it_disturbs(
     lab: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    on_this_machine: dict[str, object] = {"lab_name": "mine", "lab_kind": "local"}
-    lab.variables.update(node1=on_this_machine, node2=on_this_machine)
+    lab.variables.update(two_nodes("mine", "local"))
     with working("mine", "matrix", measures=True) as (_, _, held):
         held.tell(tmp_path / "runs" / "one")
         with pytest.raises(LabctlError, match="another labctl uses this lab"), working("mine", "provision"):

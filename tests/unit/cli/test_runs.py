@@ -53,3 +53,12 @@ def test_a_run_is_removed_by_its_name(labctl: Run, run: Path) -> None:
     assert run.exists()
     assert labctl("runs", "remove", NAME) == (0, f"removed {NAME}\n", "")
     assert not run.exists()
+
+
+def test_a_damaged_run_is_shown_as_an_error(labctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "20261130-010203-a").mkdir(parents=True)
+    code, out, err = labctl("runs", "show", "20261130-010203-a")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: a file cannot be read\n")
+    assert "plan.json" in err
+    assert "  next:  " in err

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
+from ansible.parsing.dataloader import DataLoader
 
 from labctl.core import files
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 
 
 def problem(call: Callable[[], object]) -> Problem:
@@ -32,7 +32,35 @@ def test_yaml_says_in_its_first_line_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "setup.yml"
     files.write_yaml(path, {"b": 1, "a": [True]}, "Generated.")
     assert path.read_text().startswith("# Generated.\n---\nb: 1\n")
-    assert yaml.safe_load(path.read_text()) == {"b": 1, "a": [True]}
+    assert files.read_yaml(path) == {"b": 1, "a": [True]}
+
+
+def test_no_text_that_is_written_is_a_template_but_one_of_labctls_own(tmp_path: Path) -> None:
+    path = tmp_path / "setup.yml"
+    given = {
+        "{{ 1 }}": "{{ 2 }}",
+        "on": ["{{ 3 }}", {"a": "a\n{% raw %}"}, "\x85", "# {{ 4 }}"],
+        "own": files.OWN_PYTHON,
+    }
+    files.write_yaml(path, given, "Generated.")
+    assert files.read_yaml(path) == given
+    lines = path.read_text().splitlines()
+    assert lines[2] == "'{{ 1 }}': !unsafe '{{ 2 }}'"
+    assert lines[-1] == "own: '{{ ansible_playbook_python }}'"
+    assert path.read_text().count("!unsafe") == 5
+
+
+def test_a_text_that_looks_like_something_else_stays_one_for_ansible(tmp_path: Path) -> None:
+    """Where it is marked, Ansible takes it for what it looks like, in quotes or not."""
+    path = tmp_path / "setup.yml"
+    texts = ["", "yes", "5.10", "1", "null", "~", "0x1f", "2026-01-02", "1e3", "=", "<<", "012", "1:30", ".inf"]
+    files.write_yaml(path, texts, "Generated.")
+    assert DataLoader().load_from_file(str(path), trusted_as_template=True) == texts
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_ansible_meets_it(tmp_path: Path) -> None:
+    found = problem(lambda: files.write_yaml(tmp_path / "setup.yml", {"a": "x\udcff"}, "Generated."))
+    assert (found.what, found.seen) == ("a text is not UTF-8, so Ansible cannot be told it", r"'x\udcff'")
 
 
 def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path) -> None:
@@ -67,7 +95,7 @@ def test_half_a_file_is_gone_when_the_other_half_cannot_be_written(tmp_path: Pat
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     missing = problem(lambda: files.read_json(path))
-    assert missing == Problem("a file cannot be read", str(path), "No such file or directory")
+    assert missing == Problem("a file cannot be read", str(path), "No such file or directory", RESTORE)
     path.write_text("{")
     broken = problem(lambda: files.read_json(path))
     assert (broken.what, broken.where) == ("a file is not valid JSON", str(path))

@@ -55,7 +55,7 @@ def test_a_lab_beside_the_user_hides_the_shipped_one(here: Path, shipped: Path) 
     assert paths.resolve_lab("local") == here / "inventories" / "local"
 
 
-@pytest.mark.parametrize("lab", ["nowhere", "", "./nowhere", "/nowhere/at/all"])
+@pytest.mark.parametrize("lab", ["nowhere", "", " ", "./nowhere", "/nowhere/at/all", "a\0", "x" * 5000])
 def test_an_unknown_lab_is_refused_with_the_known_ones(here: Path, shipped: Path, lab: str) -> None:
     (here / "inventories" / "mine").mkdir(parents=True)
     with pytest.raises(UsageError) as refused:
@@ -63,6 +63,11 @@ def test_an_unknown_lab_is_refused_with_the_known_ones(here: Path, shipped: Path
     assert f"There is no lab {lab!r}." in str(refused.value)
     assert "Name one of local, metal, mine, or give the path of an inventory directory." in str(refused.value)
     assert refused.value.exit_code == 2
+
+
+def test_a_home_that_nobody_has_is_named(here: Path, shipped: Path) -> None:
+    with pytest.raises(UsageError, match="there is no home directory that ~ could mean"):
+        paths.resolve_lab("~no-such-user/x")
 
 
 def test_a_file_is_no_lab(here: Path, shipped: Path) -> None:
@@ -83,3 +88,21 @@ def test_the_directory_of_the_machine(here: Path, monkeypatch: pytest.MonkeyPatc
     assert paths.state_dir() == Path("/var/lib/labctl")
     monkeypatch.setenv("LABCTL_STATE_DIR", "elsewhere")
     assert paths.state_dir() == here / "elsewhere"
+
+
+@pytest.mark.parametrize("lab", ["local", "mine", "./mine", "inventories/mine"])
+def test_a_lab_that_others_decide_on_is_refused(here: Path, shipped: Path, lab: str) -> None:
+    """A directory ./local in a directory like /tmp would be the lab whose programs run as root."""
+    for directory in (here / "local", here / "mine", here / "inventories" / "mine"):
+        (directory / "group_vars").mkdir(parents=True)
+        (directory / "group_vars" / "all.yml").touch()
+        (directory / "group_vars" / "all.yml").chmod(0o666)
+    with pytest.raises(UsageError, match="the lab's inventory is not believed") as refused:
+        paths.resolve_lab(lab)
+    assert "every user may write it (mode 0666)" in str(refused.value)
+    assert not isinstance(refused.value, paths.UnknownLab)
+
+
+def test_what_is_shipped_is_believed_as_labctl_is(here: Path, shipped: Path) -> None:
+    (shipped / "inventories" / "local").chmod(0o777)
+    assert paths.resolve_lab("local") == shipped / "inventories" / "local"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from labctl.core.errors import LabctlError, Problem
+from labctl.core.errors import RESTORE, LabctlError, Problem
 from labctl.core.records import decode, encode, load_yaml, suggestion
 
 
@@ -76,7 +76,7 @@ def test_a_document_becomes_a_dataclass_and_back() -> None:
 def test_a_wrong_value_names_its_place(change: dict[str, object], problem: Problem) -> None:
     with pytest.raises(LabctlError) as raised:
         decode(Cart, GOOD | change, "cart.yml")
-    assert raised.value.problems == (problem,)
+    assert raised.value.problems == (replace(problem, hint=problem.hint or RESTORE),)
 
 
 def test_all_problems_of_a_document_come_together() -> None:
@@ -102,7 +102,7 @@ def test_broken_yaml_names_its_file(tmp_path: Path) -> None:
     path.write_text("a: [1\n")
     with pytest.raises(LabctlError) as raised:
         load_yaml(path)
-    assert raised.value.problems[0].what == "a data file is not valid YAML"
+    assert raised.value.problems[0].what == "a file is not valid YAML"
     assert raised.value.problems[0].where == str(path)
 
 
@@ -110,7 +110,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabctlError) as raised:
         load_yaml(tmp_path / "none.yml")
     assert raised.value.problems == (
-        Problem("a data file cannot be read", str(tmp_path / "none.yml"), "No such file or directory"),
+        Problem("a file cannot be read", str(tmp_path / "none.yml"), "No such file or directory", RESTORE),
     )
 
 

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from labctl.core.errors import UsageError
 from labctl.core.scratch import PREFIX, Scratch, sweep
 
 KEEP = """
@@ -33,6 +36,13 @@ def test_what_a_killed_labctl_left_is_swept_and_nothing_else(tmp_path: Path) -> 
     assert mine.path.is_dir()
     mine.close()
     assert [path.name for path in tmp_path.iterdir()] == ["labctl-other"]
+
+
+def test_a_directory_where_others_could_replace_it_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(UsageError, match="the directory for temporary files"):
+        Scratch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sockets_have_room_in_it() -> None:

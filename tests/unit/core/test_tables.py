@@ -195,3 +195,35 @@ def test_a_long_path_is_broken_where_the_table_has_no_room_for_it() -> None:
     text = plain([row], width=tables.NARROW)
     assert path not in text
     assert max(len(line) for line in text.splitlines()) <= tables.NARROW
+
+
+HOSTILE = {"setup": "a\x1b[31m", "n": 1, "note": "\u202etxt\rx"}
+
+
+@pytest.mark.parametrize("style", ["table", "github", "csv"])
+def test_nothing_in_a_cell_talks_to_the_terminal(style: str) -> None:
+    text = plain([HOSTILE], style)  # type: ignore[list-item]
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "a\\x1b[31m" in text
+
+
+def test_a_document_of_machines_keeps_every_character() -> None:
+    assert json.loads(plain([HOSTILE], "json")) == [HOSTILE]  # type: ignore[list-item]
+
+
+@given(any_tables(), st.sampled_from([20, 40, 60, tables.NARROW, 120]))
+def test_no_line_is_wider_than_a_terminal_and_nothing_is_left_out(table: Table, most: int) -> None:
+    text = render(Document((table,), Table("", (), ()), None), "table", min(most, WIDTH), most)
+    assert max(map(len, text.splitlines())) <= most
+    if table.rows:
+        letters = "".join(text.split())
+        for cell in (str(cell) for row in table.rows for cell in row):
+            # Columns put other cells between the pieces of one: all of its letters are there.
+            assert all(letters.count(one) >= cell.count(one) for one in set(cell) - {" "})
+
+
+def test_where_columns_have_no_room_cells_stand_below_each_other() -> None:
+    row: dict[str, Value] = {f"header{number}": f"value{number}" for number in range(9)}
+    text = render(listing([row, row]), "table", 40, 40)
+    assert text.splitlines()[:3] == ["header0: value0", "header1: value1", "header2: value2"]
+    assert text.count("header8: value8") == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
-from labctl.engine.events import Event, TaskResult, TaskStart, Watcher
+from labctl.engine.events import NOTHING_RAN, Event, TaskResult, TaskStart, Watcher
 from labctl.engine.outcome import Failure, Outcome
 from tests.unit.engine.play import Run
 
@@ -119,7 +119,7 @@ def test_what_was_cancelled_is_interrupted_and_keeps_what_failed_before() -> Non
 
 def test_where_nothing_ran_ansible_is_quoted() -> None:
     outcome, _ = watched()
-    assert outcome.failures == (Failure("play.yml", "", "controller", "the last words", None),)
+    assert outcome.failures == (Failure("play.yml", "", "controller", "the last words", NOTHING_RAN),)
 
 
 def test_a_result_that_is_no_mapping_is_its_message() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError, UsageError
-from labctl.core.files import write_json
+from labctl.core.files import read_yaml, write_json
 from labctl.core.records import encode
 from labctl.engine.outcome import Outcome
 from labctl.labs import embedded as labs
@@ -132,7 +132,7 @@ def test_a_lab_whose_inventory_is_gone_is_removed_by_its_record(session: Scripte
 
     def destroy(call: Call) -> Outcome:
         (source,) = call.inventories
-        seen.append(json.loads(source.read_text()))
+        seen.append(read_yaml(source))
         return ended("ok")
 
     session.plays["lab_destroy.yml"] = destroy
@@ -146,10 +146,96 @@ def test_what_is_neither_a_lab_nor_recorded_cannot_be_removed(session: ScriptedS
     assert session.played == []
 
 
+def test_a_removal_that_was_cut_short_is_told_and_finished(session: ScriptedSession, state: Path) -> None:
+    record(state, "gone", "vm")
+    (state / "labs" / "gone").rename(state / "labs" / ".removing-gone")
+    (problem,) = labs.list_labs()[1]
+    assert (problem.what, problem.hint) == (
+        "the removal of lab gone was cut short",
+        "finish it: labctl lab destroy -i gone",
+    )
+    assert labs.names() == ()
+    labs.destroy(session, "gone")
+    assert session.played == ["lab_destroy.yml"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../state", "a/b", ".removing-mine", "mine/../mine", "{{ 1/0 }}"])
+def test_no_record_is_found_by_what_is_no_name(session: ScriptedSession, state: Path, name: str) -> None:
+    record(state)
+    (state / "lab.json").write_text((state / "labs" / "mine" / "lab.json").read_text())
+    with pytest.raises(UsageError):
+        labs.read(name)
+    if name not in (".", ".."):  # those are directories, whose inventory is looked for
+        with pytest.raises(UsageError):
+            labs.destroy(session, name)
+    assert (labs.is_up(name), session.played) == (False, [])
+
+
+def test_a_record_in_anothers_place_is_told(state: Path) -> None:
+    record(state, "one")
+    (state / "labs" / "one").rename(state / "labs" / "two")
+    (problem,) = labs.list_labs()[1]
+    assert problem.what == "the record of lab two is another lab's"
+    assert problem.hint == "put it back where it belongs: a lab is destroyed by its record"
+
+
+def test_a_record_that_others_may_write_is_not_believed(state: Path) -> None:
+    record(state)
+    (state / "labs" / "mine" / "lab.json").chmod(0o666)
+    (problem,) = labs.list_labs()[1]
+    assert problem.what.startswith("the record of lab mine is not believed")
+    assert problem.seen == "every user may write it (mode 0666)"
+
+
+def test_places_that_others_decide_on_are_not_used(
+    session: ScriptedSession, inventory: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.mkdir()
+    cache = state.with_name("cache")
+    cache.mkdir()
+    monkeypatch.setenv("LABCTL_CACHE_DIR", str(cache))
+    for place in (state, cache):
+        place.chmod(0o1777)
+        for call in (labs.create, labs.destroy):
+            with pytest.raises(UsageError, match=rf"is not believed(.|\n)*where: {place}\n(.|\n)*chmod o-w {place}"):
+                call(session, "mine")
+        place.chmod(0o755)
+    assert session.played == []
+
+
+def test_the_lab_of_another_user_is_his(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = os.geteuid()
+    Path(record(state).ssh.key).touch()
+    labs.require_ones_own("mine")
+    labs.require_ones_own("none")
+    monkeypatch.setattr("os.geteuid", lambda: me + 1)
+    for to_destroy in (False, True):
+        with pytest.raises(UsageError) as refused:
+            labs.require_ones_own("mine", to_destroy)
+        (problem,) = refused.value.problems
+        assert problem.what == "the lab mine of this machine is another user's"
+        assert str(problem.hint).startswith(f"work as {problem.seen}; or make a lab of your own")
+    with pytest.raises(UsageError, match="another user's"):
+        labs.shell_command("mine", "node1")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(labs, "owner_of", lambda _: 1000)
+    labs.require_ones_own("mine", to_destroy=True)
+    with pytest.raises(UsageError, match="another user's"):
+        labs.require_ones_own("mine")
+    monkeypatch.setenv("SUDO_UID", "1000")
+    labs.require_ones_own("mine")
+
+
+def test_an_inventory_that_no_lab_was_made_from_has_no_nodes(state: Path, inventory: Path) -> None:
+    record(state)
+    with pytest.raises(LabctlError, match="no lab on this machine was created from this inventory"):
+        labs.shell_command(str(inventory), "node1")
+
+
 def test_one_logs_in_with_the_labs_own_key_and_known_hosts(state: Path) -> None:
     lab = record(state, "mine", "vm")
     argv = labs.shell_command("mine", "node2")
-    assert argv[:3] == ("ssh", "-i", lab.ssh.key)
+    assert argv[:5] == ("ssh", "-F", "none", "-i", lab.ssh.key)
     assert f"UserKnownHostsFile={lab.ssh.known_hosts}" in argv
     assert argv[-3:] == ("-p", "2202", "root@10.0.0.2")
 

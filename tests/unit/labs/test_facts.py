@@ -87,6 +87,19 @@ def test_a_look_says_what_both_ends_have() -> None:
     assert (found.origin.source, found.origin.why) == (Source.LOOK, None)
 
 
+def test_what_a_cluster_carries_is_what_both_ends_and_its_control_plane_have() -> None:
+    lab = replace(LAB, groups={"control_plane": ("node1",), "worker": ("node2",)})
+
+    def change(documents: dict[str, Any]) -> None:
+        control = ["archive-cilium-chart", "image-cilium", "image-etcd", "program-kubectl"]
+        documents["node1"]["state"]["bundle"] = control
+        documents["node2"]["state"]["bundle"] = ["image-cilium", "program-kubelet"]
+
+    assert facts.of_look(lab, seen(change)).carried == ("cilium", "cilium-chart", "kubectl")
+    assert facts.of_look(replace(LAB, groups={"control_plane": ("node3",)}), seen(change)).carried is None
+    assert facts.of_look(lab, seen()).carried is None
+
+
 def test_a_node_without_threads_is_no_node() -> None:
     with pytest.raises(LabctlError, match="how many CPU threads"):
         facts.of_look(LAB, seen(lambda documents: documents["node2"]["cpu"].update(threads=None)))

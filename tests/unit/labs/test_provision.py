@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from labctl.bundle import install
 from labctl.bundle.index import Bundle, BundleEdition, BundleFile
 from labctl.catalog.editions import Use
 from labctl.core.errors import LabctlError, UsageError
+from labctl.core.files import read_yaml
 from labctl.engine.events import TaskResult, TaskStart
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
@@ -39,7 +39,7 @@ def sources(session: ScriptedSession) -> list[Any]:
     found: list[Any] = []
 
     def play(call: Call) -> Outcome:
-        found.extend(json.loads(source.read_text()) for source in call.inventories[1:])
+        found.extend(read_yaml(source) for source in call.inventories[1:])
         return ended("ok")
 
     session.plays["provision.yml"] = play

@@ -16,7 +16,7 @@ from labctl.core.files import read_record, write_json
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions
-from labctl.matrix.execution import Execution, Measured, Progress, Step, VisitDisturbed, VisitFailed, Work
+from labctl.matrix.execution import Execution, Measured, Progress, Step, VisitBegun, VisitDisturbed, VisitFailed, Work
 from labctl.matrix.record import Record
 from labctl.plan import plan as planning
 from labctl.plan.plan import Plan
@@ -265,15 +265,59 @@ def test_nodes_that_cannot_be_started_again_end_the_run(bench: Bench) -> None:
     assert bench.session.played == ["visit.yml", "wait.yml"]
 
 
-def requests(number: int) -> Callable[[Execution, Progress], None]:
+def requests(number: int, moment: type[Progress] = Measured) -> Callable[[Execution, Progress], None]:
     """Ask so many times to stop, as soon as a first sample is there."""
 
     def progress(execution: Execution, event: Progress) -> None:
-        if isinstance(event, Measured):
+        if isinstance(event, moment) and not execution.stop.asked:
             for _ in range(number):
                 execution.stop.request()
 
     return progress
+
+
+def test_a_visit_that_finds_no_nodes_fails(bench: Bench) -> None:
+    bench.session.plays["visit.yml"] = first_time(done)  # as when the inventory lost its groups meanwhile
+    execution = bench.execute()
+    (failed,) = bench.failed
+    assert failed.failures[0].message.startswith("the visit ended without a sample")
+    assert bench.session.played[:2] == ["visit.yml", "undeploy.yml"]
+    assert (execution.complete, bench.status.samples_taken) == (False, 6)
+
+
+def test_what_a_request_means_is_said(bench: Bench) -> None:
+    said: list[str] = []
+    bench.on_progress = lambda execution, event: (
+        said.extend(execution.stop.request() for _ in range(2)) if isinstance(event, VisitBegun) else None
+    )
+    bench.execute()
+    patient, at_once = said
+    assert patient.startswith("the run ends after the task in hand, or the sample in flight (3 s); then its setup is ")
+    assert at_once.startswith("the run ends at once; its setup is taken down all the same")
+
+
+def test_every_visit_is_told_before_it_begins(bench: Bench, plan: Plan) -> None:
+    bench.execute()
+    begun = [event for event in bench.told if isinstance(event, VisitBegun)]
+    assert [(event.setup, event.round, event.number, event.total) for event in begun] == [
+        (visit.setup, visit.round, number, 4) for number, visit in enumerate(plan.visits, start=1)
+    ]
+    assert bench.told[0] == begun[0]
+    assert begun[0].left_s > begun[-1].left_s > 0
+
+
+def test_asked_to_stop_before_the_first_sample_a_run_ends_between_two_tasks(bench: Bench) -> None:
+    def deploy(call: Call) -> Outcome:
+        call.start("The link is there")
+        assert Path(call.variables["measure_stop_file"]).exists()
+        return ended("interrupted")
+
+    bench.session.plays["visit.yml"] = deploy
+    bench.on_progress = requests(1, VisitBegun)
+    bench.execute()
+    assert bench.session.played == ["visit.yml", "undeploy.yml"]
+    assert [visit.status for visit in bench.status.visits] == ["interrupted"]
+    assert (bench.status.state, bench.failed) == (RunState.INTERRUPTED, [])
 
 
 def test_asked_to_stop_once_a_run_ends_after_the_sample_in_flight(bench: Bench) -> None:
@@ -302,9 +346,11 @@ def test_asked_to_stop_twice_a_run_ends_at_once_and_its_setup_is_taken_down(benc
 
 
 def test_asked_to_stop_while_a_node_is_waited_for_a_run_ends_without_blame(bench: Bench) -> None:
-    bench.on_progress = lambda execution, event: (
-        execution.stop.request() if isinstance(event, Step) and event.text == "The node answers" else None
-    )
+    def progress(execution: Execution, event: Progress) -> None:
+        if isinstance(event, Step) and event.text == "The node answers":
+            execution.stop.request()
+
+    bench.on_progress = progress
 
     def wait(call: Call) -> Outcome:
         call.start("The node answers")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.core.errors import LabctlError
+from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.matrix import resume
@@ -22,6 +22,7 @@ from labctl.runs import attempts, history
 from labctl.runs.folder import RunFolder
 from labctl.runs.status import RunState, VisitRecord
 from labctl.samples.sample import Sample, Status
+from tests.unit import lab_records
 from tests.unit.synthetic import plan_of, samples_of
 
 LAB = Inventory(Path("/labs/local"), "local", "local", "node1", "node2", {"node1": {}, "node2": {}})
@@ -109,9 +110,10 @@ def test_raw_files_without_a_sample_are_derived_and_kept(
     data = json.loads(folder.plan.read_text())
     workload = next(one for one in data["workloads"] if one["name"] == "tcp_rr")
     workload["selectors"], workload["options"] = item["selectors"], item["options"]
-    data["cells"] = [{**data["cells"][0], "id": item["cell"], "processes": 2, "processes_label": "2"}]
-    data["visits"], data["repeat"] = [{"round": 1, "setup": data["cells"][0]["setup"]}], 6
-    data["setups"] = [one for one in data["setups"] if one["id"] == data["cells"][0]["setup"]]
+    setup = {**data["setups"][0], "id": item["setup"], "reference": None}
+    named = {name: item[name] for name in ("setup", "workload", "processes", "processes_label")}
+    data |= {"setups": [setup], "cells": [{**named, "id": item["cell"]}], "rounds": 1, "repeat": 6}
+    data["visits"] = [{"round": 1, "setup": item["setup"]}]
     write_json(folder.plan, data)
     shutil.rmtree(folder.samples)
     shutil.copytree(capture, folder.samples / item["id"])
@@ -143,6 +145,14 @@ def test_a_damaged_status_is_named_set_aside_and_does_not_matter(folder: RunFold
 def test_without_its_plan_a_run_is_refused(folder: RunFolder, content: str) -> None:
     folder.plan.write_text(content)
     with pytest.raises(LabctlError, match=r"plan\.json"):
+        resume.reopen(folder.path)
+
+
+@pytest.mark.parametrize("part", [".", "plan.json", "status.json", "attempts/1.json"])
+def test_a_run_that_others_can_write_is_not_gone_on_with(folder: RunFolder, part: str) -> None:
+    path = folder.path / part
+    path.chmod(path.stat().st_mode | 0o002)
+    with pytest.raises(UsageError, match="a run to go on with is not believed"):
         resume.reopen(folder.path)
 
 
@@ -179,3 +189,47 @@ def test_a_plan_that_was_edited_is_drift(folder: RunFolder) -> None:
     folder.plan.write_text(folder.plan.read_text() + "\n")
     now = attempts.observe(2, folder.plan.read_text(), LAB, {})
     assert [change.what for change in resume.drift(earlier, now)] == ["plan"]
+
+
+def recorded(run: RunFolder, inventory: object, name: str = "local") -> None:
+    """Let a run have been begun on a lab at another place."""
+    attempt = json.loads(run.attempt(1).read_text())
+    attempt["lab"] |= {"inventory": str(inventory), "name": name}
+    write_json(run.attempt(1), attempt)
+
+
+def test_a_run_goes_on_with_the_inventory_that_its_lab_has_here(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LABCTL_STATE_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here = resume.reopen(folder.path).plan.lab.name
+    assert resume.reopen(folder.path).inventory == here  # what is recorded is gone
+    recorded(folder, elsewhere)
+    with pytest.raises(UsageError) as refused:
+        _ = resume.reopen(folder.path).inventory
+    (problem,) = refused.value.problems
+    assert (problem.where, problem.seen) == (f"{folder.attempt(1)}:lab.inventory", f"'{elsewhere}'")
+    assert "-i INVENTORY" in str(problem.hint)
+
+    def known_now(path: Path) -> bool:
+        recorded(folder, path)
+        return resume.reopen(folder.path).inventory == str(path)
+
+    own = tmp_path / "inventories" / here
+    cluster = tmp_path / "XDG_STATE_HOME" / "labctl" / "clusters" / f"{here}-0123"
+    for path in (own, cluster):
+        path.mkdir(parents=True)
+        assert known_now(path)
+    lab_records.record(tmp_path / "LABCTL_STATE_DIR", here, inventory=str(elsewhere))
+    assert known_now(elsewhere)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "{{ 1/0 }}", ""])
+def test_a_run_of_a_lab_without_a_proper_name_does_not_go_on(folder: RunFolder, plan: Plan, name: str) -> None:
+    earlier = replace(resume.reopen(folder.path), plan=replace(plan, lab=replace(plan.lab, name=name)))
+    with pytest.raises(UsageError, match="this cannot be the name of a lab"):
+        _ = earlier.inventory

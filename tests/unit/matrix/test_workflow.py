@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from labctl import catalog
+from labctl.core import ending
 from labctl.core.errors import LabctlError
 from labctl.core.files import read_record
 from labctl.engine.events import Event, Listener, TaskResult
@@ -105,7 +106,9 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     lab_records.let_become_root(monkeypatch, tmp_path / "bin")
     (tmp_path / "lab").mkdir()
-    with ScriptedSession() as session, lock.held("mine", "lab-mine", "matrix", tmp_path) as held:
+    (tmp_path / "locks").mkdir(mode=0o1777)
+    monkeypatch.setattr(lock, "SHARED", tmp_path / "locks")
+    with ScriptedSession() as session, lock.held("mine", "lab-mine", "matrix") as held:
         session.plays |= {"clear.yml": looked_at(), "check.yml": looked_at(), "visit.yml": measuring}
         yield Stage(tmp_path, session, held, Told())
 
@@ -225,7 +228,7 @@ def test_others_who_want_the_lab_are_told_which_run_has_it(stage: Stage) -> None
     result = stage.measure()
     with (
         pytest.raises(LabctlError, match=f"run {result.folder}"),
-        lock.held("mine", "lab-mine", "matrix", stage.here),
+        lock.held("mine", "lab-mine", "matrix"),
     ):
         pass
 
@@ -267,8 +270,8 @@ def test_a_run_of_the_same_name_is_left_alone(stage: Stage) -> None:
     assert stage.played == ["clear.yml"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_a_run_after_the_sample_in_flight(stage: Stage, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", ending.SIGNALS)
+def test_a_signal_ends_a_run_after_the_sample_in_flight(stage: Stage, number: signal.Signals) -> None:
     before = signal.getsignal(number)
 
     def visit(call: Call) -> Outcome:
@@ -276,11 +279,27 @@ def test_an_interrupt_ends_a_run_after_the_sample_in_flight(stage: Stage, number
         return measuring(call)
 
     stage.session.plays["visit.yml"] = visit
-    result = stage.measure()
-    assert (result.complete, result.broken) == (False, None)
+    said: list[str] = []
+    with ending.heard(said.append) as requests:
+        result = stage.measure()
+    assert (result.complete, result.broken, requests.first) == (False, None, number)
     assert find.open_run(result.folder).state is find.State.INTERRUPTED
     assert stage.played == ["clear.yml", "visit.yml"]
+    assert said[0].startswith(f"{number.name}: the run ends after the task in hand, or the sample in flight")
+    assert "0 of 2 samples are there; labctl matrix --resume" in stage.told.lines[-1]
     assert signal.getsignal(number) == before
+
+
+def test_a_signal_before_a_run_was_begun_leaves_none(stage: Stage) -> None:
+    def clear(_: Call) -> Outcome:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+    stage.session.plays["clear.yml"] = clear
+    with pytest.raises(ending.Ended) as ended_by, ending.heard(lambda _: None):
+        stage.measure()
+    assert ended_by.value.left == "no run was begun; a lab that was made stays, and the same command goes on with it"
+    assert not (stage.here / "runs").exists()
 
 
 def test_the_nodes_of_a_lab_that_labctl_made_are_brought_back(stage: Stage) -> None:

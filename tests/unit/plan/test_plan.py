@@ -13,7 +13,8 @@ from labctl.catalog.lab import LabFacts, Origin, Source, TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import Plan, Visit, build, from_json, interval, order, time_left, to_json
+from labctl.plan.plan import Plan, Visit, build, interval, order, time_left, to_json
+from labctl.plan.stored import RESTORE, from_json
 from labctl.plan.visit import all_samples
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
@@ -111,11 +112,11 @@ def test_the_noise_floor_of_a_lone_setup_is_its_own(small_catalog: Catalog) -> N
 def test_a_pair_that_cannot_exist_is_refused_with_the_reason(small_catalog: Catalog) -> None:
     with pytest.raises(UsageError) as raised:
         plan_of(small_catalog, variant="base,base-clean,pods", encryption="wireguard,ipsec")
-    hint = "name the variants that have it with --variant"
+    ipsec, wireguard = "these have it: pods", "these have it: base, pods"
     assert raised.value.problems == (
-        Problem("base does not exist with encryption ipsec", "--encryption", "needs a kernel with ESP", hint),
-        Problem("base-clean does not exist with encryption wireguard", "--encryption", "not built yet", hint),
-        Problem("base-clean does not exist with encryption ipsec", "--encryption", "not built yet", hint),
+        Problem("base does not exist with encryption ipsec", "--encryption", "needs a kernel with ESP", ipsec),
+        Problem("base-clean does not exist with encryption wireguard", "--encryption", "not built yet", wireguard),
+        Problem("base-clean does not exist with encryption ipsec", "--encryption", "not built yet", ipsec),
     )
 
 
@@ -330,7 +331,8 @@ def test_a_damaged_plan_names_its_place(small_catalog: Catalog) -> None:
     data["visits"][1]["round"] = "1"
     with pytest.raises(LabctlError) as raised:
         from_json(data, "plan.json")
-    assert raised.value.problems == (Problem("the value is not a whole number", "plan.json:visits[1].round", "'1'"),)
+    where = "plan.json:visits[1].round"
+    assert raised.value.problems == (Problem("the value is not a whole number", where, "'1'", RESTORE),)
 
 
 def test_without_known_threads_max_has_no_number_and_is_planned_for(small_catalog: Catalog) -> None:

@@ -15,7 +15,8 @@ from labctl.catalog import Catalog
 from labctl.catalog.lab import LabFacts, Origin, Source
 from labctl.core.tables import NARROW, WIDTH, render
 from labctl.plan.options import RawOptions, parse_options
-from labctl.plan.plan import Plan, build, from_json
+from labctl.plan.plan import Plan, build
+from labctl.plan.stored import from_json
 from labctl.plan.tables import document
 
 Golden = Callable[[str, str], None]

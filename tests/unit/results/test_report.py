@@ -17,6 +17,7 @@ from labctl.core.errors import LabctlError
 from labctl.core.files import write_json
 from labctl.core.tables import render
 from labctl.plan import plan as planning
+from labctl.plan import stored
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.visit import setup_inventory
 from labctl.results import report
@@ -133,7 +134,7 @@ def test_an_old_run_reports_and_derives_what_it_did(old: Path, repository: Path)
 
 def test_an_old_plan_is_written_and_measured_as_it_was(old: Path, repository: Path) -> None:
     data = json.loads((old / "plan.json").read_text())
-    plan = planning.from_json(data, "plan.json")
+    plan = stored.from_json(data, "plan.json")
     assert planning.to_json(plan)["workloads"] == data["workloads"]
     then = json.loads((repository / "tests" / "fixtures" / "runs" / OLD / "measure_samples.json").read_text())
     inventory = setup_inventory(plan, plan.visits[0], ["node1"], Path("/x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -57,3 +58,92 @@ def test_directories_go_that_were_made_and_those_stay_that_were_there(bundle_fil
     (node / "charts" / "stranger").touch()
     bundle_files.absent(params, check_mode=False)
     assert all_below(node) == {"bin", "charts", "charts/stranger"}
+
+
+def packed(top: Path, name: str, dest: Path, *members: str, kind: bytes = tarfile.REGTYPE) -> dict[str, Any]:
+    """An archive that arrived on the node."""
+    file = staged(top, name, "program", dest, "")
+    with tarfile.open(top / "staged" / name, "w") as archive:
+        for member in members:
+            info = tarfile.TarInfo(member)
+            info.type = kind if member == members[-1] else tarfile.REGTYPE
+            info.linkname = "/etc"
+            archive.addfile(info)
+    digest = hashlib.sha256((top / "staged" / name).read_bytes()).hexdigest()
+    return {**file, "use": "archive", "sha256": digest}
+
+
+def place(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    node = tmp_path / "node"
+    node.mkdir()
+    (tmp_path / "records").mkdir()
+    return node, {"staged": str(tmp_path / "staged"), "records": str(tmp_path / "records")}
+
+
+def test_nothing_of_an_earlier_version_stays(bundle_files: ModuleType, tmp_path: Path) -> None:
+    node, params = place(tmp_path)
+    for members in (("c/Chart.yaml", "c/templates/old.yaml"), ("c/Chart.yaml", "c/templates/new.yaml")):
+        bundle_files.present({**params, "files": [packed(tmp_path, "chart", node / "charts", *members)]})
+    assert all_below(node) == {"charts", "charts/c", "charts/c/Chart.yaml", "charts/c/templates"} | {
+        "charts/c/templates/new.yaml"
+    }
+    bundle_files.absent(params, check_mode=False)
+    assert all_below(node) == set()
+
+
+@pytest.mark.parametrize(
+    ("member", "kind"),
+    [
+        ("../out", tarfile.REGTYPE),
+        ("/etc/passwd", tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        ("hard", tarfile.LNKTYPE),
+        ("fifo", tarfile.FIFOTYPE),
+        ("sparse", tarfile.GNUTYPE_SPARSE),
+    ],
+)
+def test_of_an_archive_that_holds_what_it_should_not_nothing_is_unpacked(
+    bundle_files: ModuleType, tmp_path: Path, member: str, kind: bytes
+) -> None:
+    node, params = place(tmp_path)
+    file = packed(tmp_path, "chart", node / "charts", "good", member, kind=kind)
+    with pytest.raises(Exception, match="holds what it should not"):
+        bundle_files.present({**params, "files": [file]})
+    assert all_below(node) == set()
+
+
+def test_an_archive_that_is_none_is_refused(bundle_files: ModuleType, tmp_path: Path) -> None:
+    node, params = place(tmp_path)
+    file = {**staged(tmp_path, "chart", "program", node / "charts", "junk"), "use": "archive"}
+    with pytest.raises(Exception, match="An archive cannot be unpacked"):
+        bundle_files.present({**params, "files": [file]})
+    assert all_below(node) == set()
+
+
+@pytest.mark.parametrize("act", ["replaced", "link", "gone", "fifo"])
+def test_what_was_changed_after_it_was_verified_is_not_installed(
+    bundle_files: ModuleType, tmp_path: Path, act: str
+) -> None:
+    node, params = place(tmp_path)
+    file = staged(tmp_path, "kubelet", "program", node / "bin", "good")
+    arrived = tmp_path / "staged" / "kubelet"
+    if act == "replaced":
+        arrived.write_text("evil")
+    else:
+        arrived.rename(tmp_path / "elsewhere")
+        if act == "link":
+            arrived.symlink_to(tmp_path / "elsewhere")
+        elif act == "fifo":
+            os.mkfifo(arrived)
+    with pytest.raises(Exception, match="did not arrive on the node as it is in the bundle"):
+        bundle_files.present({**params, "files": [file]})
+    assert all_below(node) == set()
+
+
+@pytest.mark.parametrize("name", ["../../../etc/cron.d/x", "", "a/b", "-x", "a\n"])
+def test_a_name_is_a_name(bundle_files: ModuleType, tmp_path: Path, name: str) -> None:
+    node, params = place(tmp_path)
+    file = {**staged(tmp_path, "kubelet", "program", node / "bin", "good"), "name": name}
+    with pytest.raises(Exception, match="This cannot be the name of a file"):
+        bundle_files.present({**params, "files": [file]})
+    assert all_below(node) == set()

@@ -149,10 +149,66 @@ Components: main universe multiverse
 
 @pytest.mark.parametrize(
     ("os_release", "component"),
-    [(DEBIAN_12, "non-free"), (DEBIAN_13, "main"), (UBUNTU, "multiverse"), (SID, "main")],
+    [
+        (DEBIAN_12, "non-free"),
+        (DEBIAN_13, "main"),
+        (UBUNTU, "multiverse"),
+        (SID, "main"),
+        ('ID=debian\nVERSION_ID="forky/sid"\n', "main"),
+        ('ID=debian\nVERSION_ID=""\n', "main"),
+        ('ID=debian\nVERSION_ID="12-rc1"\n', "non-free"),
+        ("ID=arch\nBUILD_ID=rolling\n", "main"),
+        ('ID=linuxmint\nID_LIKE="ubuntu debian"\nVERSION_ID="21.3"\nUBUNTU_CODENAME=jammy\n', "multiverse"),
+        ("", "main"),
+    ],
 )
 def test_the_component_that_holds_netperf(os_release: str, component: str) -> None:
     assert sources.component_of(sources.release_of(os_release)) == component
+
+
+ONE_LINES = [
+    "deb http://m.test/debian stable main",
+    "deb\thttp://m.test/debian\tbookworm\tmain\tcontrib # by hand",
+    "deb [ arch=amd64  signed-by=/k.gpg ] http://m.test/debian bookworm main",
+]
+
+
+@pytest.mark.parametrize("line", ONE_LINES)
+def test_a_line_is_read_as_apt_reads_it(line: str) -> None:
+    release = sources.release_of(DEBIAN_12)
+    added = sources.source_for([f"# one\n\n  {line}\n"], release, "non-free")
+    assert added is not None
+    options = "[arch=amd64  signed-by=/k.gpg] " if "[" in line else ""
+    suite = "stable" if "stable" in line else "bookworm"
+    assert added.text == f"deb {options}http://m.test/debian {suite} non-free\n"
+
+
+STANZA = """\
+# head
+Types: deb deb-src
+URIs: http://m.test/debian
+  http://n.test/debian
+Suites: stable
+ stable-updates
+  # stable-backports
+Components: main
+ contrib
+Trusted: yes
+Enabled: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("enabled", "used"), [("yes", True), ("True", True), ("no", False), ("False", False), ("0", False)]
+)
+def test_a_stanza_is_read_as_apt_reads_it(enabled: str, used: bool) -> None:
+    release = sources.release_of(DEBIAN_12)
+    added = sources.source_for([STANZA.format(enabled)], release, "non-free")
+    text = (
+        "Types: deb\nSuites: stable\nComponents: non-free\n"
+        "Uris: http://m.test/debian\n  http://n.test/debian\nTrusted: yes\n"
+    )
+    assert added == (sources.SourceFile("sources", text) if used else None)
 
 
 def test_a_component_is_added_on_the_mirror_of_main() -> None:
@@ -171,7 +227,7 @@ def test_a_component_is_added_in_the_format_of_stanzas_with_its_key() -> None:
     added = sources.source_for([STANZAS], release, "multiverse")
     assert added == sources.SourceFile(
         "sources",
-        "Types: deb\nURIs: http://mirror.test/ubuntu/\nSuites: noble\nComponents: multiverse\n"
+        "Types: deb\nSuites: noble\nComponents: multiverse\nUris: http://mirror.test/ubuntu/\n"
         "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n",
     )
 

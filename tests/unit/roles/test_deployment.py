@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
+from labctl import catalog
 from labctl.engine.events import Event, TaskResult
 from labctl.engine.session import AnsibleOptions, Session
+from roles.deployment.action_plugins import deployment as plugin
 from roles.deployment.files import record as deployment
 from tests.unit.engine.play import LOCAL
 
@@ -20,6 +24,40 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "labctl" / "deployment.json"
     monkeypatch.setattr(deployment, "RECORD", str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that stands for those where things are left."""
+    monkeypatch.setattr(deployment, "LEFTOVERS", (str(tmp_path / "left" / "ansible_*"),))
+    (tmp_path / "left").mkdir()
+    return tmp_path / "left"
+
+
+def test_what_was_killed_leaves_nothing_and_what_lives_keeps_what_it_unpacked(
+    record: Path, leftovers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (leftovers / "ansible_x_payload_1").mkdir()
+    (leftovers / "ansible_x_payload_1" / "a.zip").touch()
+    (leftovers / "ansible_file").touch()
+    (leftovers / "other").mkdir()
+    (leftovers / "ansible_link").symlink_to(leftovers / "other")
+    made = (leftovers / "ansible_x_payload_1").stat().st_ctime
+    monkeypatch.setattr(deployment, "living", lambda: [made - 5.0])
+    deployment.end(check_mode=False)
+    assert (leftovers / "ansible_x_payload_1" / "a.zip").exists()
+    monkeypatch.setattr(deployment, "living", lambda: [made - 600.0, made + 30.0])
+    deployment.end(check_mode=True)
+    assert (leftovers / "ansible_x_payload_1" / "a.zip").exists()
+    deployment.end(check_mode=False)
+    assert sorted(path.name for path in leftovers.iterdir()) == ["ansible_link", "other"]
+
+
+def test_when_a_living_process_began_is_known() -> None:
+    before = time.time()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert any(abs(start - before) < 5 for start in deployment.living())
+        child.communicate()
 
 
 def test_a_role_is_recorded_once(record: Path) -> None:
@@ -71,3 +109,14 @@ def test_the_script_reaches_the_node(tmp_path: Path) -> None:
         session.run_playbook(str(tmp_path / "play.yml"), sources, options=options, listener=seen.append).require()
     (result,) = [each for each in seen if isinstance(each, TaskResult) and each.action == "deployment"]
     assert (result.ok, result.data["role"]) == (True, None)
+
+
+@pytest.mark.parametrize("role", ["../../evil", "evil", "deployment", "lab_nodes", "node", "a{{ 1/0 }}", "/evil"])
+def test_neither_a_node_nor_a_setup_is_believed_that_another_role_deploys(role: str) -> None:
+    with pytest.raises(AnsibleActionFail, match="the node records a role that deploys no variant of labctl"):
+        plugin.require_known(role, "the node records")
+
+
+def test_the_roles_that_deploy_are_those_of_the_catalog() -> None:
+    assert plugin.known() == sorted({variant.role for variant in catalog.load().variants.values() if not variant.labs})
+    plugin.require_known(None, "the node records")

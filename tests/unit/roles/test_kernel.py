@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shlex
+import subprocess
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -113,6 +115,35 @@ def test_the_newest_package_of_the_line_is_taken_and_no_special_build() -> None:
     assert package.newest_of("5.11", "amd64", names) is None
 
 
+@pytest.mark.parametrize(
+    ("line", "names", "newest"),
+    [
+        ("6.12", ["6.12.74+deb13+1-amd64", "6.12.73+deb13-amd64", "6.12.9+bpo-amd64"], "6.12.74+deb13+1-amd64"),
+        ("6.12", ["6.12.74+deb13+1-cloud-amd64", "6.12.74+deb13+1-rt-amd64", "6.12.74+deb13+1-amd64-dbg"], None),
+        ("6.1", ["6.12.74+deb13-amd64", "6.1.0-37-amd64", "6.1.0-0.deb11.13-amd64"], "6.1.0-37-amd64"),
+        ("6.12", ["6.12~rc7-amd64", "6.12.1-amd64", "6.12.0-1-amd64"], "6.12.1-amd64"),
+        ("6.12", ["6.12-amd64", "6.12~rc7-amd64"], "6.12-amd64"),
+        ("6.12", ["6.12.74+deb13+1-arm64"], None),
+    ],
+)
+def test_kernels_are_found_however_debian_names_them(line: str, names: list[str], newest: str | None) -> None:
+    assert package.newest_of(line, "amd64", [f"linux-image-{name}" for name in names]) == newest
+
+
+@pytest.mark.parametrize(
+    ("rows", "site"),
+    [
+        (["bookworm-security main http://s", "bookworm main http://a", "bookworm main http://b"], "http://a"),
+        (["stable-updates main http://u", "stable contrib http://c", "stable main http://a"], "http://a"),
+        (["stable main http://a", "bookworm main http://b"], "http://b"),
+        (["./ $(COMPONENT) http://flat", "nodistro main http://other"], None),
+        ([], None),
+    ],
+)
+def test_the_archive_of_a_node_is_found_by_name_and_by_age(rows: list[str], site: str | None) -> None:
+    assert package.archive_of("bookworm", [row.split(" ") for row in rows]) == site
+
+
 def test_what_a_configuration_lost_is_named() -> None:
     config = facts.parse_config('CONFIG_A=y\nCONFIG_B=m\nCONFIG_LOCALVERSION="-labctl"\n')
     wanted = ["CONFIG_A=y", "CONFIG_B=y", "CONFIG_C=n", "CONFIG_D=y", 'CONFIG_LOCALVERSION="-labctl"']
@@ -178,6 +209,42 @@ def test_a_reboot_that_ends_on_the_old_kernel_is_told() -> None:
 
 def test_the_file_for_grub_keeps_what_the_user_has() -> None:
     text = records.grub_defaults("gnulinux-x", ["mitigations=off", "panic=1"])
-    assert 'GRUB_DEFAULT="gnulinux-x"\n' in text
-    assert 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX mitigations=off panic=1"' in text
+    assert "GRUB_DEFAULT=gnulinux-x\n" in text
+    assert """GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX "'mitigations=off panic=1'""" in text
     assert "CMDLINE" not in records.grub_defaults("gnulinux-x", [])
+
+
+# Each came out of a real GRUB as it stands here: written by 10_linux of Debian 12, and read by grub-emu 2.06.
+WORDS = [
+    "memmap=4G$12G",
+    "quiet",
+    "a=`id`",
+    "b=$(id)",
+    "c=x;reboot",
+    "d={1,2}",
+    "e=*",
+    "f=#x",
+    "g=!a",
+    "%x",
+    "j=${HOME}",
+]
+
+
+def test_the_words_for_the_kernel_pass_the_shell_and_grubs_own_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "labctl.cfg"
+    file.write_text(records.grub_defaults('gnulinux-"a"$b`c`\\', WORDS))
+    script = f'GRUB_CMDLINE_LINUX=before; . {file}; printf "%s\\n" "$GRUB_DEFAULT" "$GRUB_CMDLINE_LINUX"'
+    sourced = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert sourced[0] == r"gnulinux-\"a\"\$b`c`\\"  # update-grub writes it between double quotes
+    # GRUB reads single quotes as a shell does: nothing between them means anything.
+    assert shlex.split(sourced[1]) == ["before", *WORDS]
+    assert shlex.split(sourced[1], posix=False) == ["before", *map(records.grub_word, WORDS)]
+
+
+def test_a_word_that_grub_would_change_is_refused_before_anything_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = ["a b", 'a"b', "a'b", "a\\b", "a\nb", "\u00e4", ""]
+    assert records.unfit([*WORDS, *wrong]) == wrong
+    monkeypatch.setattr(state, "read_text", lambda _: "")
+    monkeypatch.setattr("os.path.exists", lambda _: False)
+    seen = [problem["seen"] for problem in state.obstacles(PARAMS | {"cmdline": ["a b", "ok"]}, "boot", OLD)]
+    assert seen == ["'a b'"]

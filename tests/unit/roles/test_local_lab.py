@@ -6,6 +6,7 @@ import ipaddress
 import json
 import subprocess
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from ansible.module_utils import lab_host_apt as apt
@@ -16,6 +17,8 @@ from ansible.module_utils import local_lab_record as records
 from ansible.module_utils.labctl_node import processes
 from ansible.module_utils.labctl_node.machine import boot_id
 from ansible.module_utils.labctl_node.refused import Refused
+
+from roles.lab_host.library import lab_host_tree as tree
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 
@@ -103,6 +106,48 @@ def test_a_broken_record_stops_whoever_reads_it(tmp_path: Path) -> None:
     assert "ip link, ip netns" in problem["hint"]
 
 
+def test_a_host_that_names_its_suites_by_their_age_lends_what_they_are_now() -> None:
+    host = [
+        apt.Source("http://m", "stable", "main", "Debian", "bookworm"),
+        apt.Source("http://m", "stable-updates", "main", "Debian", "bookworm-updates"),
+    ]
+    assert apt.suites_of("bookworm", host) == [
+        ("http://m", "bookworm"),
+        ("http://m", "bookworm-updates"),
+    ]
+
+
+def test_how_the_host_fetches_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dump = "Acquire::http::Proxy http://me:hush@proxy:3128\nAcquire::Languages en\n"
+    monkeypatch.setattr(apt, "run", lambda _: dump)
+    seen: dict[str, object] = {}
+
+    def build(argv: list[str], log: IO[str]) -> int:
+        (acquire,) = (word.partition("=")[2] for word in argv if word.startswith("--aptopt="))
+        seen.update(argv=argv, mode=Path(acquire).stat().st_mode & 0o777, text=Path(acquire).read_text())
+        Path(argv[-1]).mkdir()
+        return 0
+
+    monkeypatch.setattr(tree, "run_while_wanted", build)
+    params: dict[str, Any] = {"customise": [], "packages": ["a"], "release": "bookworm"}
+    wanted: dict[str, Any] = {"dpkg": (), "keyring": "", "packages": ["a"], "release": "bookworm"}
+    wanted["sources"] = {"components": ["main"], "lines": []}
+    tree.build(wanted, params, str(tmp_path / "tree"))
+    assert "hush" not in str(seen["argv"])
+    assert (seen["mode"], 'Acquire::http::Proxy "http://me:hush@proxy:3128";' in str(seen["text"])) == (0o600, True)
+    left = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert left
+    assert "hush" not in str(left)
+
+
+def test_a_list_of_mirrors_on_the_host_is_no_address_for_a_node(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("# first\n\nhttp://m/debian\tpriority:1\nhttp://n/debian\n")
+    for form in ("mirror+file:{}", "mirror+file://{}"):
+        assert apt.plain(form.format(tmp_path / "list")) == "http://m/debian"
+    assert apt.plain("http://m/debian") == "http://m/debian"
+    assert apt.plain("mirror+file:/nowhere") == "mirror+file:/nowhere"
+
+
 def recorded() -> records.Record:
     """A lab of this boot."""
     lab = plans.plan("lab", 7, ["node1", "node2"])
@@ -132,7 +177,7 @@ class TestHostState:
     @pytest.fixture
     def record(self, tmp_path: Path) -> Path:
         path = tmp_path / "host_state.json"
-        assert host_state.record(str(path), [])["changed"]
+        assert host_state.record(str(path), [], str(tmp_path))["changed"]
         return path
 
     def tampered(self, record: Path, **changes: object) -> str:
@@ -140,35 +185,40 @@ class TestHostState:
         return str(record)
 
     def test_nothing_changed_is_no_difference(self, record: Path) -> None:
-        compared = host_state.compare(str(record), [])
+        compared = host_state.compare(str(record), [], str(record.parent))
         assert compared["keys"] > 100
         assert compared["modules"] == []
 
     def test_a_second_record_keeps_the_first(self, record: Path) -> None:
-        assert host_state.record(str(record), []) == {"changed": False}
+        assert host_state.record(str(record), [], str(record.parent)) == {"changed": False}
 
     def test_a_changed_and_a_vanished_setting_are_named_with_before_and_after(self, record: Path) -> None:
         settings = json.loads(record.read_text())["settings"]
         now = settings["kernel/panic"]
         path = self.tampered(record, settings=settings | {"kernel/panic": "77", "kernel/gone": "1"})
         with pytest.raises(Refused) as failed:
-            host_state.compare(path, [])
+            host_state.compare(path, [], "/nowhere")
         seen = {problem["where"]: problem["seen"] for problem in failed.value.problems}
         assert seen == {
             "/proc/sys/kernel/panic": f"before: 77, after: {now}",
             "/proc/sys/kernel/gone": "before: 1, after: gone",
         }
-        assert host_state.compare(path, ["kernel/panic", "kernel/gone"])["changed"] is False
+        assert host_state.compare(path, ["kernel/panic", "kernel/gone"], "/nowhere")["changed"] is False
 
     def test_settings_of_an_earlier_boot_are_not_compared(self, record: Path) -> None:
         path = self.tampered(record, boot_id="another", settings={"kernel/gone": "1"})
-        assert host_state.compare(path, [])["keys"] == 0
+        assert host_state.compare(path, [], "/nowhere")["keys"] == 0
 
     def test_what_changes_by_itself_is_left_out(self, record: Path) -> None:
         settings = json.loads(record.read_text())["settings"]
-        for key in ("kernel/random/uuid", "fs/file-nr", "net/ipv4/conf/lo/forwarding", "vm/drop_caches"):
+        for key in ("kernel/random/uuid", "fs/file-nr", "net/ipv4/conf/lo/rp_filter", "vm/drop_caches"):
             assert key not in settings
-        assert {"net/ipv4/conf/all/forwarding", "net/ipv4/conf/default/rp_filter", "kernel/panic"} <= set(settings)
+        assert {
+            "net/ipv4/conf/all/forwarding",
+            "net/ipv4/conf/lo/forwarding",
+            "net/ipv4/conf/default/rp_filter",
+            "kernel/panic",
+        } <= set(settings)
 
 
 def test_the_script_of_a_node_shows_how_it_is_started(tmp_path: Path) -> None:

@@ -110,6 +110,29 @@ print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), len(os.sched
 """
 
 
+@pytest.mark.parametrize(
+    ("before", "way", "after"), [(0o755, False, 0o700), (0o777, True, 0o711), (0o711, False, 0o711)]
+)
+def test_a_cache_is_closed_also_one_that_was_open(tmp_path: Path, before: int, way: bool, after: int) -> None:
+    cache = tmp_path / "cache"
+    files.close_directory(str(cache), way)
+    assert cache.stat().st_mode & 0o7777 == (0o711 if way else 0o700)
+    cache.chmod(before)
+    files.close_directory(str(cache), way)
+    assert cache.stat().st_mode & 0o7777 == after
+
+
+def test_nobody_else_can_open_and_so_hold_the_lock_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "lock").chmod(0o666)
+    with files.locked(str(tmp_path)):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), files.locked(str(tmp_path)):
+        pass
+
+
 def test_a_node_does_not_inherit_how_its_caller_is_scheduled(repository: Path) -> None:
     caller = ["nice", "-n", "10", "taskset", "--cpu-list", "0", "chrt", "--batch", "0"]
     command = [*caller, sys.executable, "-c", SCHEDULED, str(repository)]
@@ -204,3 +227,37 @@ def test_settings_of_a_cluster_are_kept_as_they_are_and_long_ones_by_their_hash(
     assert first["kube-system/agent-config"]["mode"] == "bpf"
     assert first["kube-system/agent-config"]["file"].startswith("sha256 ")
     assert first != second
+
+
+WANTED = """
+import os, sys
+import tests.conftest
+from ansible.module_utils.labctl_node import run
+run.WANTED_POLL_S = 0.05
+try:
+    script = "trap 'echo cleaned; exit 1' TERM; sleep 20 & echo $$; wait"
+    run.run_while_wanted(["sh", "-c", script], open(sys.argv[1], "w"))
+except run.CommandFailed as failed:
+    print(failed, file=sys.stderr)
+"""
+
+
+def test_what_takes_minutes_ends_when_nobody_waits_for_it_any_more(tmp_path: Path, repository: Path) -> None:
+    log = tmp_path / "log"
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", WANTED, str(log)], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=repository
+    ) as module:
+        os.close(writer)
+        while not (log.exists() and log.read_text()):
+            assert module.poll() is None
+        os.close(reader)  # as when Ansible is ended
+        _, said = module.communicate()
+    assert "nobody waits for it any more" in said
+    assert log.read_text().endswith("cleaned\n")
+
+
+def test_what_takes_minutes_says_how_it_ended(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        assert run.run_while_wanted(["sh", "-c", "echo said; exit 3"], log) == 3
+    assert (tmp_path / "log").read_text() == "said\n"

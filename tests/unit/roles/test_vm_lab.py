@@ -184,6 +184,29 @@ class TestAccelerator:
         assert list(tmp_path.iterdir()) == [], "nothing was tried"
 
 
+def test_an_image_is_read_by_whoever_runs_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = module("vm_lab_image")
+
+    def build(tree: str, path: str, disk_gib: int) -> None:
+        for one in (path, f"{path}.vmlinuz"):
+            Path(one).touch()
+            Path(one).chmod(0o644)
+
+    monkeypatch.setattr(image, "build", build)
+    given: list[tuple[str, int]] = []
+    monkeypatch.setattr(image.os, "chown", lambda path, user, _: given.append((path, user)))
+    cache = tmp_path / "cache"
+    roots = image.provide(str(cache), "/cache/bookworm-1", 8, 0)
+    assert [oct(path.stat().st_mode & 0o777) for path in (cache, cache / "images")] == ["0o700", "0o700"]
+    users = image.provide(str(cache), "/cache/bookworm-1", 8, 1000)
+    assert [oct(path.stat().st_mode & 0o777) for path in (cache, cache / "images")] == ["0o711", "0o711"]
+    assert roots["image"] != users["image"]
+    assert given == [(one[word], user) for one, user in ((roots, 0), (users, 1000)) for word in ("image", "kernel")]
+    Path(roots["image"]).chmod(0o644)
+    image.provide(str(cache), "/cache/bookworm-1", 8, 0)  # one that was made before
+    assert {oct(Path(path).stat().st_mode & 0o777) for path, _ in given} == {"0o600"}
+
+
 def started(tmp_path: Path, boots: str) -> tuple[int, list[str]]:
     """Run the script of an emulated guest whose QEMU does what the shell words in `boots` say, boot after boot."""
     fake = tmp_path / "qemu"

@@ -106,7 +106,7 @@ def test_a_node_that_changed_is_named_with_the_value(one: Attempt) -> None:
         ("boot", "time_s"),  # the captured nodes are containers: what they call their boot is their own start
         ("memory", "huge_pages"),
         ("link", "gso_max_size"),
-        ("network", "qdiscs"),
+        ("network", "netfilter"),
         ("sysctl", "setup", "net.ipv4.ip_forward"),
     ],
 )

@@ -11,10 +11,11 @@ from typing import Protocol
 import pytest
 
 from labctl.catalog import Catalog
-from labctl.core.errors import Problem, UsageError
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.files import write_json
 from labctl.plan import plan as planning
 from labctl.runs import find as runs
+from labctl.runs.attempts import Attempt, LabRecord
 from labctl.runs.find import State
 from tests.unit.synthetic import plan_of
 
@@ -73,21 +74,20 @@ def test_a_damaged_run_is_named_and_the_others_listed(make: Make, tmp_path: Path
     (make("b") / "plan.json").write_text("{")
     make("c", "dancing")
     (make("d") / "status.json").unlink()
-    (tmp_path / "e").mkdir()
     found = {run.id: run for run in runs.list_runs(tmp_path)}
     assert {name: run.state for name, run in found.items()} == {
         "a": State.DONE,
         "b": State.DAMAGED,
         "c": State.DAMAGED,
         "d": State.DAMAGED,
-        "e": State.DAMAGED,
     }
     assert found["b"].problems[0].what == "a file is not valid JSON"
     assert found["b"].problems[0].where == str(tmp_path / "b" / "plan.json")
     where = f"{tmp_path / 'c' / 'status.json'}:state"
-    unknown = Problem("the value is not running or done or failed or interrupted", where, "'dancing'")
+    unknown = Problem("the value is not running or done or failed or interrupted", where, "'dancing'", runs.STILL)
     assert found["c"].problems == (unknown,)
-    missing = Problem("a file cannot be read", str(tmp_path / "d" / "status.json"), "No such file or directory")
+    file = str(tmp_path / "d" / "status.json")
+    missing = Problem("a file cannot be read", file, "No such file or directory", runs.STILL)
     assert found["d"].problems == (missing,)
     row = next(row for row in runs.list_rows(tmp_path) if row["run"] == "d")
     assert row["note"] == f"quick look, not a result; a file cannot be read ({tmp_path / 'd' / 'status.json'})"
@@ -177,10 +177,11 @@ def test_a_run_is_described_with_its_failures(make: Make, tmp_path: Path) -> Non
     ]
 
 
-def test_a_damaged_run_is_described_by_what_is_wrong(make: Make, tmp_path: Path) -> None:
+def test_a_damaged_run_is_not_described_but_refused_by_what_is_wrong(make: Make, tmp_path: Path) -> None:
     (make("a") / "plan.json").write_text("[]")
-    assert runs.describe("a", tmp_path).splitlines() == [
-        "run a: damaged",
+    with pytest.raises(LabctlError) as refused:
+        runs.describe("a", tmp_path)
+    assert str(refused.value).splitlines() == [
         "the schema is not labctl.plan/1",
         f"  where: {tmp_path / 'a' / 'plan.json'}:schema",
         "  seen:  null",
@@ -189,10 +190,28 @@ def test_a_damaged_run_is_described_by_what_is_wrong(make: Make, tmp_path: Path)
 
 
 def test_what_can_still_be_done_with_a_damaged_run_is_said(make: Make, tmp_path: Path) -> None:
-    (make("a") / "status.json").write_text('{"schema": "labctl.status/0"}')
-    text = runs.describe("a", tmp_path)
-    assert "the schema is not labctl.status/1" in text
-    assert text.splitlines()[-1] == "its plan and its samples can be read: report and matrix --resume work"
+    (make("a") / "status.json").write_text('{"schema": "labctl.status/1"}')
+    with pytest.raises(LabctlError) as refused:
+        runs.describe("a", tmp_path)
+    assert {problem.hint for problem in refused.value.problems} == {runs.STILL}
+
+
+@pytest.mark.parametrize("name", ["plan.json", "status.json"])
+def test_a_fifo_in_the_place_of_a_file_of_a_run_is_named_and_not_waited_for(
+    make: Make, tmp_path: Path, name: str
+) -> None:
+    file = make("a") / name
+    file.unlink()
+    os.mkfifo(file)
+    (run,) = runs.list_runs(tmp_path)
+    assert [(problem.what, problem.where) for problem in run.problems] == [("this is no regular file", str(file))]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "x/" * 3000])
+def test_a_name_that_no_folder_can_have_is_of_no_run(make: Make, tmp_path: Path, name: str) -> None:
+    make("a")
+    with pytest.raises(UsageError):
+        runs.find(f"runs/{name}", tmp_path)
 
 
 def test_a_run_that_was_never_begun_is_no_run(make: Make, tmp_path: Path) -> None:
@@ -208,9 +227,123 @@ def test_removing_takes_the_whole_folder(make: Make, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_a_damaged_run_can_be_removed_by_its_id(make: Make, tmp_path: Path) -> None:
-    (make("a") / "plan.json").unlink()
-    assert runs.remove("a", tmp_path) == "a"
+ID = "20260301-000000-local"
+
+
+@pytest.mark.parametrize("left", ["status.json", "plan.json", "attempts/1.json", "samples", None])
+def test_a_damaged_run_that_proves_to_be_one_is_removed_by_its_id(make: Make, tmp_path: Path, left: str | None) -> None:
+    folder = make(ID)
+    write_json(folder / "attempts" / "1.json", {"schema": "labctl.attempt/1"})
+    (folder / "samples").mkdir()
+    for part in ("status.json", "plan.json", "attempts/1.json"):
+        if part != left:
+            (folder / part).write_text("{")
+    with pytest.raises(UsageError, match="there is no such run"):  # only whole runs go by a beginning
+        runs.remove("20260301-000000", tmp_path)
+    assert runs.remove(ID, tmp_path) == ID
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_called_otherwise_proves_itself_by_a_record(make: Make, tmp_path: Path) -> None:
+    folder = make("mine")
+    (folder / "status.json").unlink()
+    assert runs.remove("mine", tmp_path) == "mine"
+    folder = make("mine")
+    for record in ("plan.json", "status.json"):
+        (folder / record).write_text("{}")
+    with pytest.raises(UsageError, match="this is no run: no record in it says so"):
+        runs.remove("mine", tmp_path)
+    assert folder.is_dir()
+
+
+def test_a_run_is_removed_by_its_day_or_more_of_its_id(make: Make, tmp_path: Path) -> None:
+    kept = make("20260228-000000-local")
+    make(ID)
+    with pytest.raises(UsageError) as raised:
+        runs.remove("202603", tmp_path)
+    hint = f"give its id, or at least the first 8 characters of it: {ID}"
+    problem = Problem("that is too little to remove a run by", str(tmp_path), "'202603'", hint)
+    assert raised.value.problems == (problem,)
+    assert runs.remove("20260301", tmp_path) == ID
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    "reference", ["n", "note", "notes", "notes/", "./notes", "link", "file", "20260301-000000-link"]
+)
+def test_what_is_no_run_is_never_removed(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    root = tmp_path / "runs"
+    elsewhere = make("elsewhere/20260301-000000-other")
+    make(f"runs/{ID}")
+    (root / "notes").mkdir()
+    (root / "notes" / "plan.json").write_text('{"schema": "of another program"}')
+    (root / "file").touch()
+    (root / "link").symlink_to(elsewhere)
+    (root / "20260301-000000-link").symlink_to(elsewhere)
+    monkeypatch.chdir(root)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError) as raised:
+        runs.remove(reference, root)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert all(problem.hint for problem in raised.value.problems)
+    assert "20260301-000000-link" not in [run.id for run in runs.list_runs(root)]
+
+
+ABOVE = ("runs/..", "runs/.", "runs/../", ".", "..", "/", "//", "./", "", f"runs/{ID}/..", f"runs/{ID}/.")
+BESIDE = (f"runs/{ID}/samples", "runs", "runs/", "runs/*", ".hidden", "-rf", "~", "a\0b")
+
+
+@pytest.mark.parametrize("reference", [*ABOVE, *BESIDE])
+def test_a_path_that_leads_elsewhere_removes_nothing(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    (make(f"runs/{ID}") / "samples").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError):
+        runs.remove(reference)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("reference", [f"runs/{ID}", f"runs/{ID}/", f"./runs/../runs/{ID}"])
+def test_a_run_is_removed_by_its_path(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    make(f"runs/{ID}")
+    monkeypatch.chdir(tmp_path)
+    assert runs.remove(reference) == ID
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_removal_that_was_cut_short_is_listed_and_finished(make: Make, tmp_path: Path) -> None:
+    make("20260302-000000-local")
+    make(ID).rename(tmp_path / f".removing-{ID}")
+    row = runs.list_rows(tmp_path)[0]
+    assert (row["run"], row["state"], row["lab"]) == (ID, "removing", None)
+    assert f"labctl runs remove {ID} finishes it" in str(row["note"])
+    with pytest.raises(UsageError, match="there is no such run"):
+        runs.find(ID, tmp_path)
+    with pytest.raises(UsageError, match="there is no such run"):
+        runs.remove(ID[:-1], tmp_path)
+    assert runs.remove(ID, tmp_path) == ID
+    assert [path.name for path in tmp_path.iterdir()] == ["20260302-000000-local"]
+
+
+def test_a_run_whose_status_is_damaged_may_still_go_on(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(ID)
+    (folder / "status.json").write_text("{")
+    lab = LabRecord("local", "a", "b", "/labs", {})
+    attempt = Attempt("labctl.attempt/1", 1, "", HERE, os.getpid(), "0", "", lab, {}, ())
+    write_json(folder / "attempts" / "1.json", attempt)
+    monkeypatch.setattr(runs, "_is_labctl", lambda pid: pid == os.getpid())
+    with pytest.raises(UsageError, match="the run is going on"):
+        runs.remove(ID, tmp_path)
+    monkeypatch.setattr(runs, "_is_labctl", lambda _: False)
+    assert runs.remove(ID, tmp_path) == ID
 
 
 def test_a_run_that_goes_on_is_not_removed(make: Make, tmp_path: Path) -> None:
@@ -219,12 +352,3 @@ def test_a_run_that_goes_on_is_not_removed(make: Make, tmp_path: Path) -> None:
         runs.remove("a", tmp_path)
     assert raised.value.problems == (Problem("the run is going on", str(folder), hint="end it with Ctrl-C first"),)
     assert folder.is_dir()
-
-
-def test_a_directory_that_is_no_run_is_not_removed(make: Make, tmp_path: Path) -> None:
-    make("runs/a")
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    with pytest.raises(UsageError, match="this does not look like a run"):
-        runs.remove(str(precious), tmp_path / "runs")
-    assert precious.is_dir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
-from labctl.runs.folder import RunFolder, set_aside
+from labctl.runs.folder import RunFolder, require_writable, set_aside
 
 
 @pytest.fixture
@@ -53,3 +53,17 @@ def test_what_is_set_aside_again_hides_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_set_aside_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabctlError, match="cannot be set aside"):
         set_aside(tmp_path / "missing", "failed")
+
+
+def test_where_no_run_can_be_written_is_said_before_one_is_begun(tmp_path: Path) -> None:
+    require_writable(tmp_path / "runs")
+    require_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for wrong in (tmp_path / "file", tmp_path / "link", tmp_path / "none" / "runs", Path("/proc/runs")):
+        with pytest.raises(LabctlError) as raised:
+            require_writable(wrong)
+        (problem,) = raised.value.problems
+        assert (problem.what, problem.where) == ("a file cannot be written", str(wrong))
+        assert problem.hint

@@ -52,7 +52,7 @@ def test_a_sample_whose_raw_files_are_damaged_is_named_and_the_others_read(run: 
     assert len(results.samples) == 2
     ((name, (reason,)),) = results.damaged.items()
     assert name == TAKEN[0]
-    assert reason == f"a raw file is not valid JSON ({run / 'samples' / TAKEN[0] / 'client.json'})"
+    assert reason == f"a file is not valid JSON ({run / 'samples' / TAKEN[0] / 'client.json'})"
 
 
 def test_a_sample_in_a_folder_of_another_name_does_not_count(run: Path) -> None:

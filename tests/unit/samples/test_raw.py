@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from labctl.core.errors import LabctlError
-from labctl.samples import raw
+from labctl.samples import raw, sample
+from labctl.samples.sample import Flag
 from tests.unit.samples.captures import CRR, FIXTURES, RR2, STREAM, Copy, editing
 
 
 def error_of(folder: Path) -> str:
     with pytest.raises(LabctlError) as caught:
         raw.read(folder)
-    return str(caught.value).replace(str(folder), "FOLDER")
+    assert all(problem.hint for problem in caught.value.problems)
+    return str(caught.value).replace(str(folder), "FOLDER").replace(f"\n  next:  {raw.AGAIN}", "")
 
 
 def test_what_was_to_be_measured() -> None:
@@ -105,7 +109,7 @@ def test_a_failed_measurement_may_lack_its_ends(copy: Copy) -> None:
 
 
 def test_a_folder_without_a_measurement_is_an_error(tmp_path: Path) -> None:
-    assert error_of(tmp_path).startswith("a raw file cannot be read\n  where: FOLDER/measurement.json\n  seen:  ")
+    assert error_of(tmp_path).startswith("a file cannot be read\n  where: FOLDER/measurement.json\n  seen:  ")
 
 
 @pytest.mark.parametrize("name", ["client.json", "server.json"])
@@ -118,7 +122,7 @@ def test_a_measured_sample_needs_both_ends(copy: Copy, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "a raw file is not valid JSON\n  where: FOLDER/server.json\n  seen:  Expecting property name"),
+        ("{", "a file is not valid JSON\n  where: FOLDER/server.json\n  seen:  Expecting property name"),
         ("[]", "a raw file is not a JSON object\n  where: FOLDER/server.json"),
         ("{}", "missing key\n  where: server.json:schema\nmissing key\n  where: server.json:node\n"),
     ],
@@ -139,25 +143,75 @@ def test_a_wrong_value_is_named_with_its_key(copy: Copy) -> None:
     )
 
 
-def test_a_counter_is_a_whole_number_or_null(copy: Copy) -> None:
+def test_counters_are_a_mapping(copy: Copy) -> None:
     folder = copy(CRR)
     with editing(folder, "client.json") as data:
-        data["counters"]["after"]["cable.rx_bytes"] = 1.5
-    assert error_of(folder) == (
-        "a counter is neither a whole number nor null\n  where: client.json:counters.after.cable.rx_bytes\n  seen:  1.5"
-    )
+        data["counters"]["before"] = [1]
+    assert error_of(folder) == "the value is not a mapping\n  where: client.json:counters.before\n  seen:  [1]"
 
 
-@pytest.mark.parametrize("key", ["counters", "ticks"])
-def test_counters_and_readings_are_mappings(copy: Copy, key: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda data: data["counters"]["after"].update({"cable.rx_bytes": 1.5}), "counters.after.cable.rx_bytes"),
+        (
+            lambda data: data["counters"]["before"].update({"tcp.RetransSegs": "-nan"}),
+            "counters.before.tcp.RetransSegs",
+        ),
+        (lambda data: data.pop("ticks"), "ticks"),
+        (lambda data: data["ticks"][3].update(stat=[1]), "ticks"),
+        (lambda data: data["ticks"][3].update(t="soon"), "ticks"),
+        (lambda data: data["ticks"][0]["stat"].update(cpu0=[1.5]), "ticks"),
+        (lambda data: data["ticks"][0]["stat"].update(cpux=[1]), "ticks"),
+        (lambda data: data["processes"][0].update(looks={"first": 3}), "processes"),
+        (lambda data: data["processes"][0].update(looks={"0": -3}), "processes"),
+        (lambda data: data.update(switches={"voluntary": "many"}), "switches"),
+        (lambda data: data.update(local_ports=[1]), "local_ports"),
+        (lambda data: data.update(kernel={"load": {"seconds": None}}), "kernel"),
+    ],
+)
+def test_what_no_rate_is_made_of_is_not_known_and_named(
+    copy: Copy, change: Callable[[dict[str, Any]], object], names: str
+) -> None:
     folder = copy(CRR)
     with editing(folder, "client.json") as data:
-        if key == "ticks":
-            data["ticks"][3]["stat"] = [1]
-        else:
-            data["counters"]["before"] = [1]
-    where = "ticks" if key == "ticks" else "counters.before"
-    assert error_of(folder) == f"the value is not a mapping\n  where: client.json:{where}\n  seen:  [1]"
+        change(data)
+    assert raw.read(folder).unread == (f"client.json:{names}",)
+    derived = sample.derive(folder)
+    assert Flag.UNREAD in derived.flags
+    assert derived.unread == (f"client.json:{names}",)
+    assert derived.rate == sample.derive(FIXTURES / CRR).rate
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x", "a/b", "..", "", ".", "netperf-00.txt/", "linked.txt"])
+def test_only_a_file_of_its_own_folder_is_read_as_a_tools_output(copy: Copy, name: str) -> None:
+    folder = copy(CRR)
+    (folder / "linked.txt").symlink_to("/etc/passwd")
+    with editing(folder, "client.json") as data:
+        data["processes"][0]["stdout_file"] = name
+    found = raw.read(folder)
+    with pytest.raises(LabctlError) as refused:
+        found.text(found.processes[0])
+    assert "root:" not in str(refused.value)
+    assert all(problem.hint for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("duration_s", -2), ("duration_s", 0), ("processes", 0), ("mtu", 0), ("round", -1)]
+)
+def test_a_sample_that_nobody_could_take_is_refused(copy: Copy, key: str, value: int) -> None:
+    folder = copy(CRR)
+    with editing(folder, "measurement.json") as data:
+        data["sample"][key] = value
+    assert f"measurement.json:sample.{key}" in error_of(folder)
+
+
+@pytest.mark.parametrize("key", ["hz", "threads"])
+def test_a_machine_without_cpus_or_ticks_is_refused(copy: Copy, key: str) -> None:
+    folder = copy(CRR)
+    with editing(folder, "server.json") as data:
+        data[key] = 0
+    assert error_of(folder).startswith("a machine has at least one CPU")
 
 
 def test_raw_files_of_another_schema_are_refused(copy: Copy) -> None:
@@ -167,19 +221,3 @@ def test_raw_files_of_another_schema_are_refused(copy: Copy) -> None:
     assert error_of(folder) == (
         "the value is not labctl.measurement/1\n  where: measurement.json:schema\n  seen:  'labctl.measurement/9'"
     )
-
-
-def test_a_row_of_cpu_times_has_whole_numbers(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        data["ticks"][0]["stat"]["cpu0"] = [1.5]
-    assert error_of(folder) == (
-        "a row of CPU times is not a list of whole numbers\n  where: client.json:ticks.cpu0\n  seen:  [1.5]"
-    )
-
-
-def test_an_end_without_readings_is_an_error(copy: Copy) -> None:
-    folder = copy(CRR)
-    with editing(folder, "client.json") as data:
-        del data["ticks"]
-    assert error_of(folder) == "a list is missing\n  where: client.json:ticks\n  seen:  None"

@@ -19,6 +19,7 @@ from labctl.catalog.lab import LabFacts
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.records import encode
 from labctl.plan import plan as planning
+from labctl.plan import stored
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.plan import Plan
 from labctl.plan.visit import PlannedSample, all_samples, setup_inventory
@@ -186,7 +187,7 @@ def edit(path: Path, **changes: object) -> None:
 def test_a_workload_of_another_program_is_planned_and_survives_its_file(with_http: Catalog) -> None:
     plan = plan_of(with_http)
     data = json.loads(json.dumps(planning.to_json(plan)))
-    assert planning.from_json(data, "plan.json") == plan
+    assert stored.from_json(data, "plan.json") == plan
     assert {"tool": "http", "path": "/1k", "offered": 9000}.items() <= data["workloads"][0].items()
     (item, *_) = setup_inventory(plan, plan.visits[0], ["n"], Path("/x"))["all"]["hosts"]["n"]["measure_samples"]
     assert tools.of(item).argv(item, "a", "b") == ("load", "-r", "9000", "-i", "0.2", "http://b/1k")

@@ -6,6 +6,7 @@ Every response carries `ok`; a refused request carries `error`.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -32,6 +33,8 @@ def serve(operations: Mapping[str, Operation], requests: IO[bytes], responses: I
 
 
 def main() -> None:
+    # Who became root by su has the search path of the user before, without the tools that are root's.
+    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
     agent = Agent(partial(say, sys.stdout))
     try:
         serve(agent.operations(), sys.stdin.buffer, sys.stdout)

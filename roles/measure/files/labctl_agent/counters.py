@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from labctl_agent.hygiene import time_wait
 from labctl_agent.instrument import Scene
-from labctl_agent.procfs import read
+from labctl_agent.procfs import number, read
 
 NET = "/proc/thread-self/net/"
 # Columns of an interface in /proc/net/dev.
@@ -35,7 +35,8 @@ def protocol_counters(path: str, protocols: Tuple[str, ...]) -> Readings:
     for names, values in zip(lines[::2], lines[1::2]):
         protocol = names.split(":", 1)[0]
         if protocol in protocols:
-            found.update(zip((protocol.lower() + "." + n for n in names.split()[1:]), map(int, values.split()[1:])))
+            told = map(number, values.split()[1:])
+            found.update(zip((protocol.lower() + "." + name for name in names.split()[1:]), told))
     return found
 
 
@@ -69,7 +70,9 @@ def cable_counters(cable: str) -> Readings:
         name, _, values = line.strip().partition(":")
         if name == cable:
             columns = values.split()
-            counters.update(("cable." + counter, int(columns[at])) for counter, at in CABLE_COLUMNS.items())
+            counters.update(
+                ("cable." + one, number("".join(columns[at : at + 1]))) for one, at in CABLE_COLUMNS.items()
+            )
             counters["cable.carrier_changes"] = carrier_changes(cable)
     return counters
 
@@ -77,23 +80,25 @@ def cable_counters(cable: str) -> Readings:
 def conntrack_counters() -> Readings:
     """Connections tracked now, and what went wrong with tracking them, over all CPUs."""
     count = read("/proc/sys/net/netfilter/nf_conntrack_count")
-    counters: Readings = {"conntrack.count": int(count) if count else None}
+    counters: Readings = {"conntrack.count": number(count)}
     counters.update({"conntrack." + name: None for name in CONNTRACK_FAILURES})
     names, *rows = [row.split() for row in (read(NET + "stat/nf_conntrack") or "").splitlines()] or [[]]
     for column, name in enumerate(names):
         if name in CONNTRACK_FAILURES and rows:
-            counters["conntrack." + name] = sum(int(row[column], 16) for row in rows)
+            told = [number("".join(row[column : column + 1]), 16) for row in rows]
+            known = [value for value in told if value is not None]
+            counters["conntrack." + name] = sum(known) if len(known) == len(told) else None
     return counters
 
 
 def node_counters(cable: str) -> Readings:
     """What the node counts: its cable, forwarding, connection tracking, XFRM."""
-    xfrm = dict(line.split() for line in (read(NET + "xfrm_stat") or "").splitlines())
+    xfrm = [line.split() for line in (read(NET + "xfrm_stat") or "").splitlines()]
     return {
         **cable_counters(cable),
         **protocol_counters(NET + "snmp", ("Ip",)),
         **conntrack_counters(),
-        **{"xfrm." + name: int(value) for name, value in xfrm.items()},
+        **{"xfrm." + words[0]: number(words[1]) for words in xfrm if len(words) == 2},
     }
 
 

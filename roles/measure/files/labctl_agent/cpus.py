@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Dict, List, Optional
 
 from labctl_agent.procfs import read
 
 CPUS = "/sys/devices/system/cpu"
+RANGES = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*\Z")
 
 
 def numbers(ranges: str) -> List[int]:
-    """The CPUs of a list as the kernel writes it: `0-2,4`."""
-    bounds = (part.partition("-") for part in ranges.strip().split(",") if part)
+    """The CPUs of a list as the kernel writes it, `0-2,4`; of anything else none."""
+    parts = ranges.strip().split(",") if RANGES.match(ranges.strip()) else []
+    bounds = (part.partition("-") for part in parts)
     return [cpu for first, _, last in bounds for cpu in range(int(first), int(last or first) + 1)]
 
 

@@ -34,20 +34,31 @@ def kernel_counters() -> Dict[str, int]:
 
 
 def interface_towards(address: str) -> str:
-    """The interface by which this namespace reaches an IPv4 address; empty when that cannot be told."""
+    """The interface by which this namespace reaches an address of either family; empty when that cannot be told."""
     if not address:
         return ""  # to the kernel it would be the loopback
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((address, 9))  # nothing is sent
         except OSError:
             return ""
-        own = socket.inet_aton(probe.getsockname()[0])
-        for _, name in socket.if_nameindex():
-            request = struct.pack("16s240x", name.encode())
-            try:
-                if fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24] == own:
-                    return name
-            except OSError:
-                continue  # it has no IPv4 address
+        own = socket.inet_pton(family, probe.getsockname()[0].partition("%")[0])
+        return interface_with(own) if family == socket.AF_INET6 else _interface_with_ipv4(own, probe)
+
+
+def interface_with(own: bytes) -> str:
+    """The interface that has an IPv6 address; empty for none."""
+    rows = (line.split() for line in (read("/proc/thread-self/net/if_inet6") or "").splitlines())
+    return next((row[5] for row in rows if bytes.fromhex(row[0]) == own), "")
+
+
+def _interface_with_ipv4(own: bytes, probe: socket.socket) -> str:
+    for _, name in socket.if_nameindex():
+        request = struct.pack("16s240x", name.encode())
+        try:
+            if fcntl.ioctl(probe, SIOCGIFADDR, request)[20:24] == own:
+                return name
+        except OSError:
+            continue  # it has no IPv4 address
     return ""

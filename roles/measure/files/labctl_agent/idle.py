@@ -16,11 +16,12 @@ from typing import Any, Dict, List, Optional
 
 from labctl_agent import cpus
 from labctl_agent.instrument import Machine
-from labctl_agent.procfs import read
+from labctl_agent.procfs import number, read
 
 DEVICE = "/dev/cpu_dma_latency"
 POLLING = "POLL"  # drivers/cpuidle/poll_state.c: the one state that is no sleep
 # The interrupts by which CPUs wake each other; their short names differ between architectures.
+COUNT = re.compile(r"[0-9]{1,20}\Z")
 INTERRUPTS = {"rescheduling": "Rescheduling interrupts", "calls": "Function call interrupts"}
 
 
@@ -30,19 +31,18 @@ class State:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.name = (read(directory + "/name") or "").strip()
-        self.exit_us = int(read(directory + "/latency") or 0)
+        self.exit_us = number(read(directory + "/latency")) or 0
 
     def count(self, what: str) -> Optional[int]:
         """A number of the state; None where its CPU was switched off meanwhile."""
-        text = read("%s/%s" % (self.directory, what))
-        return int(text) if text else None
+        return number(read("%s/%s" % (self.directory, what)))
 
 
 def states_of(cpu: int, directory: str = cpus.CPUS) -> List[State]:
     """The idle states of a CPU, the shallowest first; none without a cpuidle driver."""
     below = "%s/cpu%d/cpuidle" % (directory, cpu)
     found = os.listdir(below) if os.path.isdir(below) else []
-    order = sorted((name for name in found if name.startswith("state")), key=lambda name: int(name[len("state") :]))
+    order = sorted((name for name in found if re.match(r"state[0-9]+\Z", name)), key=lambda name: int(name[5:]))
     return [State("%s/%s" % (below, name)) for name in order]
 
 
@@ -94,7 +94,7 @@ def interrupts() -> Dict[str, Optional[int]]:
         for name, words in INTERRUPTS.items():
             if line.rstrip().endswith(words):
                 counts = line.partition(":")[2][: -len(words)].split()
-                found[name] = sum(int(count) for count in counts if count.isdigit())
+                found[name] = sum(int(count) for count in counts if COUNT.match(count))
     return found
 
 
@@ -171,4 +171,4 @@ class Idle:
     def read_clock_rates(self) -> None:
         rates = {cpu: read("%s/cpu%d/cpufreq/scaling_cur_freq" % (self.directory, cpu)) for cpu in self.cpus}
         if any(rates.values()):
-            self.khz = {cpu: int(rate) if rate and rate.strip().isdigit() else None for cpu, rate in rates.items()}
+            self.khz = {cpu: number(rate) for cpu, rate in rates.items()}

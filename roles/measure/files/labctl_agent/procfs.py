@@ -18,6 +18,14 @@ def read(path: str) -> Optional[str]:
         return None
 
 
+def number(text: Optional[str], base: int = 10) -> Optional[int]:
+    """A whole number as the kernel writes it, None for anything else: no reading is worth a sample."""
+    try:
+        return int(text or "", base)
+    except ValueError:
+        return None
+
+
 def stat(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat from the state on; empty when it is gone."""
     return (read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
@@ -30,8 +38,7 @@ def start_time(pid: int) -> str:
 
 def last_cpu(pid: int) -> Optional[int]:
     """The CPU that the process ran on last, or None when it is gone."""
-    fields = stat(pid)
-    return int(fields[36]) if fields else None
+    return number("".join(stat(pid)[36:37]))
 
 
 def switches(pid: int) -> Optional[Tuple[int, int]]:
@@ -43,7 +50,8 @@ def switches(pid: int) -> Optional[Tuple[int, int]]:
 def cpu_s(pid: int) -> Optional[float]:
     """The CPU time that the process has used, in seconds, exact where kernels sample the time of /proc/<pid>/stat."""
     fields = (read("/proc/%d/schedstat" % pid) or "").split()
-    return int(fields[0]) / 1e9 if fields else None
+    ran = number(fields[0]) if fields else None
+    return None if ran is None else ran / 1e9
 
 
 def sockets(pid: int) -> Optional[int]:
@@ -56,7 +64,8 @@ def sockets(pid: int) -> Optional[int]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in (read("/proc/%d/task/%d/children" % (pid, pid)) or "").split()]
+    found = map(number, (read("/proc/%d/task/%d/children" % (pid, pid)) or "").split())
+    return [child for child in found if child is not None]
 
 
 def is_stopped(pid: int) -> bool:
@@ -67,7 +76,7 @@ def is_stopped(pid: int) -> bool:
 def has_ended(pid: int) -> bool:
     """Whether the process is gone, or on its way: the first one of a pod waits in the kernel for all others to end."""
     fields = stat(pid)
-    return not fields or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
+    return not fields or fields[0] in "ZX" or bool((number("".join(fields[6:7])) or 0) & PF_EXITING)
 
 
 def lives(pid: int, started: str) -> bool:
@@ -77,4 +86,4 @@ def lives(pid: int, started: str) -> bool:
 
 def numbered() -> list[int]:
     """The ids of all processes."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]

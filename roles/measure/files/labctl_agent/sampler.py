@@ -36,9 +36,20 @@ def cpu_times() -> Dict[str, List[int]]:
 
 
 def network_softirqs() -> Dict[str, List[int]]:
-    """Softirqs of the network by CPU, cumulative."""
-    rows = (line.strip().partition(":") for line in (read("/proc/softirqs") or "").splitlines())
-    return {name.lower(): [int(v) for v in values.split()] for name, _, values in rows if name in ("NET_RX", "NET_TX")}
+    """Softirqs of the network by CPU, cumulative: of CPU n at place n, 0 where the kernel has no CPU of that number."""
+    return softirqs_by_cpu(read("/proc/softirqs") or "")
+
+
+def softirqs_by_cpu(text: str) -> Dict[str, List[int]]:
+    """The rows of the network in /proc/softirqs; its first line says which CPU a column is of."""
+    head, _, rest = text.partition("\n")
+    numbers = [int(name[len("CPU") :]) for name in head.split()]
+    found = {}
+    for name, _, values in (line.strip().partition(":") for line in rest.splitlines()):
+        if name in ("NET_RX", "NET_TX"):
+            by_cpu = dict(zip(numbers, map(int, values.split())))
+            found[name.lower()] = [by_cpu.get(cpu, 0) for cpu in range(max(numbers) + 1)]
+    return found
 
 
 class Sampler:

@@ -17,7 +17,8 @@ class End:
 
     `netns` is empty for the node's own network namespace, `pod` for no pod. The cable is an interface by name, else the
     one by which the other node is reached at `peer`. Without SSH the agent lives in a pod, which sees its node only
-    where the cluster let it: `watch`.
+    where the cluster let it: `watch`. `beside` is what others put into the endpoint's pod,
+    `cpu_limit` what throttles it.
     """
 
     node: str
@@ -27,6 +28,13 @@ class End:
     cable: str
     peer: str
     watch: bool
+    beside: tuple[str, ...] = ()
+    cpu_limit: str = ""
+
+    @property
+    def hindered(self) -> dict[str, Any]:
+        """What a cluster put into the way of the endpoint, for the raw file of the end."""
+        return {"beside": list(self.beside), "cpu_limit": self.cpu_limit or None}
 
     @classmethod
     def of(cls, node: str, peer: str, hostvars: Mapping[str, Mapping[str, Any]]) -> End:
@@ -43,6 +51,8 @@ class End:
             cable=str(variables.get("cable_interface", "")),
             peer=str(hostvars[peer].get("cable_address", "")),
             watch=bool(variables.get("endpoint_agent_watches", True)),
+            beside=tuple(map(str, variables.get("endpoint_beside", ()))),
+            cpu_limit=str(variables.get("endpoint_cpu_limit", "")),
         )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from labctl_measure.channel import ANSWER_S, Channel
 
 BUSY_PCT = 10.0  # of one CPU thread: a sample beside more foreign load than that is void
+LOOK_S = 0.5
 HINT = "End them, or wait until they have ended. measure_rest_limit_s says how long labctl waits; 0 asks for no rest."
 
 
@@ -15,15 +17,26 @@ class NoRest(Exception):
     """A machine is too busy with something else to measure on it."""
 
 
-def rest(owners: Iterable[Channel], parties: Mapping[str, Any], limit_s: float) -> None:
+class Unwanted(Exception):
+    """The run was asked to stop while it waited."""
+
+
+def rest(
+    owners: Iterable[Channel], parties: Mapping[str, Any], limit_s: float, stopped: Callable[[], bool] = lambda: False
+) -> None:
     """Return once nobody else keeps the machines busy; at once where nobody can tell. Raises NoRest at the limit.
 
-    `parties` are the processes whose work is not others'.
+    `parties` are the processes whose work is not others'. Raises Unwanted as soon as the run is `stopped`.
     """
     asked = list(owners)
     for owner in asked:
         owner.send("rest", parties=parties, limit_s=limit_s, busy_pct=BUSY_PCT)
-    seen = {owner.node: owner.receive(limit_s + ANSWER_S) for owner in asked}
+    for owner in asked:
+        deadline = time.monotonic() + limit_s + ANSWER_S
+        while time.monotonic() < deadline and not owner.answers_within(LOOK_S):
+            if stopped():
+                raise Unwanted
+    seen = {owner.node: owner.receive(ANSWER_S) for owner in asked}
     busy = [words(node, found) for node, found in seen.items() if found["at_rest"] is False]
     if busy:
         raise NoRest(f"{'; '.join(busy)}. {HINT}")

@@ -74,8 +74,8 @@ class Session:
             where = {name: getattr(end, name) for name in ("netns", "pod", "cable", "peer", "watch")}
             channel.send("hello", **where, again=again)
         self.facts = {
-            "client": {"node": client.node, **client.receive()},
-            "server": {"node": server.node, **server.receive()},
+            "client": {"node": client.node, **client.receive(), "pod": ends.client.hindered},
+            "server": {"node": server.node, **server.receive(), "pod": ends.server.hindered},
         }
         self.agents = {end: facts.pop("agent") for end, facts in self.facts.items()}
         self.nodes = [facts.pop("first") for facts in self.facts.values()]
@@ -93,10 +93,10 @@ class Session:
         told = {"starter": self.agents["client"], "server": server, "own": own, "carriers": carriers}
         return {**told, "nodes": self.nodes}
 
-    def rest(self, limit_s: float) -> None:
-        """Wait until the machines are at rest; not at all for a limit of 0. Raises NoRest."""
+    def rest(self, limit_s: float, stopped: Callable[[], bool]) -> None:
+        """Wait until the machines are at rest; not at all for a limit of 0. Raises NoRest, and Unwanted."""
         if limit_s:
-            rest(self.kernels.owners.values(), self.parties([]), limit_s)
+            rest(self.kernels.owners.values(), self.parties([]), limit_s, stopped)
 
     def clock_offset(self) -> tuple[float, float]:
         """Return the server's clock minus the client's in seconds, and how sure that is.

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from typing import Any, Callable, Iterator, Optional
 
@@ -86,11 +87,28 @@ def write_json(path: str, data: object, mode: int = 0o644) -> None:
     os.close(directory)
 
 
+def close_directory(path: str, way: bool = False) -> None:
+    """Make a directory of a cache, or close one that is open: programs of old trees lie there, with all rights of root.
+
+    Only its owner reads it. With `way` others may go through it, to a file whose name they know and that is theirs; one
+    that has become such a way stays one.
+    """
+    os.makedirs(path, exist_ok=True)
+    seen = stat.S_IMODE(os.stat(path).st_mode)
+    wanted = 0o711 if way or seen == 0o711 else 0o700
+    if seen != wanted:
+        os.chmod(path, wanted)
+
+
 @contextlib.contextmanager
 def locked(directory: str) -> Iterator[None]:
-    """Hold the lock of a directory, waiting for whoever has it; the kernel frees it when the holder dies."""
+    """Hold the lock of a directory, waiting for whoever has it; the kernel frees it when the holder dies.
+
+    Nobody else may open the file: reading it would be enough to hold its lock for good.
+    """
     os.makedirs(directory, exist_ok=True)
-    handle = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.fchmod(handle, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import signal
 import subprocess
-from typing import Any, Optional, Sequence
+from typing import IO, Any, Optional, Sequence
 
 from ansible.module_utils.labctl_node.refused import Refused
 
 # Bounds what hangs, and is more than the slowest takes: an emulated node that installs a kernel.
 TIMEOUT_S = 1800.0
 MOST_WORDS = 2000
+WANTED_POLL_S = 1.0
+END_S = 10.0
 
 
 class CommandFailed(Refused):
@@ -52,6 +58,31 @@ def run_json(argv: Sequence[str]) -> Any:
     """Return what a tool prints as JSON; no output at all reads as an empty list."""
     printed = run(argv)
     return json.loads(printed) if printed.strip() else []
+
+
+def run_while_wanted(argv: Sequence[str], log: IO[Any]) -> int:
+    """Run what takes minutes, its words to `log`; return its exit code.
+
+    Ansible that was ended does not end a module. So this ends its program when nobody is left who reads the module's
+    own output, and raises CommandFailed.
+    """
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    reader = select.poll()
+    reader.register(1, 0)
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(WANTED_POLL_S)
+            if any(event & select.POLLERR for _, event in reader.poll(0)):
+                raise CommandFailed(argv[:1], "was ended: nobody waits for it any more")
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(END_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
 def spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:

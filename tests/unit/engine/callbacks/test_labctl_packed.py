@@ -39,6 +39,13 @@ def test_a_module_is_packed_once(play: Run, cache: Path) -> None:
     assert directory.stat().st_mode & 0o077 == 0
 
 
+def test_what_others_could_have_packed_is_not_run(play: Run, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    assert play(PING)[0].ok
+    assert packed(cache) == {}
+
+
 def test_a_module_that_changed_is_packed_anew(
     play: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from labctl_agent import procfs
 from labctl_measure.channel import Channel
-from labctl_measure.transport import ARGUMENTS, pack
+from labctl_measure.transport import ARGUMENTS, Command, pack
 
 AGENT = Path(__file__).parents[4] / "roles/measure/files/labctl_agent"
 ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -45,14 +45,14 @@ def running(*argv: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def agent(*before: str) -> Iterator[Channel]:
     """Start the agent as it travels, below a command if one is given, and end it."""
-    channel = Channel("here", [*before, sys.executable, *ARGUMENTS], pack(AGENT))
+    channel = Channel("here", Command([*before, sys.executable, *ARGUMENTS]), pack(AGENT))
     try:
         yield channel
     finally:
         channel.stdin.close()
         channel.process.wait(timeout=10)
         channel.stdout.close()
-        channel.process.stderr.close()  # type: ignore[union-attr]
+        channel.stderr.close()
         for seat in Path("/run").glob("labctl-agent-*"):  # of an agent that was killed
             if seat.read_text().startswith(f"{channel.process.pid} "):
                 seat.unlink()

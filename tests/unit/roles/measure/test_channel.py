@@ -7,6 +7,7 @@ import time
 
 import pytest
 from labctl_measure.channel import Channel, ChannelDied, Refused
+from labctl_measure.transport import Command
 
 ECHO = """
 import json, sys
@@ -20,7 +21,7 @@ DIES = "import sys; sys.stdin.readline(); sys.exit('node1 is on fire')"
 
 
 def channel(program: str, head: bytes = b"") -> Channel:
-    return Channel("node1", [sys.executable, "-c", program], head)
+    return Channel("node1", Command([sys.executable, "-c", program]), head)
 
 
 def test_other_lines_are_passed_over() -> None:
@@ -47,6 +48,37 @@ def test_a_refusal_names_the_node_and_leaves_the_channel_open() -> None:
 def test_a_far_end_that_ends_is_told_with_its_last_words() -> None:
     with pytest.raises(ChannelDied, match=r"node1: the connection was closed \(node1 is on fire\)"):
         channel(DIES).ask("anything")
+
+
+LOST = "import sys; print('This account is closed.', flush=True); sys.stdin.readline(); sys.exit({})"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("'one\\ntwo\\nthree'", "one; two; three"),
+        ("chr(10).join(map(str, range(9)))", "3; 4; 5; 6; 7; 8"),
+        ("''", "This account is closed."),
+    ],
+)
+def test_all_that_was_said_at_the_end_is_told(words: str, told: str) -> None:
+    with pytest.raises(ChannelDied, match=rf"\({told}\)$"):
+        channel(LOST.format(words)).ask("anything")
+
+
+def test_words_that_come_after_the_output_has_ended_are_waited_for() -> None:
+    late = "import os, sys, time; sys.stdin.readline(); os.close(1); time.sleep(0.2); sys.exit('ssh: no route')"
+    with pytest.raises(ChannelDied, match="ssh: no route"):
+        channel(late).ask("anything")
+
+
+def test_much_on_standard_error_stops_nobody() -> None:
+    loud = ECHO.replace('print("sudo', 'sys.stderr.write("x" * 100000 + chr(10)); sys.stderr.flush(); print("sudo')
+    open_channel = channel(loud)
+    try:
+        assert [open_channel.ask("again")["op"] for _ in range(3)] == ["again"] * 3
+    finally:
+        open_channel.close()
 
 
 def test_a_far_end_that_is_silent_is_ended() -> None:

@@ -30,6 +30,13 @@ def test_an_end_is_what_its_node_says_and_where_the_other_one_is() -> None:
     )
 
 
+def test_what_a_cluster_put_into_an_endpoints_pod_is_told_with_the_end() -> None:
+    assert ends().server.hindered == {"beside": [], "cpu_limit": None}
+    proxied = ends(endpoint_beside=["istio-proxy (image)"], endpoint_cpu_limit="500m").server
+    assert proxied.hindered == {"beside": ["istio-proxy (image)"], "cpu_limit": "500m"}
+    assert ends(endpoint_beside=[], endpoint_cpu_limit="").server.hindered == {"beside": [], "cpu_limit": None}
+
+
 def test_a_node_without_an_endpoint_is_named() -> None:
     for name in ("endpoint_address", "endpoint_netns"):
         lacking = {key: value for key, value in NODES["node1"].items() if key != name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 from labctl_agent import facts, procfs
@@ -25,3 +26,5 @@ def test_counters_of_one_kernel_do_not_fall() -> None:
 def test_the_loopback_leads_to_itself_and_nothing_leads_nowhere() -> None:
     assert facts.interface_towards("127.0.0.1") == "lo"
     assert facts.interface_towards("") == ""
+    assert facts.interface_with(socket.inet_pton(socket.AF_INET6, "::1")) in ("lo", "")  # a host without IPv6 has none
+    assert facts.interface_with(socket.inet_pton(socket.AF_INET6, "2001:db8::9")) == ""

@@ -12,6 +12,7 @@ import pytest
 from labctl_measure.channel import Channel
 from labctl_measure.ends import End, Ends
 from labctl_measure.kernels import Kernels, on_one_kernel
+from labctl_measure.transport import Command
 
 from tests.unit.roles.measure.conftest import NOBODY, agent
 
@@ -67,7 +68,7 @@ def test_the_kernel_that_all_share_is_owned_by_an_agent_on_this_controller(chann
 
 def test_where_nobody_may_be_root_on_this_controller_its_kernel_has_no_owner(channels: dict[str, Channel]) -> None:
     refused = [sys.executable, "-c", "import sys; sys.exit('sudo: a password is required')"]
-    kernels = Kernels.of(channels, ends(), lambda: Channel("this controller", refused, b""))
+    kernels = Kernels.of(channels, ends(), lambda: Channel("this controller", Command(refused), b""))
     kernels.begin(SAMPLE, NOBODY)
     idle = ended(kernels)["measurement"]["kernel"]["idle"]
     assert (kernels.shared, kernels.owners) == (True, {})

@@ -11,7 +11,7 @@ from labctl_agent.load import Look
 from labctl_agent.parties import Parties, Task, identity
 from labctl_agent.rest import LOOK_S
 from labctl_agent.rest import rest as wait_for_rest
-from labctl_measure.rest import BUSY_PCT, NoRest, rest, words
+from labctl_measure.rest import BUSY_PCT, NoRest, Unwanted, rest, words
 
 from labctl.samples.conditions import FOREIGN_PCT
 from tests.unit.roles.measure.conftest import NOBODY, agent, running
@@ -53,6 +53,13 @@ def test_at_the_limit_the_whole_time_is_told(monkeypatch: pytest.MonkeyPatch) ->
         "node1 does not come to rest: within 2 s other processes took 60 % of one CPU thread, and never less than "
         "20 %, where at most 10 % may be taken: cc (process 7) 60 %"
     )
+
+
+def test_a_run_that_is_asked_to_stop_does_not_wait() -> None:
+    began = time.monotonic()
+    with running(sys.executable, "-c", "while True: pass"), agent() as channel, pytest.raises(Unwanted):
+        rest([channel], NOBODY, 30.0, lambda: True)
+    assert time.monotonic() - began < 15
 
 
 def test_a_hog_is_named_with_the_machine_and_what_to_do() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from labctl_agent.instrument import Scene
 from labctl_agent.namespaces import Inside
 from labctl_agent.places import Node
-from labctl_agent.sampler import Sampler, clocks
+from labctl_agent.sampler import Sampler, clocks, softirqs_by_cpu
 from labctl_agent.watched import Watched
 
 
@@ -56,3 +56,9 @@ def test_where_the_node_cannot_be_seen_ticks_have_only_the_time() -> None:
 def test_clocks_are_of_one_moment() -> None:
     one = clocks()
     assert abs((time.time() - one["t"]) - (time.monotonic() - one["mono"])) < 0.01
+
+
+def test_softirqs_stand_at_the_number_of_their_cpu_whatever_cpus_there_are() -> None:
+    text = "          CPU0       CPU2       CPU4\n  TIMER:   9 9 9\n NET_TX:   1 2 3\n NET_RX:   4 5 6\n"
+    assert softirqs_by_cpu(text) == {"net_tx": [1, 0, 2, 0, 3], "net_rx": [4, 0, 5, 0, 6]}
+    assert softirqs_by_cpu("") == {}

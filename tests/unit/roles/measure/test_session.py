@@ -51,7 +51,7 @@ def test_one_kernel_is_one_boot(session: Session) -> None:
 
 def test_the_facts_are_those_of_each_node(session: Session) -> None:
     assert {end: facts["node"] for end, facts in session.facts.items()} == {"client": "node1", "server": "node2"}
-    assert session.facts["client"].keys() == {"node", "threads", "hz", "cable", "ok"}
+    assert session.facts["client"].keys() == {"node", "threads", "hz", "cable", "ok", "pod"}
 
 
 def test_one_clock_has_no_offset_beyond_its_uncertainty(session: Session) -> None:
