@@ -11,6 +11,7 @@ from labctl.catalog.tunnel import Tunnel
 
 AWAKE = "awake"  # the CPUs are kept from sleeping; with :N, from states that take longer than N microseconds to leave
 SYSTEM = "system"  # the machine's own sleep
+STEAL_LIMIT_PCT = 5  # of the CPUs: a sample counts up to here, unless its plan says otherwise
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ MATRIX_OPTIONS: dict[str, tuple[object, str | bool | None]] = {
     "repeat": (_text("Samples of a cell per round [default: 1]."), None),
     "rounds": (_text("Visits of every setup; an interval needs 6 [default: 6]."), None),
     "idle": (_text("CPUs while measuring: awake, system (they may sleep), awake:N us [default: awake]."), None),
+    "steal_limit": (_text("Percent of the CPUs a hypervisor may take during a sample that counts [default: 5]."), None),
     "pin": (_text("cores: one CPU thread per process, or none [default: cores on a shared kernel]."), None),
     "endpoint": (_text("Only variants with these endpoints: pod or node."), None),
     "seed": (_text("Seed of the order of setups [default: the time]."), None),

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from labctl.catalog import Catalog, Endpoint, Variant, dimensions
 from labctl.catalog.dimensions import Dimension, Value
-from labctl.catalog.lab import AWAKE, SYSTEM
+from labctl.catalog.lab import AWAKE, STEAL_LIMIT_PCT, SYSTEM
 from labctl.core.errors import Problem, UsageError
 from labctl.core.words import one_of, whole
 
@@ -56,7 +56,7 @@ class MatrixOptions:
 
     `dimensions` are the values asked for by the dimension's name, none where its option was not given.
     `all_variants`: none was asked for by name. `idle` is awake, awake:N or system; `pin` is None where it depends on
-    the lab.
+    the lab. `steal_limit_pct`: a sample is void above it.
     """
 
     variants: tuple[str, ...]
@@ -69,6 +69,7 @@ class MatrixOptions:
     rounds: int
     noise_floor: bool
     idle: str
+    steal_limit_pct: float
     pin: Pin | None
     endpoint: Endpoint | None
     no_reference: bool
@@ -92,6 +93,7 @@ class RawOptions:
     repeat: str | None = None
     rounds: str | None = None
     idle: str | None = None
+    steal_limit: str | None = None
     pin: str | None = None
     endpoint: str | None = None
     seed: str | None = None
@@ -138,6 +140,7 @@ def parse_options(raw: RawOptions, catalog: Catalog, kind: str | None = None) ->
         rounds=read.number("--rounds", raw.rounds, defaults.rounds, 1, MAX_ROUNDS),
         noise_floor=raw.noise_floor,
         idle=AWAKE if raw.idle is None else read.read(read.policy, "--idle", raw.idle) or AWAKE,
+        steal_limit_pct=read.number("--steal-limit", raw.steal_limit, STEAL_LIMIT_PCT, 1, 100),
         pin=Pin(pin) if pin else None,
         endpoint=Endpoint(endpoint) if endpoint else None,
         no_reference=raw.no_reference,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from labctl import tools
 from labctl.catalog import Catalog, Workload
-from labctl.catalog.lab import SYSTEM, LabFacts
+from labctl.catalog.lab import STEAL_LIMIT_PCT, SYSTEM, LabFacts
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.records import encode
 from labctl.plan.options import MAX, MatrixOptions, Pin
@@ -59,7 +59,8 @@ class Visit:
 class Plan:
     """A whole run. Times in seconds, `created` in ISO 8601 (UTC); `notes` tell what was settled by the way.
 
-    `idle` is awake, awake:N or system, as which everything was measured before a plan said so.
+    `idle` is awake, awake:N or system, as which everything was measured before a plan said so. A sample is void when
+    the hypervisor took more than `steal_limit_pct` of the CPUs.
     """
 
     schema: Literal["labctl.plan/1"]
@@ -82,6 +83,7 @@ class Plan:
     estimated_s: float
     notes: tuple[str, ...] = ()
     idle: str = SYSTEM
+    steal_limit_pct: float = STEAL_LIMIT_PCT
 
     def setup(self, setup_id: str) -> Setup:
         """The setup of this id."""
@@ -140,6 +142,7 @@ def build(options: MatrixOptions, catalog: Catalog, lab: LabFacts, created: date
         estimated_s=0.0,
         notes=(*selection.notes, *notes, *asleep),
         idle=idle,
+        steal_limit_pct=options.steal_limit_pct,
     )
     return replace(plan, estimated_s=time_left(plan, plan.samples, visits))
 

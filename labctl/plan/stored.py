@@ -92,6 +92,7 @@ def _numbers(plan: Plan) -> Iterator[Fault]:
         ("warmup_s", plan.warmup_s, 0, DAY_S),
         ("interval_s", plan.interval_s, 0.001, DAY_S),
         ("estimated_s", plan.estimated_s, 0, MOST_S),
+        ("steal_limit_pct", plan.steal_limit_pct, 0, 100),
         ("lab.threads", plan.lab.threads, 1, 1_000_000),
         ("lab.largest_mtu", plan.lab.largest_mtu, MTUS.start, 1_000_000),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from labctl.catalog import CLUSTER, dimensions
-from labctl.catalog.lab import Source
+from labctl.catalog.lab import STEAL_LIMIT_PCT, Source
 from labctl.core.tables import Document, Table, counted, duration
 from labctl.plan.options import Pin
 from labctl.plan.plan import Plan, to_json
@@ -28,7 +28,7 @@ def _head(plan: Plan) -> str:
     size = [counted(len(plan.setups), "setup"), counted(len(plan.cells), "cell"), samples]
     size.append(counted(len(plan.visits), "deployment"))
     lines = [f"Plan for lab {plan.lab.name}: {', '.join(size)}", f"Estimated time: {duration(plan.estimated_s)}"]
-    lines.append(f"{conditions(plan.idle, plan.pin)}.")
+    lines.append(f"{conditions(plan.idle, plan.pin, plan.steal_limit_pct)}.")
     return "\n".join([*marks(plan.quick, plan.lab.emulated), *lines, *_origin(plan)])
 
 
@@ -51,9 +51,14 @@ def _origin(plan: Plan) -> list[str]:
             return []
 
 
-def conditions(idle: str, pin: Pin, held: str = "") -> str:
-    """How the CPUs may sleep and where the ends run, in words; `held` is what was done for the first."""
-    return f"Idle: {idle}{held and f' ({held})'}; pinned: {pin}"
+def conditions(idle: str, pin: Pin, steal_limit_pct: float, held: str = "") -> str:
+    """How the CPUs may sleep and where the ends run, in words; `held` is what was done for the first.
+
+    `steal_limit_pct` is told where it is another than usual.
+    """
+    usual = f"usually {STEAL_LIMIT_PCT:g}"
+    steal = f"; samples count up to {steal_limit_pct:g} % steal ({usual})" if steal_limit_pct != STEAL_LIMIT_PCT else ""
+    return f"Idle: {idle}{held and f' ({held})'}; pinned: {pin}{steal}"
 
 
 def marks(quick: bool, emulated: bool) -> list[str]:

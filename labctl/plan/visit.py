@@ -73,6 +73,7 @@ def samples_for(plan: Plan, visit: Visit, deployment: int = 1) -> tuple[PlannedS
                     tool=workload.tool,
                     settings=workload.settings,
                     idle=plan.idle,
+                    steal_limit_pct=plan.steal_limit_pct,
                     pin=plan.pin,
                     tunnel=setup.tunnel,
                     mtu=setup.mtu,

@@ -120,8 +120,8 @@ class Unusable:
 class Summary:
     """A run as rows, in the plan's order. `reference` is the setup all were compared with, where one was named.
 
-    `emulated`, `idle` and `pin` as in the plan. `shared_kernel` says whether the nodes are one machine; null where no
-    sample could tell.
+    `emulated`, `idle`, `steal_limit_pct` and `pin` as in the plan. `shared_kernel` says whether the nodes are one
+    machine; null where no sample could tell.
     """
 
     schema: Literal["labctl.summary/1"]
@@ -133,6 +133,7 @@ class Summary:
     repeat: int
     duration_s: float
     idle: str
+    steal_limit_pct: float
     awake: Awake
     pin: Pin
     shared_kernel: bool | None
@@ -180,6 +181,7 @@ def summarise(
         repeat=plan.repeat,
         duration_s=plan.duration_s,
         idle=plan.idle,
+        steal_limit_pct=plan.steal_limit_pct,
         awake=awake(everything),
         pin=plan.pin,
         shared_kernel=next(iter(kernels - {None}), None),

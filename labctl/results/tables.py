@@ -64,7 +64,8 @@ def _head(summary: Summary) -> str:
     counts += f", {sum(row.failed for row in rows)} failed, {planned - taken} not taken"
     rounds = counted(summary.rounds, "round")
     head = f"Run {summary.run}: {counted(planned, 'sample')} of {summary.duration_s:g} s in {rounds}: {counts}"
-    how = conditions(summary.idle, summary.pin, "" if summary.idle == SYSTEM else _held(summary.awake))
+    held = "" if summary.idle == SYSTEM else _held(summary.awake)
+    how = conditions(summary.idle, summary.pin, summary.steal_limit_pct, held)
     return "\n".join([*marks(summary.quick, summary.emulated), head, f"{how}."])
 
 

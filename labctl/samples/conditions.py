@@ -40,7 +40,8 @@ class Limit(NamedTuple):
         return value is not None and value > self.void
 
 
-FOREIGN_PCT, STEAL_PCT = Limit(2.0, 10.0), Limit(1.0, 5.0)
+FOREIGN_PCT = Limit(2.0, 10.0)
+STEAL_PCT = 1.0  # more is flagged; what is void is the plan's to say
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def not_the_tests_s(sample: RawSample, window: Window) -> float:
     return window.seconds * math.fsum(shares)
 
 
-def load_words(seen: Load) -> tuple[str, ...]:
+def load_words(seen: Load, steal_limit_pct: float) -> tuple[str, ...]:
     """What voids a sample in what else ran, in words."""
     where = "the machine of both nodes" if seen.where == "machine" else f"{seen.node} ({seen.where})"
     who = f": {', '.join(seen.top)}" if seen.top else ""
@@ -191,9 +192,9 @@ def load_words(seen: Load) -> tuple[str, ...]:
     if FOREIGN_PCT.voids(seen.foreign_pct):
         took = f"took {seen.foreign_pct:.0f} % of a CPU thread, more than {FOREIGN_PCT.void:g} %"
         reasons.append(f"foreign load on {where} {took}{who}")
-    if STEAL_PCT.voids(seen.steal_pct):
+    if seen.steal_pct is not None and seen.steal_pct > steal_limit_pct:
         reasons.append(
-            f"the hypervisor took {seen.steal_pct:.1f} % of the CPUs of {where}, more than {STEAL_PCT.void:g} %"
+            f"the hypervisor took {seen.steal_pct:.1f} % of the CPUs of {where}, more than {steal_limit_pct:g} %"
         )
     return tuple(reasons)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from labctl import tools
-from labctl.catalog.lab import SYSTEM
+from labctl.catalog.lab import STEAL_LIMIT_PCT, SYSTEM
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.documents import parse_json, read_text, shortened
 from labctl.core.errors import LabctlError, Problem, advised
@@ -37,7 +37,8 @@ class Item:
 
     `tunnel` is what encrypts it, `mtu` the link's, in bytes: what the cable carries follows from both. `forwarded` is
     the share of its packets that each node's stack forwards, `tracked` whether its connections are tracked there; None
-    where the setup does not say. `idle` is awake, awake:N (microseconds) or system.
+    where the setup does not say. `idle` is awake, awake:N (microseconds) or system. It is void when the hypervisor took
+    more than `steal_limit_pct` of the CPUs.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Item:
     forwarded: float | None = None
     tracked: bool | None = None
     idle: str = SYSTEM
+    steal_limit_pct: float = STEAL_LIMIT_PCT
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,9 @@ def _measured(
         base, flags = _within_window(base, sample, readings, workload, flags)
     except WindowError as error:
         reasons += tuple(_words(problem) for problem in error.problems)
-    reasons += tuple(words for load in base.load for words in conditions.load_words(load)) + void
+    reasons += (
+        tuple(words for load in base.load for words in conditions.load_words(load, sample.item.steal_limit_pct)) + void
+    )
     status = Status.INVALID if reasons else Status.VALID
     return replace(base, status=status, reasons=reasons, flags=tuple(flag for flag in Flag if flag in flags))
 
@@ -318,7 +320,7 @@ def _load_flags(load: Iterable[Load]) -> set[Flag]:
     for one in load:
         flags |= {Flag.LOAD_UNKNOWN} if one.foreign_pct is None else set()
         flags |= {Flag.FOREIGN_LOAD} if conditions.FOREIGN_PCT.flags(one.foreign_pct) else set()
-        flags |= {Flag.STEAL} if conditions.STEAL_PCT.flags(one.steal_pct) else set()
+        flags |= {Flag.STEAL} if (one.steal_pct or 0) > conditions.STEAL_PCT else set()
     return flags
 
 

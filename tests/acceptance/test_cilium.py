@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from labctl.plan.plan import build
 from labctl.plan.visit import setup_inventory
 from roles.cni_cilium.module_utils.cilium_status import said
 from tests.acceptance.conftest import ANSWER_S
+from tests.commands import matrix_command
 from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import CLIENT, NODES, SERVER, Bench, broken, on_both
 
@@ -163,7 +163,7 @@ def test_an_agent_that_falls_back_to_legacy_routing_while_it_is_measured(bench: 
     """Valid, and labelled cilium-ebpf, though most of its packets went through the stack: so it was once."""
     words = ["--variant", "cilium-ebpf", "--no-reference", "--edition", "current", "--workload", "tcp_rr"]
     words += ["--processes", "1", "--rounds", "1", "--duration", "60", "--warmup", "1"]
-    command = [sys.executable, "-m", "labctl", "matrix", "-i", str(LAB), *words]
+    command = matrix_command("-i", str(LAB), *words)
     kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf --namespace kube-system"
     patch = json.dumps({"data": {"enable-host-legacy-routing": "true"}})
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

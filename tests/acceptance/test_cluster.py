@@ -22,6 +22,7 @@ from labctl.engine.inventory import open_lab
 from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from tests.acceptance.conftest import REPOSITORY, ansible, labctl, molecule, start_labctl
+from tests.commands import ANY_STEAL
 from tests.conftest import served
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
 from tests.integration.test_datapaths import CONNECTING
@@ -34,7 +35,7 @@ READY_S = 120.0
 WEBHOOK_PORT = 9443
 # What a kubelet writes where it can: settings of the machine that all of its containers share.
 SETTINGS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/netfilter/nf_conntrack_max")
-SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duration", "3", "--warmup", "1")
+SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duration", "3", "--warmup", "1", *ANY_STEAL)
 
 
 def host_settings() -> dict[str, str]:
@@ -282,7 +283,18 @@ def test_a_cluster_that_refuses_injects_cordons_and_taints_is_measured_and_says_
     owned: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["--no-reference", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "3"]
+    words = [
+        "--no-reference",
+        "--workload",
+        "tcp_rr",
+        "--processes",
+        "1",
+        "--rounds",
+        "1",
+        "--duration",
+        "3",
+        *ANY_STEAL,
+    ]
     done = labctl("matrix", *owned.options(), "--variant", "cluster-pod", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "runs").glob("*/samples/*/*/sample.json")
@@ -297,7 +309,18 @@ def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = networked.namespaces()
-    words = ["--no-reference", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--duration", "20"]
+    words = [
+        "--no-reference",
+        "--workload",
+        "tcp_rr",
+        "--processes",
+        "1",
+        "--rounds",
+        "1",
+        "--duration",
+        "20",
+        *ANY_STEAL,
+    ]
     process = start_labctl("matrix", *networked.options(), "--variant", "cluster-pod", *words)
     try:
         wait_until(lambda: networked.lab.measuring(), READY_S, process)

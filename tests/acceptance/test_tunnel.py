@@ -11,6 +11,7 @@ from labctl.catalog import Encryption
 from labctl.catalog.lab import TunnelFacts
 from labctl.catalog.tunnel import Tunnel
 from tests.acceptance.conftest import labctl
+from tests.commands import ANY_STEAL
 from tests.integration.conftest import ProvisionedLab, load
 from tests.integration.test_datapaths import CLIENT, SERVER, Bench
 from tests.integration.test_tunnels import encrypted, facts_of
@@ -28,7 +29,7 @@ def test_both_encryptions_of_the_kernel_are_proven_and_measured(
     monkeypatch.chdir(tmp_path)
     what = ("--variant", variant, "--encryption", "wireguard,ipsec", "--mtu", str(mtu), "--no-reference")
     window = ("--workload", "tcp_stream", "--processes", "1", "--rounds", "1", "--duration", "3", "--warmup", "1")
-    done = labctl("matrix", "-i", str(vm_lab.inventory.path), *what, *window)
+    done = labctl("matrix", "-i", str(vm_lab.inventory.path), *what, *window, *ANY_STEAL)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     summary = load(run / "summary.json")

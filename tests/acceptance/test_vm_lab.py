@@ -20,6 +20,7 @@ from labctl.engine.session import Session
 from labctl.labs import embedded as labs
 from labctl.plan.tables import EMULATED
 from tests.acceptance.conftest import VM_NAME, VM_PORT, ansible, copy_vm_inventory, labctl, left_behind, molecule
+from tests.commands import ANY_STEAL
 from tests.integration.conftest import ProvisionedLab, load
 
 pytestmark = [pytest.mark.lab, pytest.mark.acceptance]
@@ -160,7 +161,7 @@ def test_a_short_matrix_reports_each_end_on_the_cpus_that_are_there(
         "--pin",
         "cores",
     )
-    done = labctl("matrix", "-i", str(vm_lab.inventory.path), *options, "--duration", "3", "--warmup", "1")
+    done = labctl("matrix", "-i", str(vm_lab.inventory.path), *options, "--duration", "3", "--warmup", "1", *ANY_STEAL)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     summary = load(run / "summary.json")

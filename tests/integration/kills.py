@@ -16,7 +16,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from labctl.plan.visit import all_samples
 from labctl.runs import find as runs
 from labctl.runs.read import read
 from labctl.samples.sample import Status
+from tests.commands import matrix_command
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 
@@ -119,7 +119,7 @@ class Attempt:
 
     def __init__(self, directory: Path, arguments: tuple[str, ...]) -> None:
         self._terminal, slave = pty.openpty()
-        command = [sys.executable, "-m", "labctl", "matrix", *arguments]
+        command = matrix_command(*arguments)
         # With PYTHONFAULTHANDLER a labctl that hangs says where, when it is aborted.
         environment = {**os.environ, "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(

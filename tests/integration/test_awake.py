@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import matrix_command
 from tests.integration.conftest import LAB_INDEX, ProvisionedLab, copy_inventory, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -60,7 +61,7 @@ def restless(lab: ProvisionedLab, tmp_path: Path) -> str:
 
 
 def command(lab: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "labctl", "matrix", "-i", lab, *ONE, *options]
+    return matrix_command("-i", lab, *ONE, *options)
 
 
 @contextmanager

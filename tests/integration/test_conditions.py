@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.commands import matrix_command
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -50,7 +50,7 @@ class Disturbed:
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "labctl", "matrix", *arguments]
+        return matrix_command(*arguments)
 
     def folder(self, visit: tuple[str, int]) -> Path:
         return self.run / "setups" / visit[0] / str(visit[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import matrix_command
 from tests.integration.conftest import IMPATIENT_S, ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -38,7 +38,7 @@ SSHD = "/etc/ssh/sshd_config.d/clock.conf"
 @contextmanager
 def matrix(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run in the background."""
-    command = [sys.executable, "-m", "labctl", "matrix", *arguments]
+    command = matrix_command(*arguments)
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, cwd=directory, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from labctl.labs import embedded as labs
+from tests.commands import ANY_STEAL
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, copy_inventory, load
 
 pytestmark = [pytest.mark.lab, pytest.mark.newest]
@@ -89,7 +90,7 @@ def test_a_lab_is_made_measured_reported_and_destroyed(labctl: Installed, invent
     labctl("lab", "create", "-i", inventory)
     assert "3 setups, 6 cells, 18 samples" in labctl("plan", "-i", inventory, "--quick")
     assert "conntrack table" in labctl("check", "-i", inventory)
-    printed = labctl("matrix", "-i", inventory, "--variant", "veth-ebpf", *SHORT)
+    printed = labctl("matrix", "-i", inventory, "--variant", "veth-ebpf", *SHORT, *ANY_STEAL)
     (run,) = (labctl.directory / "runs").iterdir()
     assert load(run / "status.json")["state"] == "done"
     assert "baseline" in printed

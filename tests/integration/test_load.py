@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import matrix_command
 from tests.integration.conftest import LAB_INDEX, LAB_NAME, ProvisionedLab, copy_inventory, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -40,7 +41,7 @@ def inventory(directory: Path, rest_limit_s: float) -> str:
 
 
 def matrix(lab: str, *options: str, cwd: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "labctl", "matrix", "-i", lab, *WANTED, "--warmup", "0", *options]
+    command = matrix_command("-i", lab, *WANTED, "--warmup", "0", *options)
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

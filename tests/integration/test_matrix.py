@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import matrix_command
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -21,6 +22,11 @@ SHORT = ("--duration", "1", "--warmup", "0", "--rounds", "1", "--processes", "1"
 
 def labctl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "labctl", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+
+
+def matrix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = matrix_command(*arguments)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -39,7 +45,7 @@ def lab_path(lab: ProvisionedLab) -> str:
 def test_every_variant_is_deployed_proven_measured_and_removed(
     lab: ProvisionedLab, lab_path: str, tmp_path: Path
 ) -> None:
-    done = labctl("matrix", "-i", lab_path, *SHORT[:-1], "tcp_stream,tcp_rr", "--seed", "7", cwd=tmp_path)
+    done = matrix("-i", lab_path, *SHORT[:-1], "tcp_stream,tcp_rr", "--seed", "7", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     plan = load(run / "plan.json")
@@ -82,7 +88,7 @@ def test_several_processes_start_together_and_share_the_window(
     lab: ProvisionedLab, lab_path: str, tmp_path: Path
 ) -> None:
     options = ("--variant", "baseline", "--workload", "tcp_crr", "--processes", "3", "--rounds", "1")
-    done = labctl("matrix", "-i", lab_path, *options, "--duration", "1", "--warmup", "1", cwd=tmp_path)
+    done = matrix("-i", lab_path, *options, "--duration", "1", "--warmup", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("runs/*/samples/baseline.tcp_crr.3/1-1")
     sample = load(folder / "sample.json")
@@ -102,7 +108,7 @@ def test_a_setup_that_cannot_be_deployed_is_recorded_and_the_plan_goes_on(
 ) -> None:
     lab.on_node("node2", "nft add table inet foreign")
     try:
-        done = labctl("matrix", "-i", lab_path, "--variant", "baseline,baseline-clean", *SHORT, cwd=tmp_path)
+        done = matrix("-i", lab_path, "--variant", "baseline,baseline-clean", *SHORT, cwd=tmp_path)
     finally:
         lab.on_node("node2", "nft delete table inet foreign")
     assert done.returncode == 1
@@ -117,7 +123,7 @@ def test_a_setup_that_cannot_be_deployed_is_recorded_and_the_plan_goes_on(
 
 def test_a_netperf_that_dies_fails_its_sample_only(lab: ProvisionedLab, lab_path: str, tmp_path: Path) -> None:
     options = ("--variant", "baseline", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", "--repeat", "2")
-    command = [sys.executable, "-m", "labctl", "matrix", "-i", lab_path, *options, "--duration", "3", "--warmup", "0"]
+    command = matrix_command("-i", lab_path, *options, "--duration", "3", "--warmup", "0")
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lab.measuring, process=process)
     lab.on_node("node1", "pkill -9 -x netperf")
@@ -134,7 +140,7 @@ def test_a_netperf_that_dies_fails_its_sample_only(lab: ProvisionedLab, lab_path
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_leaves_the_nodes_usable(lab: ProvisionedLab, lab_path: str, tmp_path: Path, signals: int) -> None:
     options = ("--variant", "veth-iptables", "--no-reference", "--workload", "tcp_rr", "--processes", "1")
-    command = [sys.executable, "-m", "labctl", "matrix", "-i", lab_path, *options, "--duration", "2", "--warmup", "0"]
+    command = matrix_command("-i", lab_path, *options, "--duration", "2", "--warmup", "0")
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lab.measuring, process=process)
     for _ in range(signals):
@@ -183,7 +189,7 @@ def test_a_node_that_does_not_answer_is_named(lab: ProvisionedLab, tmp_path: Pat
             "    server:\n      hosts:\n        node2:\n          ansible_port: 9\n",
         )
     )
-    done = labctl("matrix", "-i", str(directory), *SHORT, cwd=tmp_path)
+    done = matrix("-i", str(directory), *SHORT, cwd=tmp_path)
     assert done.returncode == 1
     assert "where: node2" in done.stderr
     assert "nothing answers on its SSH port" in done.stderr

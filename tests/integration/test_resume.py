@@ -18,6 +18,7 @@ import pytest
 from labctl.core.files import read_yaml, write_yaml
 from labctl.engine.events import Event, TaskResult
 from labctl.engine.session import AnsibleOptions
+from tests.commands import matrix_command
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -74,7 +75,7 @@ class Killed:
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "labctl", "matrix", *arguments]
+        return matrix_command(*arguments)
 
     def resume(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = self.command("--resume", "latest", *arguments)

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from labctl.catalog.lab import TunnelFacts
 from labctl.engine.events import TaskResult
 from labctl.nodes import encryption
 from labctl.nodes.fingerprint import parse
+from tests.commands import matrix_command
 from tests.integration.conftest import ProvisionedLab, wait_until
 from tests.integration.test_datapaths import (
     CLIENT,
@@ -173,7 +173,7 @@ def test_esp_is_refused_by_a_kernel_that_has_none(bench: Bench, facts: TunnelFac
 def test_a_finished_run_holds_no_key(lab: ProvisionedLab, bench: Bench, tmp_path: Path) -> None:
     what = ("--variant", "baseline-clean", "--encryption", "wireguard", "--no-reference", "--workload", "tcp_rr")
     window = ("--processes", "1", "--rounds", "1", "--duration", "1", "--warmup", "0")
-    argv = [sys.executable, "-m", "labctl", "matrix", "-i", str(lab.inventory.path), *what, *window]
+    argv = matrix_command("-i", str(lab.inventory.path), *what, *window)
     process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     there = "test -s /run/labctl/tunnel.key && echo yes || echo no"
     wait_until(lambda: lab.on_nodes(there) == ["yes", "yes"], 300, process)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import yaml
 from labctl.engine.inventory import open_lab
 from labctl.engine.session import AnsibleOptions
 from labctl.labs.look import look
+from tests.commands import matrix_command
 from tests.integration.conftest import ProvisionedLab, load
 
 pytestmark = [pytest.mark.lab, pytest.mark.newest]
@@ -74,7 +74,7 @@ def test_samples_are_taken_by_every_way_that_ansible_goes(
     other = {**bench["node2"], **SU, "ansible_python_interpreter": "auto_silent", "ansible_remote_tmp": "~/elsewhere"}
     inventory = changed(lab, tmp_path, node1=one, node2={**other, "ansible_shell_executable": "/bin/bash"})
     sizes = ("--duration", "1", "--warmup", "0", "--rounds", "1", "--processes", "1", "--workload", "tcp_rr")
-    command = [sys.executable, "-m", "labctl", "matrix", "-i", str(inventory), "--variant", "baseline", *sizes]
+    command = matrix_command("-i", str(inventory), "--variant", "baseline", *sizes)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     samples = [load(sample) for sample in tmp_path.glob("runs/*/samples/*/*/sample.json")]
     assert [sample["rate"]["value"] > 0 for sample in samples] == [True], done.stderr

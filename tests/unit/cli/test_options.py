@@ -28,6 +28,7 @@ from tests.unit.cli.run import Run
         (("--rounds", "1000000"), "not a usable number for --rounds"),
         (("--mtu", "20"), "not an MTU"),
         (("--idle", "awake:soon"), "not a latency in microseconds"),
+        (("--steal-limit", "0"), "not a usable number for --steal-limit"),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "matrix"])

@@ -81,6 +81,7 @@ def test_a_plan_that_fits_together_is_read(data: Data) -> None:
         (lambda plan: plan.update(duration_s=1e20), "duration_s"),
         (lambda plan: plan.update(warmup_s=-1), "warmup_s"),
         (lambda plan: plan.update(idle="awake:x"), "idle"),
+        (lambda plan: plan.update(steal_limit_pct=101), "steal_limit_pct"),
         (lambda plan: plan.update(id="\x1b[31m"), "id"),
         (lambda plan: plan["lab"].update(name=".."), "lab.name"),
         (lambda plan: plan["lab"].update(client="a b"), "lab.client"),

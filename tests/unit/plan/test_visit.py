@@ -59,6 +59,7 @@ def test_a_sample_says_all_that_measuring_it_needs(small_catalog: Catalog) -> No
         "options": ["-r", "1,1"],
         "selectors": ["THROUGHPUT", "P50_LATENCY"],
         "idle": "awake",
+        "steal_limit_pct": 5,
         "pin": "cores",
         "tunnel": None,
         "mtu": 1500,

@@ -145,10 +145,22 @@ def test_what_nobody_could_look_at_is_unknown(copy: Copy) -> None:
     assert Flag.LOAD_UNKNOWN in derived.flags
 
 
-@pytest.mark.parametrize(("share", "status"), [(0.03, Status.VALID), (0.28, Status.INVALID)])
-def test_steal_is_flagged_and_voids(copy: Copy, share: float, status: Status) -> None:
-    """28 % of the CPUs that the hypervisor took are no network's."""
+@pytest.mark.parametrize(
+    ("share", "limit_pct", "status"),
+    [
+        (0.03, None, Status.VALID),
+        (0.28, None, Status.INVALID),
+        (0.28, 30, Status.VALID),
+        (0.28, 20, Status.INVALID),
+        (0.03, 2, Status.INVALID),
+    ],
+)
+def test_steal_is_flagged_and_voids(copy: Copy, share: float, limit_pct: float | None, status: Status) -> None:
+    """28 % of the CPUs that the hypervisor took are no network's, unless the plan says that they count."""
     folder = copy(CRR)
+    if limit_pct is not None:
+        with editing(folder, "measurement.json") as data:
+            data["sample"]["steal_limit_pct"] = limit_pct
     with editing(folder, "client.json") as data:
         first = data["ticks"][0]
         for tick in data["ticks"]:
