@@ -54,7 +54,6 @@ def bundle_create(
     with ending.leaves("what was fetched whole stays: the same command fetches the rest"):
         wishes = [editions[name] for name in wanted]
         made = creating.create(where, wishes, variants, architecture, live.timed, renew)
-    live.clear()
     _tell(directory, made)
 
 

@@ -78,7 +78,8 @@ def _nowhere(number: int) -> None:
 
 
 def out(text: str) -> None:
-    """Print a result."""
+    """Print a result, where a step in hand may stand."""
+    clear()
     with _printing():
         print(_encodable(printable(text)), flush=True)
 
@@ -113,8 +114,15 @@ def _encodable(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Print something about the work, not its result."""
+    """Print something about the work, not its result, where a step in hand may stand."""
+    clear()
     _tell(f"{printable(text)}\n")
+
+
+def clear() -> None:
+    """Take away the step in hand, which stands in the terminal's last line."""
+    if sys.stderr.isatty():
+        _tell(CLEAR)
 
 
 def at_once(text: str) -> None:
@@ -168,7 +176,6 @@ class Live:
 
     def line(self, text: str) -> None:
         """Add a line that stays."""
-        self.clear()
         width = columns(sys.stderr)
         note(text if width is None else wrapped(printable(text), width))
         if self._terminal and self._step:
@@ -181,8 +188,3 @@ class Live:
     def _fitting(self) -> str:
         """The step in hand in the terminal's line: what is cut off has a sign, and a line that wraps stays there."""
         return cut(self._step, (columns(sys.stderr) or UNKNOWN) - 1)
-
-    def clear(self) -> None:
-        """Take the step's line away."""
-        if self._terminal:
-            _tell(CLEAR)

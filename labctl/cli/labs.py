@@ -25,7 +25,6 @@ def lab_create(lab: LabOption = "local", become: BecomeOption = False) -> None:
     with ending.leaves(left), working(lab, "lab create") as (session, _, _):
         tell = Terminal()
         created = labs.create(session, lab, ansible_options(become), tell.tasks())
-        tell.clear()
     if created.emulated:
         console.note(labs.EMULATION)
     console.out(f"lab {created.name}: " + ", ".join(f"{node.name} {node.place}" for node in created.nodes))
@@ -43,7 +42,6 @@ def lab_destroy(lab: LabOption = "local", become: BecomeOption = False) -> None:
         warn_of_disturbing()
         tell = Terminal()
         labs.destroy(session, lab, ansible_options(become), tell.tasks())
-        tell.clear()
     console.out(f"lab {held.lab}: nothing is left of it on this machine")
 
 

@@ -53,7 +53,6 @@ def check(
         warn_of_disturbing(inventory)
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
-        tell.clear()
     for problem in facts.keep(inventory, seen):
         console.note(f"warning: {problem}")
     outcome, overruled = seen.outcome, session.settings.overruled
@@ -94,7 +93,6 @@ def provision(
             tasks(event)
 
         outcome = provisioning.provision(session, inventory, options, listen, allow_reboot, wanted).require()
-        tell.clear()
     done = f"lab {inventory.name} is provisioned: {outcome.changed} changed, {outcome.seconds:.1f} s"
     console.out(_would_change(inventory.name, outcome) if check else done)
     for node, words in sorted(idle.items()):
@@ -137,5 +135,4 @@ def reset(
     with ending.leaves(left), working(lab, "reset") as (session, inventory, _):
         tell = Terminal()
         outcome = provisioning.reset(session, inventory, options, tell.tasks()).require()
-        tell.clear()
     console.out(f"lab {inventory.name}: nothing of a cluster is left, {outcome.seconds:.1f} s")

@@ -30,7 +30,6 @@ class Terminal(Live):
             if isinstance(event, TaskStart):
                 self.step(event.task)
             elif isinstance(event, Difference):
-                self.clear()
                 out(f"{event.node}: {event.task}\n{event.text}\n")
             elif not event.ok:
                 self.timed(f"failed   {event.node}: {event.task}")

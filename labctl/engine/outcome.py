@@ -89,6 +89,11 @@ HINTS = (
     ("waiting for become", "root is needed on this host, by a password: use --ask-become-pass"),
     ("ncorrect sudo password", "the password is another one: give --ask-become-pass that of the user on this host"),
     ("ncorrect su password", "the password is another one: give --ask-become-pass that of the user to become"),
+    (
+        "find matching plugin",
+        "Ansible has no such plugin: install the collection that has it for labctl's own ansible-core "
+        "(ansible-galaxy collection install NAME), or name another in the lab's inventory",
+    ),
     ("identity file", "the key file named in the lab's inventory does not exist: create the lab, or correct the path"),
 )
 

@@ -54,9 +54,6 @@ class Teller(Protocol):
     def progress(self, plan: Plan) -> Callable[[Progress], None]:
         """Tell how a plan's execution goes."""
 
-    def clear(self) -> None:
-        """The stage is over."""
-
 
 @dataclass(frozen=True)
 class Bench:
@@ -106,7 +103,6 @@ def ready(bench: Bench) -> Look:
         seen.outcome.require()
     for problem in facts.keep(lab, seen):
         tell.line(f"warning: {problem}")
-    tell.clear()
     return seen
 
 
@@ -185,7 +181,6 @@ def _execute(bench: Bench, tell: Teller, plan: Plan, folder: RunFolder, record: 
     execution = Execution(work, plan, folder, record)
     with ending.kept(execution.stop.request):
         execution.run()
-    tell.clear()
     if execution.stop.asked:
         there = f"{record.taken} of {plan.samples} samples are there"
         tell.line(f"the run was asked to end: {there}; labctl matrix --resume {plan.id} takes the others")

@@ -50,16 +50,16 @@ def test_on_a_terminal_the_step_in_hand_stands_below_the_lines_that_stay(
     live = console.Live()
     live.step("measuring", 61.0)
     live.line("one sample")
-    live.clear()
+    console.error(LabctlError(Problem("it broke")))
     step = "00:00, 01:01 left  measuring"
-    assert capsys.readouterr().err == f"{console.CLEAR}{step}{console.CLEAR}one sample\n{step}{console.CLEAR}"
+    lines = f"{console.CLEAR}one sample\n{step}{console.CLEAR}error: it broke\n"
+    assert capsys.readouterr().err == f"{console.CLEAR}{step}{lines}"
 
 
 def test_elsewhere_there_are_lines_alone(capsys: Capture) -> None:
     live = console.Live()
     live.step("measuring", 61.0)
     live.line("one sample")
-    live.clear()
     assert capsys.readouterr().err == "one sample\n"
 
 

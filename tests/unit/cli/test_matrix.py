@@ -28,7 +28,7 @@ def test_a_plan_is_shown_and_nothing_is_done(labctl: Run, lab: ScriptedSession, 
 
 def test_a_matrix_is_measured_and_reported(labctl: Run, lab: ScriptedSession, tmp_path: Path) -> None:
     code, out, err = labctl("matrix", "-i", "mine", *SMALL)
-    assert code == 0
+    assert code == 0, err
     assert "1 sample of 2 s in 1 round: 1 valid" in out
     run = only_run(tmp_path)
     assert f"{run.name}: 1 setups, 1 samples" in err
@@ -69,7 +69,7 @@ def test_a_run_is_resumed_on_the_lab_that_it_was_begun_on(labctl: Run, lab: Scri
     assert labctl("matrix", "-i", "mine", *SMALL)[0] == 1
     lab.plays["visit.yml"] = measuring
     code, out, err = labctl("matrix", "--resume", "latest")
-    assert code == 0
+    assert code == 0, err
     assert "1 valid" in out
     assert f"{only_run(tmp_path).name}: 0 of 1 samples are there and count" in err
 

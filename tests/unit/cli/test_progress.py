@@ -40,7 +40,6 @@ def test_tasks_that_change_or_fail_are_told_and_others_pass(capsys: Capture) -> 
         listen(TaskResult("command", "Nothing to do", "node1", True, False, {}))
         listen(TaskResult("command", "A link is there", "node1", True, True, {}))
         listen(TaskResult("command", "A link is there", "node2", False, False, {}))
-    terminal.clear()
     assert said(capsys) == [
         "changed  node1: A link is there",
         "failed   node2: A link is there",
