@@ -74,7 +74,5 @@ def _entry(file: BundleFile) -> dict[str, Any]:
     target = f"{CHARTS}/{file.name}" if file.name.endswith(CHART) else DESTINATIONS.get(file.name, PROGRAMS)
     if file.use is Use.IMAGE:
         target = ""
-    return {
-        **{name: encode(getattr(file, name)) for name in ("name", "use", "path", "sha256", "version", "reference")},
-        "dest": target,
-    }
+    told = ("name", "use", "path", "sha256", "bytes", "version", "reference")
+    return {**{name: encode(getattr(file, name)) for name in told}, "dest": target}

@@ -56,7 +56,8 @@ def check(
     for problem in facts.keep(inventory, seen):
         console.note(f"warning: {problem}")
     outcome, overruled = seen.outcome, session.settings.overruled
-    findings = checks.findings(inventory, seen.fingerprints, outcome.failures, outcome.problems, overruled)
+    failures, lost = outcome.failures, outcome.unreachable
+    findings = checks.findings(inventory, seen.fingerprints, failures, lost, overruled, limited=limit is not None)
     console.show(tables.listing(checks.records(findings), keys=3, seam=checks.COLUMNS[-1]), style)
     if checks.failed(findings):
         raise typer.Exit(1)
@@ -90,6 +91,8 @@ def provision(
 
         def listen(event: Event) -> None:
             idle.update(provisioning.idle_cluster(event))
+            if words := provisioning.taken_of_bundle(event):
+                tell.timed(words)
             tasks(event)
 
         outcome = provisioning.provision(session, inventory, options, listen, allow_reboot, wanted).require()

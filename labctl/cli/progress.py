@@ -32,9 +32,9 @@ class Terminal(Live):
             elif isinstance(event, Difference):
                 out(f"{event.node}: {event.task}\n{event.text}\n")
             elif not event.ok:
-                self.timed(f"failed   {event.node}: {event.task}")
+                self.timed(f"failed   {event.node}: {event.title}")
             elif event.changed:
-                self.timed(changed.format(node=event.node, task=event.task))
+                self.timed(changed.format(node=event.node, task=event.title))
 
         return listener
 
@@ -55,8 +55,8 @@ class Terminal(Live):
                 words = sample_words(event.sample)
                 self.timed(f"{number}  {event.sample.id:<40} {words}  {clock(event.left_s)} left")
             elif isinstance(event, VisitFailed):
-                for failure in event.failures:
-                    self.timed(f"{event.setup} round {event.round} failed: {failure.problem()}")
+                for problem in (one for failure in event.failures for one in failure.told):
+                    self.timed(f"{event.setup} round {event.round} failed: {problem}")
             elif isinstance(event, VisitDisturbed):
                 where = f"{event.setup} round {event.round}"
                 for change in event.changes:

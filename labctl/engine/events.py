@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labctl.core.errors import Problem
-from labctl.engine.outcome import Failure, Outcome, hint_for, message_of, problems_of
+from labctl.engine.outcome import ITEMS_FAILED, Failure, Outcome, hint_for, message_of, problems_of
 
 # Every module that returns a fingerprint, or sections of one as the role of a CNI does, returns it by this name.
 FINGERPRINT = "fingerprint"
@@ -27,7 +26,10 @@ class TaskStart:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One node's result of one task, or of one item of its loop. `action` is the module's short name."""
+    """One node's result of one task, or of one item of its loop, whose `label` it has then.
+
+    `action` is the module's short name.
+    """
 
     action: str
     task: str
@@ -35,7 +37,12 @@ class TaskResult:
     ok: bool
     changed: bool
     data: Mapping[str, Any]
-    item: object | None = None
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """The task, and the item that it was for."""
+        return f"{self.task}: {self.label}" if self.label else self.task
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,6 @@ class Watcher:
 
     listener: Listener
     failures: list[Failure] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
     unreachable: set[str] = field(default_factory=set)
     stats: Mapping[str, Mapping[str, int]] | None = None
     play: str = ""
@@ -90,16 +96,15 @@ class Watcher:
         failed = kind.endswith(("failed", "unreachable")) and not data.get("ignore_errors")
         if kind.startswith("runner_on_") and _is_loop(res) and (not failed or self.failures):
             return  # its items were reported one by one
-        if failed:
-            message = message_of(res)
-            playbook = Path(data.get("playbook", "")).name
-            failure = Failure(playbook, data.get("task", ""), data.get("host", ""), message, hint_for(message))
-            self.failures.append(failure)
-            self.problems.extend(problems_of(res, data.get("host", "")) or (failure.problem(),))
         action = str(data.get("task_action", "")).rpartition(".")[2]
+        if failed:
+            playbook, node, message = Path(data.get("playbook", "")).name, data.get("host", ""), message_of(res)
+            if action == "fail" and self._repeats(node, message):
+                return
+            problems = problems_of(res, node)
+            self.failures.append(Failure(playbook, data.get("task", ""), node, message, hint_for(message), problems))
         ok, changed = not failed, bool(res.get("changed"))
-        item = res.get("item")
-        self.listener(TaskResult(action, data.get("task", ""), data.get("host", ""), ok, changed, res, item))
+        self.listener(TaskResult(action, data.get("task", ""), data.get("host", ""), ok, changed, res, _label(res)))
 
     def outcome(self, status: str, name: str, output: str, seconds: float) -> Outcome:
         """How playbook `name` ended, by runner's `status`; `output` is what ansible-playbook printed."""
@@ -115,7 +120,18 @@ class Watcher:
             words = ended + "\n".join(output.strip().splitlines()[-(3 if ended else 15) :])
             hint = hint_for(output) or (None if self.play else NOTHING_RAN)
             failures = (Failure(name, "", "controller", words, hint),)
-        return Outcome("failed", failures, changed, seconds, tuple(self.problems), tuple(sorted(self.unreachable)))
+        return Outcome("failed", failures, changed, seconds, tuple(sorted(self.unreachable)))
+
+    def _repeats(self, node: str, message: str) -> bool:
+        """Whether a failure has no words of its own, since it lets an earlier one of its node stand."""
+        earlier = [failure.message for failure in self.failures if failure.node == node]
+        return any(message == ITEMS_FAILED or message in said for said in earlier)
+
+
+def _label(res: Mapping[str, Any]) -> str:
+    """What a loop calls the item of a result; nothing for one that is no word or number."""
+    label = res.get("_ansible_item_label")
+    return str(label) if isinstance(label, str | int | float) else ""
 
 
 def _is_loop(res: Mapping[str, Any]) -> bool:

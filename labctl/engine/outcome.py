@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from labctl.core.errors import LabctlError, Problem
 
+CLUSTER = "the cluster"
+# Ansible's own words of a loop, whose items have failed with words of their own.
+ITEMS_FAILED = "One or more items failed"
 Ending = Literal["ok", "failed", "interrupted"]
 
 
@@ -20,18 +23,28 @@ SILENCE = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed on a node, or a node that could not be reached."""
+    """A task that failed on a node, or a node that could not be reached.
+
+    `message` has all of it. `problems` are the same one by one, where it came from something that names them so.
+    """
 
     playbook: str
     task: str
     node: str
     message: str
     hint: str | None = None
+    problems: tuple[Problem, ...] = ()
 
-    def problem(self) -> Problem:
-        """The failure as a problem to show."""
+    @property
+    def told(self) -> tuple[Problem, ...]:
+        """The failure as problems to show."""
         where = f"{self.node}, task '{self.task}' of {self.playbook}" if self.task else self.playbook
-        return Problem("an Ansible task failed", where, self.message, self.hint)
+        return self.problems or (Problem("an Ansible task failed", where, self.message, self.hint),)
+
+    def advised(self, hint: str) -> Failure:
+        """The failure with this next step, where it has none of its own."""
+        problems = tuple(replace(one, hint=one.hint or hint) for one in self.problems)
+        return replace(self, hint=self.hint or hint, problems=problems)
 
 
 @dataclass(frozen=True)
@@ -45,13 +58,17 @@ class Outcome:
     failures: tuple[Failure, ...]
     changed: int
     seconds: float
-    problems: tuple[Problem, ...] = ()  # the failures in the words of the modules that have their own
     unreachable: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether everything was done."""
         return self.status == "ok"
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The failures one by one, in the words of the modules that have their own."""
+        return tuple(problem for failure in self.failures for problem in failure.told)
 
     @property
     def unanswered(self) -> bool:
@@ -66,7 +83,7 @@ class Outcome:
         if self.status == "interrupted":
             raise LabctlError(Problem("interrupted", hint="the nodes are usable; run the command again"))
         if not self.ok:
-            raise LabctlError(*(self.problems or (failure.problem() for failure in self.failures)))
+            raise LabctlError(*self.problems)
         return self
 
 
@@ -106,15 +123,21 @@ def hint_for(message: str) -> str | None:
 def problems_of(res: Mapping[str, Any], node: str) -> tuple[Problem, ...]:
     """The problems that a module of ours names one by one (`problems` of its result); none for any other module.
 
-    Of a module that looks at a node, they say which.
+    Of a module that looks at a node, they say which; one that asks a cluster (`of_cluster`) was only run for that node.
     """
+    place = CLUSTER if res.get("of_cluster") else None if node == "localhost" else node
     found = []
     for one in res.get("problems", ()):
-        where = [node if node != "localhost" else None, one.get("where")]
-        found.append(
-            Problem(str(one["what"]), ", ".join(filter(None, where)) or None, one.get("seen"), one.get("hint"))
-        )
+        where = _within(place, one.get("where"), bool(res.get("of_cluster")))
+        found.append(Problem(str(one["what"]), where, one.get("seen"), one.get("hint")))
     return tuple(found)
+
+
+def _within(place: str | None, where: str | None, alone: bool) -> str | None:
+    """Where something is, on a node or in a cluster: what says that itself, or stands `alone`, needs no more."""
+    if where and (alone or place is None or place in where.split(", ")):
+        return where
+    return f"{place}, {where}" if where else place
 
 
 def message_of(res: Mapping[str, Any]) -> str:

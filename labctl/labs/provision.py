@@ -8,7 +8,9 @@ from pathlib import Path
 from labctl.bundle import index as bundles
 from labctl.bundle import install
 from labctl.catalog import CLUSTER
+from labctl.catalog.editions import Use
 from labctl.core.errors import Problem, UsageError
+from labctl.core.tables import counted
 from labctl.engine.events import Event, Listener, TaskResult
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
@@ -44,6 +46,19 @@ def idle_cluster(event: Event) -> Mapping[str, str]:
         return {}
     parts = ", ".join(f"{program} {percent:g}" for program, percent in event.data["percent"].items() if percent)
     return {event.node: f"{event.data['total']:g} % of one CPU ({parts or 'nothing that counts'})"}
+
+
+def taken_of_bundle(event: Event) -> str | None:
+    """What a node is about to take of a bundle, in words, where the event says it; importing images takes minutes."""
+    if not isinstance(event, TaskResult) or event.action != "bundle_files" or event.changed or not event.ok:
+        return None
+    files = event.data.get("wanted") or ()
+    if not files:
+        return None
+    size = sum(file["bytes"] for file in files) / 2**20
+    images = ", ".join(file["name"] for file in files if file["use"] == Use.IMAGE)
+    importing = f"; of them the images {images} are imported when all have arrived" if images else ""
+    return f"{event.node} takes {counted(len(files), 'file')} of the bundle, {size:.0f} MB{importing}"
 
 
 def cluster_from(directory: Path, edition: str | None) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ and so does a run folder that cannot be written, after its setup is removed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labctl.core.errors import LabctlError, Problem
@@ -244,7 +244,8 @@ class Execution:
         if lost and not self.record.broken:
             self._wait(lost, folder, log)
         if self.record.broken and not failures:
-            failures += (Failure("labctl", "", "controller", str(problem)) for problem in self.record.broken.problems)
+            broken = self.record.broken.problems
+            failures += (Failure("labctl", "", "controller", str(one), one.hint, (one,)) for one in broken)
         if status == "ok" and conditions.samples and not conditions.measured and not self.stop.asked:
             status = "failed"
             failures.append(Failure("visit.yml", "", "controller", NO_SAMPLE, NO_SAMPLE_HINT))
@@ -295,7 +296,7 @@ class Execution:
             # Two requests to stop ended the visit; the removal itself must not be ended by them.
             failures = self._play("undeploy.yml", folder, log, lambda: False).failures
             hint = "the setup is still on the nodes; the next labctl matrix or provision takes it down first"
-            return tuple(replace(failure, hint=failure.hint or hint) for failure in failures)
+            return tuple(failure.advised(hint) for failure in failures)
         except LabctlError as error:
             self.record.break_off(error)
             return ()

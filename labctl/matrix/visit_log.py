@@ -82,7 +82,7 @@ class VisitLog:
             hint = f"make room, then: labctl matrix --resume {self.run.path.name}"
             raise LabctlError(Problem("the run folder cannot be written", str(self.run.path), event.data["msg"], hint))
         elif not event.ok:
-            self.on_step(event.task, event.node)
+            self.on_step(event.title, event.node)
 
 
 def proof_of(visit: Visit, data: Any) -> dict[str, object]:

@@ -112,6 +112,8 @@ def measure(bench: Bench, options: MatrixOptions) -> RunResult:
     The first signal that asks it to end lets the sample in flight or the task in hand come to its end, the second does
     not; a run that was begun has its setup taken down either way.
     """
+    if bench.lab.kind in labs.KINDS and not labs.is_up(bench.lab.name):
+        plan(options, facts.of_inventory(bench.lab, "it does not run now"))  # refused before a lab is made for it
     with ending.leaves("no run was begun; a lab that was made stays, and the same command goes on with it"):
         seen = ready(bench)
     planned = plan(options, facts.of_look(bench.lab, seen))

@@ -6,7 +6,7 @@ findings: what was wanted, what was seen, what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,6 +23,9 @@ BOTH = "both"
 HERE = "ansible"  # that of this machine
 NOT_CHANGED = "host's, not changed"
 INSTALL_PYTHON = "install python3 on the node, or set ansible_python_interpreter in the inventory"
+FOLLOW = "the message is Ansible's own: follow it"
+AGAIN = "mend what was found, and check again"
+NOTHING = "nothing is in the way"
 ALIKE = "the same at both ends"
 SHOWN = 3  # differences named in one finding
 
@@ -86,20 +89,24 @@ ABSENT: tuple[tuple[str, str, str], ...] = (
 def findings(
     inventory: Inventory,
     fingerprints: Mapping[str, Fingerprint],
-    unreachable: Sequence[Failure],
-    problems: Sequence[Problem] = (),
+    failures: Sequence[Failure],
+    unreachable: Collection[str] = (),
     overruled: Sequence[Overruled] = (),
+    limited: bool = False,
 ) -> tuple[Finding, ...]:
     """Every finding about a lab, whatever its level: nodes first, then the machine, then the two ends compared.
 
-    `fingerprints` is by node, `unreachable` the failures of the play: a node in neither has an error of its own.
-    `problems` are those failures one by one; of a cluster they are no node's own, for its API alone was asked.
-    `overruled` are the user's settings of Ansible that do not hold in labctl's plays.
+    `fingerprints` is by node, `failures` those of the play: a node in neither has an error of its own, which says
+    whether it was left out of a look that was `limited`. `unreachable` are the nodes that did not answer; of a cluster
+    nobody asks them. `overruled` are the user's settings of Ansible that do not hold in labctl's plays.
     """
     names = (inventory.client, inventory.server)
     nodes = [Node(name, inventory.kind, fingerprints[name]) for name in names if name in fingerprints]
-    asked = inventory.kind == CLUSTER and problems
-    absent = _in_the_way(problems) if asked else _absent(names, fingerprints, unreachable)
+    ended = _of_cluster(failures) if inventory.kind == CLUSTER else _of_nodes(failures, unreachable)
+    # What ends the look at a cluster ends it for both nodes, and is told.
+    told = {failure.node for failure in failures} | set(fingerprints)
+    silent = () if inventory.kind == CLUSTER and failures else (name for name in names if name not in told)
+    absent = chain(ended, (_not_asked(name, limited) for name in silent))
     shared = inventory.kind == "local"
     own = (_rule(rule, node) for node in nodes for rule in _rules(node) if not (shared and rule.of_machine))
     machine = (_of_host(rule, nodes[0]) for rule in rules() if shared and nodes and rule.of_machine)
@@ -138,28 +145,37 @@ def _of_host(rule: Rule, node: Node) -> Finding:
     return Finding(Level.WARNING, HOST, found.subject, found.wanted, f"{found.seen} ({NOT_CHANGED})", found.action)
 
 
-def _in_the_way(problems: Iterable[Problem]) -> Iterator[Finding]:
+def _of_cluster(failures: Iterable[Failure]) -> Iterator[Finding]:
     """A finding for everything by which a cluster cannot be measured."""
-    for one in problems:
-        seen = " ".join(": ".join(filter(None, (one.what, one.seen))).split())
-        yield Finding(Level.ERROR, CLUSTER, "cluster", "nothing is in the way", seen, one.hint or "")
+    for one in (problem for failure in failures for problem in failure.told):
+        yield Finding(Level.ERROR, CLUSTER, "cluster", NOTHING, _seen(one, CLUSTER), one.hint or AGAIN)
 
 
-def _absent(
-    names: Sequence[str], fingerprints: Mapping[str, Fingerprint], failures: Sequence[Failure]
-) -> Iterator[Finding]:
-    """A finding per failure, and one per node that neither failed nor answered."""
+def _of_nodes(failures: Iterable[Failure], unreachable: Collection[str]) -> Iterator[Finding]:
+    """A finding for everything by which nodes could not be looked at."""
     for failure in failures:
-        subject, wanted = next(
-            ((subject, wanted) for words, subject, wanted in ABSENT if words in failure.message),
-            ("answer", "the node answers over SSH"),
-        )
-        action = failure.hint or (INSTALL_PYTHON if subject == "python" else "the message is Ansible's own: follow it")
-        yield Finding(Level.ERROR, failure.node, subject, wanted, " ".join(failure.message.split()), action)
-    spoken = {failure.node for failure in failures} | set(fingerprints)
-    for name in names:
-        if name not in spoken:
-            yield Finding(Level.ERROR, name, "answer", "the node answers", "not asked", "leave out --limit")
+        for one in failure.told:
+            seen = _seen(one, failure.node) if failure.problems else " ".join(failure.message.split())
+            subject, wanted = next(
+                ((subject, wanted) for words, subject, wanted in ABSENT if words in seen),
+                ("answer", "the node answers over SSH") if failure.node in unreachable else ("look", NOTHING),
+            )
+            action = one.hint or (INSTALL_PYTHON if subject == "python" else AGAIN if failure.problems else FOLLOW)
+            yield Finding(Level.ERROR, failure.node, subject, wanted, seen, action)
+
+
+def _not_asked(node: str, limited: bool) -> Finding:
+    """A node that neither failed nor answered."""
+    if limited:
+        return Finding(Level.ERROR, node, "look", "the node is looked at", "not asked", "leave out --limit")
+    return Finding(Level.ERROR, node, "look", "the node is looked at", "not asked: the look ended before", AGAIN)
+
+
+def _seen(problem: Problem, node: str) -> str:
+    """What is wrong in a line, and where beyond the node that the finding is about."""
+    where = "" if problem.where in (None, node) else str(problem.where).removeprefix(f"{node}, ")
+    what = f"{problem.what} ({where})" if where else problem.what
+    return " ".join(": ".join(filter(None, (what, problem.seen))).split())
 
 
 def _pairs(client: Node, server: Node) -> Iterator[Finding]:

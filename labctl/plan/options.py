@@ -197,7 +197,10 @@ def _kind_problems(variants: Iterable[Variant], raw: RawOptions, kind: str | Non
 
 
 def _unasked(variants: Iterable[Variant], asked: Mapping[str, tuple[Value, ...]], raw: RawOptions) -> list[Problem]:
-    """Variants that were asked for by name without a value that they come in."""
+    """Variants that were asked for by name, and with values in none of which they come.
+
+    Where no value is asked for the lab may have one: what is wrong then is known once somebody has looked at it.
+    """
     return [
         Problem(
             f"{variant.name} comes in {one.name}s, and none of them is asked for",
@@ -207,7 +210,7 @@ def _unasked(variants: Iterable[Variant], asked: Mapping[str, tuple[Value, ...]]
         )
         for one in dimensions.ALL
         for variant in variants
-        if not one.among(asked[one.name], variant)
+        if asked[one.name] and not one.among(asked[one.name], variant)
     ]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from labctl.catalog import VISIT_S, Catalog, Encryption, Endpoint, Variant, dimensions
-from labctl.catalog.dimensions import Choice, Dimension, Values
+from labctl.catalog.dimensions import Choice, Dimension, Value, Values
 from labctl.catalog.lab import LabFacts
 from labctl.catalog.tunnel import Tunnel
 from labctl.core.errors import Problem
@@ -65,9 +65,10 @@ def select(options: MatrixOptions, catalog: Catalog, lab: LabFacts) -> Selection
     A variant that was asked for by name is refused with a value that it does not have; one that is among "all" is
     left out, and a note says so.
     """
-    choices = [choice for name in options.variants for choice in _choices(catalog.variants[name], options, lab)]
+    variants = [catalog.variants[name] for name in options.variants]
+    choices = [choice for variant in variants for choice in _choices(variant, options, lab)]
     impossible = (problem for choice in choices for one in dimensions.ALL for problem in one.problems(choice))
-    refusals = list(dict.fromkeys(impossible))
+    refusals = list(dict.fromkeys([*_lacking(variants, options, lab), *impossible]))
     found: dict[str, Setup] = {}
     refused: dict[str, Dimension] = {}
     for choice in choices:
@@ -89,12 +90,37 @@ def select(options: MatrixOptions, catalog: Catalog, lab: LabFacts) -> Selection
         refusals.append(Problem(what, ", ".join(names.values()), None, "; ".join(refused)))
     setups = tuple(setup if setup.reference in found else replace(setup, reference=None) for setup in found.values())
     copied = _with_copies(setups) if options.noise_floor and setups else setups
-    return Selection(copied, tuple(refused), tuple(dict.fromkeys(refusals)))
+    return Selection(copied, (*dict.fromkeys(_by_lab(choices, options)), *refused), tuple(dict.fromkeys(refusals)))
+
+
+def _asked(dimension: Dimension, options: MatrixOptions, lab: LabFacts) -> tuple[Value, ...]:
+    """The values of a dimension that are asked for, or meant on this lab."""
+    return options.dimensions.get(dimension.name, ()) or dimension.of_lab(lab)
+
+
+def _lacking(variants: Iterable[Variant], options: MatrixOptions, lab: LabFacts) -> Iterator[Problem]:
+    """Variants that need a value of a dimension where none is asked for that they come in."""
+    for variant, one in itertools.product(variants, dimensions.ALL):
+        if not one.among(_asked(one, options, lab), variant):
+            what = f"{variant.name} comes in {one.name}s, and none of them is asked for"
+            own = ", ".join(map(str, one.of_lab(lab)))
+            seen = f"the lab's own is {own}" if own else f"the lab has no {one.name} of its own"
+            yield Problem(what, one.option, seen, f"give one or more of: {', '.join(one.needed_by(variant))}")
+
+
+def _by_lab(choices: Iterable[Choice], options: MatrixOptions) -> Iterator[str]:
+    """Notes on what was not asked for and is as the lab has it."""
+    return (
+        f"{one.name} {choice.values[one.name]}: none was asked for, and the lab's is this one"
+        for choice in choices
+        for one in dimensions.ALL
+        if not options.dimensions.get(one.name) and choice.values[one.name] in one.of_lab(choice.lab)
+    )
 
 
 def _choices(variant: Variant, options: MatrixOptions, lab: LabFacts) -> Iterator[Choice]:
     """The variant with every combination of the values asked for."""
-    values = [one.among(options.dimensions.get(one.name, ()), variant) for one in dimensions.ALL]
+    values = [one.among(_asked(one, options, lab), variant) for one in dimensions.ALL]
     for combination in itertools.product(*values):
         yield Choice(variant, dict(zip((one.name for one in dimensions.ALL), combination, strict=True)), lab)
 

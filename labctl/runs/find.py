@@ -24,6 +24,7 @@ from labctl.plan.plan import Plan
 from labctl.plan.tables import marks
 from labctl.runs.attempts import Attempt
 from labctl.runs.folder import RunFolder
+from labctl.runs.history import in_lines
 from labctl.runs.status import RunState, Status
 
 LATEST = "latest"
@@ -178,9 +179,10 @@ def describe(reference: str, directory: Path | None = None) -> str:
     }
     lines = [f"{name + ':':<11}{text}" for name, text in facts.items()]
     failures = [
-        f"{visit.setup}, round {visit.round}: {failure.node}: {failure.task}: {failure.message}"
+        f"{visit.setup}, round {visit.round}: {line}"
         for visit in status.visits
         for failure in visit.failures
+        for line in in_lines(failure)
     ]
     head = ": ".join([f"run {run.id}", *marks(plan.quick, plan.lab.emulated)])
     return "\n".join([head, *lines, *failures])

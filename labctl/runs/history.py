@@ -15,7 +15,7 @@ from labctl.runs.folder import RunFolder
 from labctl.runs.status import Status, VisitRecord
 from labctl.samples.sample import Sample
 
-LONGEST = 400  # characters of a failure in a table; status.json has all of it
+LONGEST = 400  # characters of what was seen in a failure, in a table; status.json has all of it
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,12 @@ def read(folder: RunFolder) -> History:
         cut_rounds=cut_rounds(visits),
         drift=tuple(Drift(attempt.number, str(change)) for attempt in made for change in attempt.drift),
         failed_visits=tuple(
-            FailedVisit(visit.setup, visit.round, visit.attempt, tuple(map(_words, visit.failures)))
+            FailedVisit(
+                visit.setup,
+                visit.round,
+                visit.attempt,
+                tuple(told for one in visit.failures for told in in_lines(one, LONGEST)),
+            )
             for visit in visits
             if visit.failures
         ),
@@ -123,10 +128,33 @@ def cut_rounds(visits: Iterable[VisitRecord]) -> tuple[int, ...]:
     return tuple(sorted(again | {number for number, made in attempts_of.items() if len(made) > 1}))
 
 
-def _words(failure: Failure) -> str:
-    """A failure in a line."""
-    text = ": ".join(part for part in (failure.node, failure.task, " ".join(failure.message.split())) if part)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+def in_lines(failure: Failure, longest: int | None = None) -> tuple[str, ...]:
+    """A failure in a line for each of its problems. What was seen is cut to `longest` characters, and nothing else."""
+    head = [failure.node, failure.task]
+    if not failure.problems:
+        return (_line([*head, _cut(failure.message, longest)], failure.hint),)
+    return tuple(
+        _line([*head, _placed(one, failure.node), _cut(one.seen or "", longest)], one.hint) for one in failure.problems
+    )
+
+
+def _line(parts: Iterable[str], hint: str | None) -> str:
+    text = ": ".join(" ".join(part.split()) for part in parts if part)
+    return f"{text}; next: {' '.join(hint.split())}" if hint else text
+
+
+def _placed(problem: Problem, node: str) -> str:
+    """What is wrong, and where on the node, or elsewhere, that is."""
+    where = "" if problem.where == node else (problem.where or "").removeprefix(f"{node}, ")
+    return f"{problem.what.removesuffix('.')} ({where})" if where else problem.what.removesuffix(".")
+
+
+def _cut(text: str, longest: int | None) -> str:
+    """A text in a line. Where it is too long its beginning and its end stay: it often ends in what counts."""
+    line = " ".join(text.split())
+    if longest is None or len(line) <= longest:
+        return line
+    return f"{line[: longest // 2]} ... {line[-(longest // 2) :]}"
 
 
 def _set_aside(root: Path) -> list[Path]:

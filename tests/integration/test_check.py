@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.newest]
 def findings(session: Session, path: Path) -> tuple[Finding, ...]:
     inventory = open_lab(session, str(path))
     seen = look(session, inventory, AnsibleOptions())
-    return check.findings(inventory, seen.fingerprints, seen.outcome.failures)
+    return check.findings(inventory, seen.fingerprints, seen.outcome.failures, seen.outcome.unreachable)
 
 
 def on_node(lab: ProvisionedLab, node: str, command: str) -> None:
@@ -60,7 +60,7 @@ def test_sound_lab_has_no_error_and_looking_changes_nothing(lab: ProvisionedLab)
     first = look(lab.session, lab.inventory, AnsibleOptions())
     second = look(lab.session, lab.inventory, AnsibleOptions())
     assert (first.outcome.changed, second.outcome.changed) == (0, 0)
-    found = check.findings(lab.inventory, second.fingerprints, second.outcome.failures)
+    found = check.findings(lab.inventory, second.fingerprints, second.outcome.failures, second.outcome.unreachable)
     assert [finding for finding in found if finding.level is Level.ERROR] == []
     for node in ("node1", "node2"):
         before, after = first.fingerprints[node], second.fingerprints[node]

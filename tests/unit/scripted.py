@@ -117,8 +117,7 @@ def variables_of(source: Path) -> Mapping[str, Any]:
 
 
 def ended(status: Ending, *failures: Failure, unreachable: tuple[str, ...] = ()) -> Outcome:
-    problems = tuple(failure.problem() for failure in failures)
-    return Outcome(status, failures, 0, 0.1, problems, unreachable)
+    return Outcome(status, failures, 0, 0.1, unreachable)
 
 
 def done(_: Call) -> Outcome:

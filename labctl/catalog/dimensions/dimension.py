@@ -60,6 +60,10 @@ class Dimension:
         """The values one of which has to be asked for, where a variant has no plain one."""
         return ()
 
+    def of_lab(self, _lab: LabFacts) -> tuple[Value, ...]:
+        """The values that are meant on a lab where none is asked for; empty where the lab has none of its own."""
+        return ()
+
     def among(self, asked: tuple[Value, ...], _variant: Variant) -> tuple[Value, ...]:
         """The values that a variant is measured with when these were asked for."""
         return asked or (self.plain,)

@@ -22,6 +22,10 @@ class EditionDimension(Dimension):
         """The editions that a variant comes in."""
         return variant.editions
 
+    def of_lab(self, lab: LabFacts) -> tuple[Value, ...]:
+        """The edition of the cluster that labctl made of the nodes."""
+        return () if lab.edition is None else (lab.edition,)
+
     def among(self, asked: tuple[Value, ...], variant: Variant) -> tuple[Value, ...]:
         """Those asked for that a variant comes in; None alone for one that needs no cluster."""
         return tuple(name for name in asked if name in variant.editions) if variant.editions else (None,)
@@ -51,7 +55,7 @@ def lacking_on(lab: LabFacts, variant: Variant, edition: str) -> tuple[str, ...]
 
 EDITION = EditionDimension(
     name="edition",
-    help="Editions of variants on Kubernetes, separated by commas: 2021, current.",
+    help="Editions of variants on Kubernetes, separated by commas: 2021, current [default: that of the lab's cluster].",
     plain=None,
     mark=".{}",
     compared=False,

@@ -41,8 +41,9 @@ SERVER = (
     "On the control plane: crictl ps -a, and journalctl -u kubelet; `labctl reset` and `labctl provision` make it anew."
 )
 IMAGES = "The images of a network are those of the bundle: `labctl bundle verify`, then `labctl provision --bundle`."
-LOGS = "Its last words say why; all that the containers said is kept with the run."
-CLUSTER = "The cluster's own words say what it wants: kubectl --namespace=kube-system describe shows all of it."
+RESUME = "then `labctl matrix --resume` goes on."
+LOGS = f"Mend what its last words name (all that the containers said is kept with the run); {RESUME}"
+CLUSTER = f"Give the cluster what its words ask for (kubectl --namespace=kube-system describe shows all); {RESUME}"
 
 Object = Dict[str, Any]
 
@@ -77,9 +78,9 @@ class Seen:
         makers = [one["metadata"]["name"] for one in (*self.workloads, *self.makers) if _lacks(one)]
         yield from cluster_pods.lasting(self.events, [*makers, *map(cluster_pods.name_of, waiting)])
         for node in self.nodes:
-            if not cluster_pods.is_ready(node) and "Unknown" in _ready(node):
-                name = node["metadata"]["name"]
-                yield Trouble(f"node {name}", f"node {name} is gone: {_ready(node)}", cluster_pods.LASTING_S)
+            name, ready = node["metadata"]["name"], cluster_pods.readiness(node)
+            if not cluster_pods.is_ready(node) and "Unknown" in ready:
+                yield Trouble(f"node {name}", f"node {name} is gone: {ready}", cluster_pods.LASTING_S)
 
 
 def _called(one: Object) -> str:
@@ -105,14 +106,6 @@ def _lacks(one: Object) -> str:
     return f"{_called(one)}: {ready} of {wanted} pods are available"
 
 
-def _ready(node: Object) -> str:
-    """What a node's kubelet, or the cluster in its place, says of it."""
-    for one in node["status"].get("conditions") or ():
-        if one["type"] == "Ready":
-            return f"{one['status']}, {one.get('message') or one.get('reason')}"
-    return "Unknown, it was never Ready"
-
-
 def _hint(trouble: Trouble) -> str:
     """What to do about a trouble."""
     return IMAGES if trouble.image else LOGS if trouble.container else CLUSTER
@@ -120,8 +113,8 @@ def _hint(trouble: Trouble) -> str:
 
 def silent(failure: CommandFailed, since: float) -> Refused:
     """What is told of an API server that does not answer."""
-    seconds = f"for {time.monotonic() - since:.0f} s"
-    return Refused("The API server does not answer.", where=seconds, seen=failure.output.strip(), hint=SERVER)
+    seen = f"for {time.monotonic() - since:.0f} s: {failure.output.strip()}"
+    return Refused("The API server does not answer.", seen=seen, hint=SERVER)
 
 
 def wait(kubectl: Kubectl, wanted: Dict[str, Any]) -> Dict[str, Any]:
@@ -159,7 +152,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, lambda: wait(Kubectl(*CONTROL_PLANE, timeout=ANSWER_S), module.params))
+    finish(module, lambda: wait(Kubectl(*CONTROL_PLANE, timeout=ANSWER_S), module.params), of_cluster=True)
 
 
 if __name__ == "__main__":

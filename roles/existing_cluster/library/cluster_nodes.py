@@ -34,7 +34,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.labctl_node.kubectl import Kubectl
-from ansible.module_utils.labctl_node.pods import is_ready
+from ansible.module_utils.labctl_node.pods import is_ready, readiness
 from ansible.module_utils.labctl_node.refused import Problem, Refused, finish, refuse
 from ansible.module_utils.labctl_node.run import CommandFailed
 from ansible.module_utils.netperf_pods_manifest import PULL_SECRET_TYPES
@@ -61,6 +61,7 @@ REGISTRY_OF_NOBODY = "localhost/"  # an image of such a name is imported on a no
 MOST_IMAGES = 50  # a kubelet tells no more of those that it has (nodeStatusMaxImages)
 REACHED = ("InternalIP", "ExternalIP")
 LOGGED = re.compile(r"[IWEF][0-9]{4} ")
+NO_CNI = "a cluster that labctl provisioned has a CNI only while one is measured: measure it as its lab, with -i LAB"
 GRANT = "ask whoever runs the cluster for it, or use a kubeconfig that has it"
 
 
@@ -95,8 +96,9 @@ def node_problems(nodes: Dict[str, Dict[str, Any]], ends: Dict[str, str]) -> Ite
         if name not in nodes:
             yield {"what": f"the cluster has no such node for the {end}", "seen": name, "hint": f"its nodes: {known}"}
         elif not is_ready(nodes[name]):
-            hint = f"kubectl describe node {name} says why"
-            yield {"what": f"the node of the {end} is not Ready", "where": name, "hint": hint}
+            hint = f"kubectl describe node {name} says more; {NO_CNI}"
+            seen = readiness(nodes[name])
+            yield {"what": f"the node of the {end} is not Ready", "where": f"node {name}", "seen": seen, "hint": hint}
     kinds = {name: nodes[name]["status"]["nodeInfo"]["architecture"] for name in ends.values() if name in nodes}
     if len(set(kinds.values())) > 1:
         seen = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
@@ -116,7 +118,7 @@ def address_problems(known: Dict[str, "set[str]"]) -> Iterator[Problem]:
     """Why the two nodes cannot reach each other by addresses of their own."""
     hint = "kubectl get nodes -o wide shows their addresses; the kubelets set them (--node-ip)"
     for name in (name for name, found in known.items() if not found):
-        yield {"what": "the node has neither an InternalIP nor an ExternalIP", "where": name, "hint": hint}
+        yield {"what": "the node has neither an InternalIP nor an ExternalIP", "where": f"node {name}", "hint": hint}
     if all(known.values()) and not set.intersection(*known.values()):
         seen = ", ".join(f"{name}: {' and '.join(sorted(found))}" for name, found in known.items())
         yield {"what": "the two nodes have no address family in common", "seen": seen, "hint": hint}
@@ -206,7 +208,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    finish(module, lambda: check(module.params))
+    finish(module, lambda: check(module.params), of_cluster=True)
 
 
 if __name__ == "__main__":

@@ -373,7 +373,7 @@ def main() -> None:
         },
         required_if=[("state", "present", ("ends", "image"))],
     )
-    finish(module, lambda: act(module))
+    finish(module, lambda: act(module), of_cluster=True)
 
 
 if __name__ == "__main__":

@@ -226,15 +226,26 @@ def test_what_is_in_the_way_of_a_cluster_is_a_finding_each_with_what_to_do(
     problems = (Problem("the kubeconfig lacks a right: get nodes", "x", "no", "ask"), Problem("second", hint="do"))
 
     def play(call: Call) -> Outcome:
-        return Outcome("failed", (Failure(call.name, "A task", "node1", "both"),), 0, 0.1, problems)
+        return ended("failed", Failure(call.name, "A task", "node1", "both", problems=problems))
 
     lab.plays["check.yml"] = play
     code, out, _ = labctl("check", *cluster)
     assert code == 1
     assert out.splitlines()[1:] == [
-        "error,cluster,cluster,nothing is in the way,the kubeconfig lacks a right: get nodes: no,ask",
+        "error,cluster,cluster,nothing is in the way,the kubeconfig lacks a right: get nodes (x): no,ask",
         "error,cluster,cluster,nothing is in the way,second,do",
     ]
+
+
+def test_a_node_that_was_left_out_is_said_to_be_so(labctl: Run, lab: ScriptedSession) -> None:
+    def play(call: Call) -> Outcome:
+        document = json.loads((FIXTURES / "fingerprint" / "local.json").read_text())["node1"]
+        call.end("fingerprint", "node1", fingerprint=document)
+        return ended("ok")
+
+    lab.plays["check.yml"] = play
+    _, out, _ = labctl("check", "-i", "mine", "--limit", "node1", "--format", "csv")
+    assert "error,node2,look,the node is looked at,not asked,leave out --limit" in out
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "matrix"])

@@ -39,12 +39,12 @@ def test_tasks_that_change_or_fail_are_told_and_others_pass(capsys: Capture) -> 
         listen(TaskStart("A play", "A link is there"))
         listen(TaskResult("command", "Nothing to do", "node1", True, False, {}))
         listen(TaskResult("command", "A link is there", "node1", True, True, {}))
-        listen(TaskResult("command", "A link is there", "node2", False, False, {}))
+        listen(TaskResult("command", "A link is there", "node2", False, False, {}, "cable0"))
     assert said(capsys) == [
         "changed  node1: A link is there",
-        "failed   node2: A link is there",
+        "failed   node2: A link is there: cable0",
         "cleared node1: A link is there",
-        "failed   node2: A link is there",
+        "failed   node2: A link is there: cable0",
     ]
 
 

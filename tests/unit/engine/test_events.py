@@ -45,7 +45,37 @@ def test_a_failing_loop_reports_the_failing_item_only(play: Run) -> None:
         "- name: Items are fine\n  ansible.builtin.assert: {that: item != 2, fail_msg: 'no twos'}\n  loop: [1, 2, 3]"
     )
     assert [failure.message for failure in outcome.failures] == ["no twos"]
-    assert [event.item for event in events if isinstance(event, TaskResult)] == [1, 2, 3]
+    told = [event.title for event in events if isinstance(event, TaskResult)]
+    assert told == ["Items are fine: 1", "Items are fine: 2", "Items are fine: 3"]
+
+
+def test_a_result_has_the_name_that_its_loop_gives_the_item(play: Run) -> None:
+    task = (
+        "- name: It is there\n  ansible.builtin.assert: {that: true}\n"
+        "  loop: [{name: etcd, bytes: 2097152}]\n  loop_control: {label: %s}"
+    )
+    for label, title in (
+        ("'{{ item.name }} ({{ item.bytes | human_readable }})'", "It is there: etcd (2.00 MB)"),
+        ("'{{ item }}'", "It is there"),
+    ):
+        _, events = play(task % label)
+        assert [event.title for event in events if isinstance(event, TaskResult)] == [title]
+
+
+def test_a_failure_that_only_lets_another_stand_is_none_of_its_own(play: Run) -> None:
+    block = (
+        "- name: Items are fine, or looked after\n  block:\n"
+        "  - name: Items are fine\n    ansible.builtin.assert: {that: item != 2, fail_msg: 'no twos'}\n"
+        "    loop: [1, 2]\n"
+        "  rescue:\n  - name: It stands\n    ansible.builtin.fail: {msg: %s}"
+    )
+    for words in ("'{{ ansible_failed_result.msg }}'", "no twos"):
+        outcome, events = play(block % words)
+        assert outcome.status == "failed"
+        assert [(failure.task, failure.message) for failure in outcome.failures] == [("Items are fine", "no twos")]
+        assert "It stands" not in [event.task for event in events if isinstance(event, TaskResult)]
+    outcome, _ = play(block % "'two is not there: no twos'")
+    assert [failure.task for failure in outcome.failures] == ["Items are fine", "It stands"]
 
 
 def test_a_node_that_does_not_answer_is_a_failure_with_advice(play: Run) -> None:

@@ -68,8 +68,7 @@ def seen(change: Callable[[dict[str, Any]], None] = lambda _: None, outcome: Out
 
 def unreachable(**nodes: str) -> Look:
     failures = tuple(Failure("check.yml", "look", node, words) for node, words in nodes.items())
-    problems = tuple(failure.problem() for failure in failures)
-    return Look({}, Outcome("failed", failures, 0, 1.0, problems, tuple(nodes)))
+    return Look({}, Outcome("failed", failures, 0, 1.0, tuple(nodes)))
 
 
 def only_file(state: Path) -> Path:

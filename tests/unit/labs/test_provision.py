@@ -126,3 +126,16 @@ def test_a_reset_names_what_is_left(session: ScriptedSession) -> None:
     with pytest.raises(LabctlError, match="/etc/kubernetes is still there"):
         provisioning.reset(session, lab(), OPTIONS).require()
     assert session.played == ["reset.yml", "reset.yml"]
+
+
+def test_what_a_node_takes_of_a_bundle_is_told_before_it_takes_minutes() -> None:
+    files = [{"name": name, "use": use, "bytes": 3 << 20} for name, use in (("etcd", "image"), ("helm", "archive"))]
+
+    def event(wanted: list[dict[str, object]], changed: bool = False) -> TaskResult:
+        return TaskResult("bundle_files", "A task", "node1", True, changed, {"wanted": wanted})
+
+    told = "node1 takes 2 files of the bundle, 6 MB; of them the images etcd are imported when all have arrived"
+    assert provisioning.taken_of_bundle(event(files)) == told
+    assert provisioning.taken_of_bundle(event(files[1:])) == "node1 takes 1 file of the bundle, 3 MB"
+    for other in (event([]), event(files, changed=True), TaskStart("A play", "A task")):
+        assert provisioning.taken_of_bundle(other) is None

@@ -13,7 +13,7 @@ import pytest
 
 from labctl import catalog
 from labctl.core import ending
-from labctl.core.errors import LabctlError
+from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import read_record
 from labctl.engine.events import Event, Listener, TaskResult
 from labctl.engine.inventory import Inventory
@@ -167,6 +167,25 @@ def test_nodes_that_do_not_answer_are_named(stage: Stage) -> None:
     stage.session.plays["clear.yml"] = failing("node2", "Connection refused", lost=True)
     with pytest.raises(LabctlError, match="Connection refused"):
         workflow.ready(stage.bench())
+
+
+def test_what_a_lab_that_does_not_run_cannot_have_is_refused_before_it_is_made(stage: Stage) -> None:
+    stage.kind = "local"
+    asked = parse_options(RawOptions.of(variant="k8s-ptp"), catalog.load(), stage.kind)
+    with pytest.raises(UsageError, match="k8s-ptp comes in editions, and none of them is asked for"):
+        workflow.measure(stage.bench(), asked)
+    assert (stage.played, stage.runs) == ([], [])
+
+
+def test_the_edition_of_the_labs_cluster_is_measured_where_none_is_asked_for(stage: Stage) -> None:
+    stage.session.plays["clear.yml"] = looked_at(versions={"edition": "current"})
+    asked = parse_options(RawOptions.of(variant="k8s-ptp", workload="tcp_crr"), catalog.load(), stage.kind)
+    stage.told.on_planned = lambda plan: (stage.here / "runs" / plan.id).mkdir(parents=True)
+    with pytest.raises(LabctlError, match="a run of this name exists"):
+        workflow.measure(stage.bench(), asked)
+    (planned,) = stage.told.plans
+    assert [setup.id for setup in planned.setups] == ["baseline", "k8s-ptp.current"]
+    assert planned.notes[0].startswith("edition current: none was asked for")
 
 
 @pytest.mark.parametrize("kind", ["local", "vm"])

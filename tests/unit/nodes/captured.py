@@ -49,8 +49,14 @@ def put(path: str, value: object) -> Change:
     return change
 
 
-def bad(kind: str, fingerprints: Mapping[str, Fingerprint], failures: Sequence[Failure] = ()) -> list[Finding]:
-    found = check.findings(inventory(kind), fingerprints, failures)
+def bad(
+    kind: str,
+    fingerprints: Mapping[str, Fingerprint],
+    failures: Sequence[Failure] = (),
+    unreachable: Sequence[str] = (),
+    limited: bool = False,
+) -> list[Finding]:
+    found = check.findings(inventory(kind), fingerprints, failures, unreachable, limited=limited)
     return [finding for finding in found if finding.level is not Level.OK]
 
 

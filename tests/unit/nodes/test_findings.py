@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from labctl.catalog import CLUSTER
+from labctl.core.errors import Problem
 from labctl.engine.outcome import Failure, hint_for
 from labctl.nodes import findings as check
 from labctl.nodes.rules import Level
@@ -112,7 +114,7 @@ def test_node_that_gives_no_fingerprint_is_an_error_that_says_why(message: str) 
     fingerprints = seen()
     del fingerprints["node2"]
     failure = Failure("check.yml", "The node's fingerprint is known", "node2", message, hint_for(message))
-    (finding,) = bad("local", fingerprints, [failure])
+    (finding,) = bad("local", fingerprints, [failure], ["node2"])
     assert (finding.level, finding.node, finding.subject) == (Level.ERROR, "node2", MESSAGES[message])
     assert " ".join(message.split()) == finding.seen
     assert finding.action
@@ -122,8 +124,32 @@ def test_node_that_gives_no_fingerprint_is_an_error_that_says_why(message: str) 
 def test_node_nobody_asked_is_an_error() -> None:
     fingerprints = seen()
     del fingerprints["node2"]
-    (finding,) = bad("local", fingerprints)
+    (finding,) = bad("local", fingerprints, limited=True)
     assert (finding.node, finding.seen, finding.action) == ("node2", "not asked", "leave out --limit")
+    (finding,) = bad("local", fingerprints)
+    assert (finding.node, finding.seen, finding.action) == ("node2", "not asked: the look ended before", check.AGAIN)
+
+
+def test_a_node_that_answers_and_cannot_be_looked_at_is_told_without_ssh_each_problem_by_itself() -> None:
+    problems = (Problem("no ethtool", "node2, /usr/sbin", "no such file", "install it"), Problem("no tc", "node2"))
+    failures = [Failure("check.yml", "Look", "node2", "no ethtool\nno tc", problems=problems)]
+    fingerprints = seen()
+    del fingerprints["node2"]
+    told = [(each.node, each.subject, each.seen, each.action) for each in bad("local", fingerprints, failures)]
+    assert told == [
+        ("node2", "look", "no ethtool (/usr/sbin): no such file", "install it"),
+        ("node2", "look", "no tc", check.AGAIN),
+    ]
+    (plain,) = bad("local", fingerprints, [Failure("check.yml", "Look", "node2", "it broke")])
+    assert (plain.subject, plain.wanted, plain.action) == ("look", check.NOTHING, check.FOLLOW)
+
+
+def test_what_ends_the_look_at_a_cluster_is_all_that_is_told_of_it() -> None:
+    problems = tuple(Problem("not Ready", f"node {name}", "no CNI", f"describe {name}") for name in ("node1", "node2"))
+    failures = [Failure("check.yml", "Look", "node1", "not Ready\nnot Ready", problems=problems)]
+    told = [(each.node, each.seen, each.action) for each in bad(CLUSTER, {}, failures)]
+    assert told == [(CLUSTER, f"not Ready (node {name}): no CNI", f"describe {name}") for name in ("node1", "node2")]
+    assert [each.seen for each in bad(CLUSTER, {}, limited=True)] == ["not asked", "not asked"]
 
 
 def test_rows_come_worst_first() -> None:

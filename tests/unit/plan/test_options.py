@@ -262,14 +262,8 @@ def test_what_needs_a_cluster_is_measured_when_it_is_asked_for(small_catalog: Ca
     assert (named.variants, named.dimensions["edition"]) == (("cluster",), ("2021", "current"))
 
 
-def test_a_variant_on_kubernetes_wants_an_edition(small_catalog: Catalog) -> None:
-    assert refused(RawOptions.of(variant="cluster"), small_catalog) == (
-        Problem(
-            "cluster comes in editions, and none of them is asked for",
-            "--edition",
-            None,
-            "give one or more of: 2021, current",
-        ),
-    )
+def test_the_edition_of_a_variant_may_be_the_labs(small_catalog: Catalog) -> None:
+    named = parse_options(RawOptions.of(variant="cluster"), small_catalog)
+    assert (named.variants, named.dimensions["edition"]) == (("cluster",), ())
     (unknown, *_) = refused(RawOptions.of(edition="2020"), small_catalog)
     assert unknown == Problem("unknown edition", "--edition", "'2020'", "did you mean 2021? known: 2021, current")

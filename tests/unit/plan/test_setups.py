@@ -9,6 +9,7 @@ import pytest
 from labctl.catalog import Catalog, Encryption, load
 from labctl.catalog.lab import LabFacts, TunnelFacts
 from labctl.catalog.tunnel import Tunnel
+from labctl.core.errors import Problem
 from labctl.plan.options import RawOptions, parse_options
 from labctl.plan.setups import Selection, select
 
@@ -48,6 +49,33 @@ def test_every_reference_differs_in_one_thing(small_catalog: Catalog) -> None:
         assert len(differing) == 1
         # The edition goes with the variant: it changes where the other path has none, and nowhere else.
         assert setup.edition == other.edition or (differing, other.edition) == (["variant"], None)
+
+
+def test_the_edition_that_nobody_asked_for_is_the_labs_and_a_note_says_so() -> None:
+    asked = selected(load(), replace(LAB, edition="current"), variant="k8s-ptp,cilium-legacy")
+    assert ids(asked) == ["baseline", "k8s-ptp.current", "cilium-legacy.current"]
+    assert asked.notes == ("edition current: none was asked for, and the lab's is this one",)
+    named = selected(load(), replace(LAB, edition="current"), variant="k8s-ptp", edition="current")
+    assert (ids(named), named.notes) == (["baseline", "k8s-ptp.current"], ())
+    without = selected(load(), replace(LAB, edition="current"), variant="baseline")
+    assert (ids(without), without.notes) == (["baseline"], ())
+
+
+def test_a_variant_on_kubernetes_wants_an_edition_that_it_comes_in(small_catalog: Catalog) -> None:
+    (problem,) = selected(small_catalog, variant="cluster").refusals
+    assert problem == Problem(
+        "cluster comes in editions, and none of them is asked for",
+        "--edition",
+        "the lab has no edition of its own",
+        "give one or more of: 2021, current",
+    )
+    (other,) = selected(small_catalog, replace(LAB, edition="2030"), variant="cluster").refusals
+    assert (other.seen, other.hint) == ("the lab's own is 2030", problem.hint)
+
+
+def test_another_edition_than_the_labs_is_refused_as_ever() -> None:
+    (problem,) = selected(load(), replace(LAB, edition="current"), variant="k8s-ptp", edition="2021").refusals
+    assert (problem.what, problem.seen) == ("the cluster of lab local is of another edition", "2021, not current")
 
 
 def test_a_reference_on_another_path_keeps_the_edition_that_it_comes_in() -> None:

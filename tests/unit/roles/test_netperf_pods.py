@@ -324,6 +324,15 @@ def test_nodes_that_cannot_be_measured_are_told(found: dict[str, Any], whats: li
     assert all(problem["hint"] for problem in problems)
 
 
+def test_a_node_that_is_not_ready_is_told_with_what_its_kubelet_says() -> None:
+    found = {"a": node("False"), "b": node()}
+    found["a"]["status"]["conditions"][0]["message"] = "cni plugin not initialized"
+    (problem,) = nodes.node_problems(found, {"client": "a", "server": "b"})
+    assert (problem["where"], problem["seen"]) == ("node a", "False, cni plugin not initialized")
+    assert "kubectl describe node a" in problem["hint"]
+    assert "-i LAB" in problem["hint"]
+
+
 @pytest.mark.parametrize(
     ("image", "known", "missing"),
     [

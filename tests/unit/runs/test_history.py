@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from labctl.catalog import Catalog
+from labctl.core.errors import Problem
 from labctl.core.files import write_json
 from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Failure
@@ -65,8 +66,24 @@ def test_a_long_failure_is_cut_to_a_line(folder: RunFolder, plan: Plan) -> None:
     keep(folder, plan, visit(1, 1, 1, long, replace(FAILURE, task="")))
     (failed,) = history.read(folder).failed_visits
     first, second = failed.reasons
-    assert (len(first), first[-3:]) == (history.LONGEST + 3, "...")
+    assert len(first) == len("node2: Proof: ") + history.LONGEST + len(" ... ")
+    assert first.endswith("no program")
     assert second == "node2: no program"
+
+
+def test_a_failure_is_told_a_line_for_each_problem_with_its_whole_hint(folder: RunFolder, plan: Plan) -> None:
+    hint = "make it again with: " + "labctl bundle create " * 40
+    problems = (Problem("No image.", "node2, image x", "gone " * 200, hint), Problem("no room", "node2"))
+    told = replace(FAILURE, message="No image.\nno room", hint=None, problems=problems)
+    keep(folder, plan, visit(1, 1, 1, told, replace(FAILURE, hint="look\n there")))
+    (failed,) = history.read(folder).failed_visits
+    image, room, plain = failed.reasons
+    assert image.startswith("node2: Proof: No image (image x): gone gone")
+    assert image.endswith(f"gone; next: {hint.strip()}")
+    assert "gone ... gone" in image
+    assert room == "node2: Proof: no room"
+    assert plain == "node2: Proof: no program; next: look there"
+    assert history.in_lines(told)[0].count("gone") == 200
 
 
 def test_drift_is_told_by_the_attempt_that_accepted_it(folder: RunFolder) -> None:

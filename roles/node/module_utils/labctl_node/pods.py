@@ -87,6 +87,14 @@ def is_ready(pod: Object) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
+def readiness(node: Object) -> str:
+    """What a node's kubelet, or the cluster in its place, says of it."""
+    for one in node["status"].get("conditions") or ():
+        if one["type"] == "Ready":
+            return ", ".join(filter(None, (one["status"], one.get("message") or one.get("reason"))))
+    return "Unknown, it was never Ready"
+
+
 def containers(pod: Object) -> Iterator[Tuple[str, Object]]:
     """What the cluster says of a pod's containers, those that run before the others first: kind and status."""
     for kind, key in (("init container", "initContainerStatuses"), ("container", "containerStatuses")):

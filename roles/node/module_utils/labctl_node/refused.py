@@ -56,12 +56,15 @@ def _text(problem: Problem) -> str:
     return "\n".join([problem["what"], *(f"  {name:<6} {text}" for name, text in told)])
 
 
-def finish(module: AnsibleModule, act: Callable[[], Mapping[str, Any]]) -> NoReturn:
-    """Do what a module is for, and end it: with its result, or with the problems of what was refused."""
+def finish(module: AnsibleModule, act: Callable[[], Mapping[str, Any]], of_cluster: bool = False) -> NoReturn:
+    """Do what a module is for, and end it: with its result, or with the problems of what was refused.
+
+    Those are `of_cluster` where the module asks the API of one, for whatever node it was run.
+    """
     try:
         result = act()
     except Refused as refused:
-        fail(module, refused)
+        fail(module, refused, **({"of_cluster": True} if of_cluster else {}))
     module.exit_json(**result)
 
 
