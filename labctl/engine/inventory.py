@@ -10,7 +10,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from labctl.core import paths
+from labctl.core.documents import repeated
 from labctl.core.errors import Problem, UsageError
 from labctl.engine import schema
 from labctl.engine.forms import DIRECTORY, control_characters
@@ -23,6 +26,7 @@ CLUSTER_GROUPS = ("control_plane", "worker")
 MAX_SOURCES = 200  # files of an inventory: a directory with more is something else
 MAX_TOLD = 10  # problems with files that are told at once
 BESIDE = ("host_vars", "group_vars", "vars_plugins")  # that Ansible reads otherwise than as sources
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What Ansible passes over by its endings (INVENTORY_IGNORE_EXTS).
 PASSED_OVER = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")
 
@@ -123,9 +127,22 @@ def _no_text(path: Path) -> str | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return "no regular file"
         with path.open("rb") as file:
-            return "not a text" if b"\0" in file.read(4096) else None
+            if b"\0" in file.read(4096):
+                return "not a text"
+        return None if os.access(path, os.X_OK) else _multiplied(path)
     except OSError as error:
         return error.strerror
+
+
+def _multiplied(path: Path) -> str | None:
+    """Why nobody could hold what a file of YAML stands for; None for any other. What is wrong else Ansible tells."""
+    content = path.read_bytes()
+    if not (b"&" in content and b"*" in content):
+        return None
+    try:
+        return next(filter(None, map(repeated, yaml.compose_all(content, Loader=LOADER))), None)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
 
 
 def _host(name: str, raw: Mapping[str, Any], seen: Mapping[str, Any] | None) -> Host:

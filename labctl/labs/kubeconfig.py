@@ -58,7 +58,7 @@ def lab(options: ClusterOptions) -> Path:
         hint = "name the kubeconfig of the cluster: --kubeconfig ~/.kube/config"
         raise UsageError(Problem(f"{given} without --kubeconfig", hint=hint))
     problems = [*_empty(options), *_end_problems(options), *_image_problems(options)]
-    kubeconfig = Path(options.kubeconfig).expanduser().absolute()
+    kubeconfig = paths.expanded(options.kubeconfig, "--kubeconfig").absolute()
     context = Context("", "")
     with collected(problems):
         if options.kubeconfig:
@@ -158,7 +158,7 @@ def _document(kubeconfig: Path) -> Mapping[str, Any]:
     """What stands in a kubeconfig."""
     where = str(kubeconfig)
     hint = "name a file that this user may read; kubectl config view --kubeconfig FILE says whether it is one"
-    if os.pathsep in where and not kubeconfig.exists():
+    if os.pathsep in where and not os.path.lexists(kubeconfig):
         hint = f"one file is taken. Make one of several: KUBECONFIG={where.removeprefix(f'{Path.cwd()}/')} kubectl"
         hint += " config view --flatten > FILE --raw (with umask 077), and name FILE"
     try:
@@ -218,9 +218,9 @@ def _missing(entry: Mapping[str, Any], keys: Iterable[str], kubeconfig: Path) ->
         if not (entry.get(key) and isinstance(entry[key], str)) or entry.get(f"{key}-data"):
             continue
         path = kubeconfig.parent / entry[key]
-        if not path.is_file() or not os.access(path, os.R_OK):
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - for any name at all
             hint = "correct the path; one that is relative begins in the directory of the kubeconfig"
-            seen = "not a file that this user may read" if path.exists() else "no such file"
+            seen = "not a file that this user may read" if os.path.lexists(path) else "no such file"
             yield Problem(f"the kubeconfig's {key} cannot be read", shown(str(path)), seen, hint)
 
 
