@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from labctl.core import paths
+from labctl.core import paths, trust
 from labctl.core.documents import repeated
 from labctl.core.errors import Problem, UsageError
 from labctl.engine import schema
@@ -21,6 +21,7 @@ from labctl.engine.schema import Host
 from labctl.engine.session import Session
 
 ENDS = ("client", "server")
+KUBECONFIG = "netperf_pods_kubeconfig"
 STATE, CACHE = "LABCTL_STATE_DIR", "LABCTL_CACHE_DIR"
 CLUSTER_GROUPS = ("control_plane", "worker")
 MAX_SOURCES = 200  # files of an inventory: a directory with more is something else
@@ -69,6 +70,7 @@ def open_lab(session: Session, name: str) -> Inventory:
         others = [host for name, host in hosts.items() if name not in ends.values()]
         problems += schema.problems(kind, client, server, others, where)
         problems += _directory_problems() if kind in schema.MADE else []
+        problems += _kubeconfig_problems(client, server)
         for other in _members(listed, "all"):
             problems += [] if other in hosts else schema.name_problems(kind, other, where)
     if problems:
@@ -106,6 +108,13 @@ def _directory_problems() -> list[Problem]:
         for name, value in given.items()
         if (why := DIRECTORY.why_not(value))
     ]
+
+
+def _kubeconfig_problems(*ends: Host) -> list[Problem]:
+    """Why a cluster's kubeconfig is not believed: it may name a program that logs in, and kubectl runs that."""
+    named = dict.fromkeys(str(end.values[KUBECONFIG]) for end in ends if end.values.get(KUBECONFIG))
+    doubts = (trust.doubted(Path(os.path.expanduser(path))) for path in named)  # noqa: PTH111 - for any name at all
+    return [doubt.problem("the kubeconfig") for doubt in doubts if doubt is not None]
 
 
 def _sources(directory: Path) -> Iterator[Path]:

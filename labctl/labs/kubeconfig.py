@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.catalog import CLUSTER
-from labctl.core import paths
+from labctl.core import paths, trust
 from labctl.core.documents import parse_yaml, read_text
 from labctl.core.errors import LabctlError, Problem, UsageError, collected
 from labctl.core.files import OWN_PYTHON, write_yaml
@@ -203,10 +203,12 @@ def _user_problems(user: Mapping[str, Any], kubeconfig: Path) -> Iterator[Proble
         return
     command = str(plugin.get("command") or "") if isinstance(plugin, dict) else ""
     # As kubectl does: a name is looked for in PATH, and what has a slash from the kubeconfig's directory on.
-    program = str(kubeconfig.parent / command) if "/" in command else command
-    if not command or shutil.which(program) is None:
+    program = shutil.which(str(kubeconfig.parent / command) if "/" in command else command) if command else None
+    if program is None:
         hint = "install it, or use a kubeconfig with a token: kubectl create token"
         yield Problem("the program that logs in is not there", f"{kubeconfig}:exec.command", shown(command), hint)
+    elif doubt := trust.doubted(Path(program)):
+        yield doubt.problem("the program that logs in")
     elif plugin.get("interactiveMode") == "Always":
         hint = "use a kubeconfig that logs in by itself, with a token or a certificate, say"
         yield Problem("the login of this kubeconfig wants to ask somebody", f"{kubeconfig}:exec", shown(command), hint)

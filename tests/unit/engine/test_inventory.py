@@ -218,3 +218,21 @@ def test_what_reads_an_inventory_ends_with_labctl(tmp_path: Path, number: signal
         assert labctl.wait() == (128 + number if number is signal.SIGTERM else -number)
         assert select.select([reader], [], [], 60)[0]
     os.close(reader)
+
+
+def test_a_kubeconfig_that_others_may_write_is_not_believed(session: Session, tmp_path: Path) -> None:
+    """It may name a program that logs in."""
+    kubeconfig = tmp_path / "config"
+    kubeconfig.touch()
+    kubeconfig.chmod(0o666)
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    (lab / "hosts.yml").write_text(
+        f"all: {{vars: {{lab_name: x, lab_kind: cluster, netperf_pods_kubeconfig: {kubeconfig}}}, "
+        "children: {client: {hosts: {a: {}}}, server: {hosts: {b: {}}}}}\n"
+    )
+    (problem,) = refused(session, lab)
+    assert problem.what == "the kubeconfig is not believed: others than root and you decide on it"
+    assert problem.where == str(kubeconfig)
+    kubeconfig.chmod(0o600)
+    assert open_lab(session, str(lab)).kind == "cluster"

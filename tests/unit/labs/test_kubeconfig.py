@@ -208,3 +208,15 @@ def test_aliases_that_multiply_are_refused(kubeconfig: Path) -> None:
     kubeconfig.write_text("\n".join([*lines, "contexts: [*a10]", ""]))
     with pytest.raises(UsageError, match="aliases that stand for more"):
         lab(ClusterOptions(str(kubeconfig), client="a", server="b"))
+
+
+def test_a_program_that_logs_in_and_others_may_write_is_not_believed(kubeconfig: Path, tmp_path: Path) -> None:
+    program = tmp_path / "login"
+    program.touch()
+    program.chmod(0o777)
+    write(kubeconfig, user={"exec": {"command": str(program)}})
+    with pytest.raises(UsageError, match="the program that logs in is not believed") as refused:
+        lab(ClusterOptions(str(kubeconfig), client="a", server="b"))
+    assert refused.value.problems[0].where == str(program)
+    program.chmod(0o755)
+    assert lab(ClusterOptions(str(kubeconfig), client="a", server="b")).is_dir()
