@@ -98,13 +98,18 @@ def cache_dir() -> Path:
 
 def user_cache_dir() -> Path:
     """Return the directory of what labctl and Ansible make for this user and use again."""
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME, HOME") / "labctl"
+    return _of_user("XDG_CACHE_HOME", "~/.cache")
 
 
 def user_state_dir() -> Path:
     """Return the directory of what labctl remembers for this user: it needs no root."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return expanded(state, "XDG_STATE_HOME, HOME") / "labctl"
+    return _of_user("XDG_STATE_HOME", "~/.local/state")
+
+
+def _of_user(variable: str, default: str) -> Path:
+    """A directory of labctl's below one of the user's; a relative one is invalid, and ignored (XDG Base Directory)."""
+    given = os.environ.get(variable, "")
+    return expanded(given if given.startswith(("/", "~")) else default, f"{variable}, HOME") / "labctl"
 
 
 def expanded(path: str, where: str) -> Path:

@@ -261,10 +261,16 @@ def _unknown(host: Host, where: str) -> Iterator[Problem]:
     for name in host.raw:
         if name in ours or name.startswith("ansible_") or re.search(rf"\b{re.escape(name)}\b", used):
             continue
-        similar = difflib.get_close_matches(name, ours, n=1, cutoff=SIMILAR)
-        if similar and similar[0] not in host.raw:
-            hint = f"did you mean {similar[0]}? If it is a variable of your own, call it something else"
+        meant = _similar(name)
+        if meant and meant not in host.raw:
+            hint = f"did you mean {meant}? If it is a variable of your own, call it something else"
             yield Problem(f"labctl reads no variable {name}", _place(host, name, where), hint=hint)
+
+
+@functools.cache
+def _similar(name: str) -> str | None:
+    """The variable of labctl's that a name is nearly like. Every host of a group has the same ones."""
+    return next(iter(difflib.get_close_matches(name, known(), n=1, cutoff=SIMILAR)), None)
 
 
 def _templates(values: Iterable[object]) -> Iterator[str]:
