@@ -40,7 +40,8 @@ format: setup-dev ## let ruff write what `make lint` asks for
 	$(BIN)/ruff format .
 
 test: lint ## lint, every test and scenario but those of the vm lab; those of the local lab need root or sudo
-	$(BIN)/pytest -m 'not acceptance' --deselect tests/integration/test_installed.py  # `make newest` runs it
+	$(BIN)/pytest -n auto -m 'not (lab or acceptance)'
+	$(BIN)/pytest -m 'lab and not acceptance' --deselect tests/integration/test_installed.py  # `make newest` runs it
 	@$(MAKE) --no-print-directory molecule
 	@$(MAKE) --no-print-directory newest
 
@@ -48,7 +49,8 @@ test: lint ## lint, every test and scenario but those of the vm lab; those of th
 # how Ansible ends: the unit tests, the lab tests marked `newest`, a scenario with a plugin and one with modules show that in few minutes.
 newest: export PATH := $(CURDIR)/$(NEWEST)/bin:$(PATH)
 newest: $(NEWEST)/.dev ## a part of the tests with the newest ansible-core, on the newest Python of this machine
-	$(NEWEST)/bin/pytest -m 'newest or not (lab or acceptance)'
+	$(NEWEST)/bin/pytest -n auto -m 'not (lab or acceptance)'
+	$(NEWEST)/bin/pytest -m 'lab and newest'
 	$(NEWEST)/bin/molecule test --no-command-borders -s measure -s datapath_proof </dev/null
 
 # Ansible refuses a standard input in non-blocking mode, as some terminals and CI systems have it.

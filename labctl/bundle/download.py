@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from labctl import __version__
+from labctl.bundle.tree import LARGEST_BYTES
 from labctl.core.errors import LabctlError, Problem
 
 TIMEOUT_S = 60.0  # without a byte from the other side
 SLOWEST = 1000  # bytes a second over TIMEOUT_S: less would take days, and says nothing in all that time
-LARGEST_BYTES = 16 << 30
 BLOCK = 1 << 20
 SHOWN = 200
 AGAIN = "is this machine connected? Try again, or give another location with --overrides"

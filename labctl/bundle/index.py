@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from labctl.bundle import contents, tree
-from labctl.bundle.tree import Tree
+from labctl.bundle.tree import LARGEST_BYTES, Tree
 from labctl.catalog.editions import NAME, REFERENCE, SHA256, Edition, Use
 from labctl.core import trust
 from labctl.core.errors import LabctlError, Problem, UsageError
@@ -209,7 +209,7 @@ def _index_problems(bundle: Bundle, where: str) -> Iterator[Problem]:
         if file.reference is not None:
             yield from _wrong(where, f"{place}.reference", file.reference, REFERENCE.fullmatch)
         yield from _wrong(where, f"{place}.sha256", file.sha256, SHA256.fullmatch)
-        yield from _wrong(where, f"{place}.bytes", file.bytes, range(1 << 50).__contains__)
+        yield from _wrong(where, f"{place}.bytes", file.bytes, range(LARGEST_BYTES + 1).__contains__)
     for what, seen in (
         ("path", Counter(file.path for file in bundle.files)),
         ("name", Counter(f"{file.edition} {file.name}" for file in bundle.files)),

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from labctl.core.errors import LabctlError, Problem
 
+LARGEST_BYTES = 16 << 30  # of a file of a bundle
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISDIR, "a directory"),

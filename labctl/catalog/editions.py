@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from labctl.core import trust
 from labctl.core.errors import LabctlError, Problem, collected
 from labctl.core.records import decode, load_yaml, suggestion
 
@@ -123,6 +124,7 @@ def load_editions(
     """
     data: object = _with_roles(directory, variants)
     if overrides is not None:
+        trust.require_trusted("the file of overrides", overrides)  # what it names runs on the nodes
         own = load_yaml(overrides)
         if not isinstance(own, Mapping):
             hint = "begin it with the name of an edition; docs/bundle.md shows one"

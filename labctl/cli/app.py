@@ -74,6 +74,9 @@ def _exit_code() -> int:
             return 128 + signal.SIGPIPE
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except Exception as unforeseen:  # noqa: BLE001  (a user is told in one line, and whoever mends it in a file)
+        misused = getattr(unforeseen.__context__, "exit_code", None)
+        if isinstance(unforeseen, OSError) and isinstance(misused, int):  # typer's own words could not be said
+            return misused
         console.note(crash.report(unforeseen, sys.argv))
         return 1
     return 0

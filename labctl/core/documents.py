@@ -20,6 +20,7 @@ from labctl.core.errors import RESTORE, LabctlError, Problem
 
 LARGEST = 1 << 29  # bytes of a file: an hour of CPU readings of 256 threads is a fifth of it
 LARGEST_YAML = 1 << 22  # characters, for which PyYAML takes a minute
+LARGEST_WHOLE = 1 << 24  # characters of a document of YAML with what its aliases name in their place
 DEEPEST = 50  # containers within containers; what labctl writes has ten
 LONGEST = 200  # characters of a value in a message
 # Whole numbers that a counter of the kernel can have, and what no measured number is beyond: reckoning with such ones
@@ -136,8 +137,14 @@ def parse_yaml(text: str, where: Path | str) -> Any:
         seen = f"{len(text)} characters, {_flow_depth(text)} brackets within each other"
         _refuse("a file of YAML is larger or deeper than any that labctl reads", where, seen, RESTORE)
     try:
-        data = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-        problem = unusable(data)
+        loader = UniqueKeyLoader(text)
+        try:
+            node = loader.get_single_node()
+            problem = repeated(node)
+            data = None if node is None or problem else loader.construct_document(node)
+        finally:
+            loader.dispose()
+        problem = problem or unusable(data)
     except RecursionError:
         problem = f"more than {DEEPEST} values within each other"
     except yaml.YAMLError as error:
@@ -149,6 +156,27 @@ def parse_yaml(text: str, where: Path | str) -> Any:
     if problem:
         _refuse("a file holds what no record has", where, problem, RESTORE)
     return data
+
+
+def repeated(node: Any) -> str | None:
+    """What is wrong with the aliases of a document, by its root as PyYAML composes it; None where nothing is.
+
+    A few lines of them stand for a whole that no machine could print, or hold once somebody copies it.
+    """
+    if node is None:
+        return None
+    sizes: dict[int, int] = {}
+
+    def size(one: Any) -> int:
+        known = sizes.get(id(one))
+        if known is None:
+            sizes[id(one)] = LARGEST_WHOLE + 1  # one that contains itself has no end
+            parts = one.value if isinstance(one.value, list) else ()
+            below = sum(size(part) for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,)))
+            known = sizes[id(one)] = min((below or len(one.value)) + 1, LARGEST_WHOLE + 1)
+        return known
+
+    return f"aliases that stand for more than {LARGEST_WHOLE} characters" if size(node) > LARGEST_WHOLE else None
 
 
 def _flow_depth(text: str) -> int:
@@ -163,7 +191,7 @@ def _flow_depth(text: str) -> int:
 def unusable(data: object) -> str | None:
     """What in data of JSON or YAML nobody could reckon with, walk through or print; None where nothing is.
 
-    Aliases of YAML make a whole out of few lines that no machine could hold: every container counts once.
+    What an alias of YAML names counts once.
     """
     level: list[object] = [[data]]
     seen: set[int] = set()

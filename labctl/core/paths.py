@@ -8,6 +8,7 @@ and `XDG_CACHE_HOME` what belongs to a user.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from labctl.core import trust
@@ -46,7 +47,7 @@ def resolve_lab(lab: str) -> Path:
     on: its files run programs. What is shipped is believed as labctl itself is.
     """
     if lab.strip():
-        for candidate in (_expanded(lab, "--lab"), *(root / lab for root in _lab_roots())):
+        for candidate in (expanded(lab, "--lab"), *(root / lab for root in _lab_roots())):
             if trust.is_directory(candidate):
                 if not candidate.resolve().is_relative_to(content_root()):
                     trust.require_trusted_tree("the lab's inventory", candidate)
@@ -64,9 +65,11 @@ def resolve_lab(lab: str) -> Path:
 
 def known_labs() -> tuple[str, ...]:
     """Return the names that `resolve_lab` knows from here, sorted."""
-    return tuple(
-        sorted({entry.name for root in _lab_roots() if root.is_dir() for entry in root.iterdir() if entry.is_dir()})
-    )
+    found: set[str] = set()
+    for root in _lab_roots():
+        with suppress(OSError):  # one that cannot be listed has no lab for this user
+            found |= {entry.name for entry in root.iterdir() if trust.is_directory(entry)}
+    return tuple(sorted(found))
 
 
 def require_working_directory() -> None:
@@ -85,27 +88,32 @@ def runs_dir() -> Path:
 
 def state_dir() -> Path:
     """Return the directory of the records that say which lab owns what on this machine."""
-    return _expanded(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl", "LABCTL_STATE_DIR").absolute()
+    return expanded(os.environ.get("LABCTL_STATE_DIR") or "/var/lib/labctl", "LABCTL_STATE_DIR").absolute()
 
 
 def cache_dir() -> Path:
     """Return the directory of the trees and images that labs on this machine are made of."""
-    return _expanded(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl", "LABCTL_CACHE_DIR").absolute()
+    return expanded(os.environ.get("LABCTL_CACHE_DIR") or "/var/cache/labctl", "LABCTL_CACHE_DIR").absolute()
 
 
 def user_cache_dir() -> Path:
     """Return the directory of what labctl and Ansible make for this user and use again."""
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME, HOME") / "labctl"
+    return _of_user("XDG_CACHE_HOME", "~/.cache")
 
 
 def user_state_dir() -> Path:
     """Return the directory of what labctl remembers for this user: it needs no root."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return _expanded(state, "XDG_STATE_HOME, HOME") / "labctl"
+    return _of_user("XDG_STATE_HOME", "~/.local/state")
 
 
-def _expanded(path: str, where: str) -> Path:
-    """A path with the home directory that ~ stands for. UsageError for a user without one."""
+def _of_user(variable: str, default: str) -> Path:
+    """A directory of labctl's below one of the user's; a relative one is invalid, and ignored (XDG Base Directory)."""
+    given = os.environ.get(variable, "")
+    return expanded(given if given.startswith(("/", "~")) else default, f"{variable}, HOME") / "labctl"
+
+
+def expanded(path: str, where: str) -> Path:
+    """A path that was given at `where`, with the home that ~ stands for. UsageError for a user without one."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

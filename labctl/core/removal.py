@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from labctl.core.documents import READABLE
 from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.core.names import Kind
 
@@ -28,9 +29,11 @@ def remove(parent: Path, name: str, kind: Kind, prove: Callable[[Path], Problem 
     UsageError for what is not to be removed, LabctlError for what cannot be.
     """
     kind.require(name, str(parent))
+    parent = Path(os.path.realpath(parent))  # a way to it through what is removed leads nowhere afterwards
     path, aside = parent / name, parent / f"{ASIDE}{name}"
     if os.path.lexists(path):
-        problem = _not_a_directory(path) or prove(path)
+        left = _not_a_directory(aside) if os.path.lexists(aside) else None
+        problem = left or _not_a_directory(path) or prove(path)
         if problem is not None:
             raise UsageError(problem)
         _tree(aside, again)
@@ -41,8 +44,20 @@ def remove(parent: Path, name: str, kind: Kind, prove: Callable[[Path], Problem 
 
 def cut_short(parent: Path) -> tuple[str, ...]:
     """The names of what was being removed from a directory when the removal ended."""
-    found = parent.glob(f"{ASIDE}*") if parent.is_dir() else ()
-    return tuple(sorted(path.name.removeprefix(ASIDE) for path in found))
+    return tuple(name.removeprefix(ASIDE) for name in names_in(parent) if name.startswith(ASIDE))
+
+
+def names_in(parent: Path) -> list[str]:
+    """What is in a directory of what can be removed, sorted; nothing where there is none.
+
+    Raises LabctlError where that cannot be seen: it must not pass for nothing.
+    """
+    try:
+        return sorted(os.listdir(parent))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise LabctlError(Problem("a directory cannot be listed", str(parent), error.strerror, READABLE)) from error
 
 
 def _not_a_directory(path: Path) -> Problem | None:

@@ -34,7 +34,7 @@ def whole(low: int, high: int) -> Form:
     """A whole number, or one that is written as a text, as Ansible takes it too."""
 
     def why_not(value: Any) -> str | None:
-        if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip()):
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             return "this is no whole number"
@@ -141,7 +141,7 @@ def _truth(value: Any) -> str | None:
 
 def _number(value: Any) -> str | None:
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= SECONDS_AT_MOST
-    return None if known or re.fullmatch(r"\d{1,6}(\.\d{1,6})?", str(value)) else "this is no number"
+    return None if known or re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", str(value)) else "this is no number"
 
 
 SECONDS_AT_MOST = 86_400

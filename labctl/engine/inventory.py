@@ -10,7 +10,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from labctl.core import paths
+import yaml
+
+from labctl.core import paths, trust
+from labctl.core.documents import repeated
 from labctl.core.errors import Problem, UsageError
 from labctl.engine import schema
 from labctl.engine.forms import DIRECTORY, control_characters
@@ -18,11 +21,13 @@ from labctl.engine.schema import Host
 from labctl.engine.session import Session
 
 ENDS = ("client", "server")
+KUBECONFIG = "netperf_pods_kubeconfig"
 STATE, CACHE = "LABCTL_STATE_DIR", "LABCTL_CACHE_DIR"
 CLUSTER_GROUPS = ("control_plane", "worker")
 MAX_SOURCES = 200  # files of an inventory: a directory with more is something else
 MAX_TOLD = 10  # problems with files that are told at once
 BESIDE = ("host_vars", "group_vars", "vars_plugins")  # that Ansible reads otherwise than as sources
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What Ansible passes over by its endings (INVENTORY_IGNORE_EXTS).
 PASSED_OVER = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")
 
@@ -65,6 +70,7 @@ def open_lab(session: Session, name: str) -> Inventory:
         others = [host for name, host in hosts.items() if name not in ends.values()]
         problems += schema.problems(kind, client, server, others, where)
         problems += _directory_problems() if kind in schema.MADE else []
+        problems += _kubeconfig_problems(client, server)
         for other in _members(listed, "all"):
             problems += [] if other in hosts else schema.name_problems(kind, other, where)
     if problems:
@@ -104,6 +110,13 @@ def _directory_problems() -> list[Problem]:
     ]
 
 
+def _kubeconfig_problems(*ends: Host) -> list[Problem]:
+    """Why a cluster's kubeconfig is not believed: it may name a program that logs in, and kubectl runs that."""
+    named = dict.fromkeys(str(end.values[KUBECONFIG]) for end in ends if end.values.get(KUBECONFIG))
+    doubts = (trust.doubted(Path(os.path.expanduser(path))) for path in named)  # noqa: PTH111 - for any name at all
+    return [doubt.problem("the kubeconfig") for doubt in doubts if doubt is not None]
+
+
 def _sources(directory: Path) -> Iterator[Path]:
     """The files that Ansible would take for sources of an inventory, its way of choosing them."""
     for path in sorted(directory.iterdir()):
@@ -123,9 +136,22 @@ def _no_text(path: Path) -> str | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return "no regular file"
         with path.open("rb") as file:
-            return "not a text" if b"\0" in file.read(4096) else None
+            if b"\0" in file.read(4096):
+                return "not a text"
+        return None if os.access(path, os.X_OK) else _multiplied(path)
     except OSError as error:
         return error.strerror
+
+
+def _multiplied(path: Path) -> str | None:
+    """Why nobody could hold what a file of YAML stands for; None for any other. What is wrong else Ansible tells."""
+    content = path.read_bytes()
+    if not (b"&" in content and b"*" in content):
+        return None
+    try:
+        return next(filter(None, map(repeated, yaml.compose_all(content, Loader=LOADER))), None)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return None
 
 
 def _host(name: str, raw: Mapping[str, Any], seen: Mapping[str, Any] | None) -> Host:

@@ -7,8 +7,10 @@ of Ansible's readers says of the file. It runs in Ansible's environment and impo
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -18,6 +20,7 @@ from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.hostvars import HostVars
 
+PR_SET_PDEATHSIG = 1
 VAULT = "EncryptedString"
 
 
@@ -97,8 +100,16 @@ def failure(error: Exception, plugin: str | None = None) -> dict[str, str | None
     return {"plugin": plugin, "reason": str(error), "where": where}
 
 
+def end_with_parent() -> None:
+    """Have the kernel end this process with the labctl that started it, also where that one is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(os.environ["LABCTL_PID"]):  # it died before the kernel was asked
+        sys.exit(1)
+
+
 def main() -> None:
     """Print the document."""
+    end_with_parent()
     tries: list[dict[str, str | None]] = []
 
     def keep(msg: str, exception: Exception, **_: object) -> None:

@@ -28,6 +28,7 @@ MADE = (LOCAL, VM)  # of labs whose nodes labctl makes on this machine
 NODES = (*MADE, METAL)  # of labs whose nodes labctl reaches
 SIMILAR = 0.86  # of two names, of which one is probably meant to be the other
 SHOWN = 120  # characters of a value that are shown
+OWN = ("lab_name", "lab_kind")  # what labctl itself has to know of a lab
 SPECS = "roles/*/meta/argument_specs.yml"
 # What runs before the variable is a secret of the user's, by its name.
 SECRET = re.compile(r"(?i)passw|token|secret|private|credential|(^|_)keys?$")
@@ -60,7 +61,9 @@ def _table() -> dict[str, Variable]:
         "local_lab_index": Variable(forms.whole(0, 254), "number of the lab"),
         "kernel_line": Variable(
             forms.or_empty(
-                forms.matching(r"distribution|\d{1,2}\.\d{1,3}", 'a line in quotes such as "6.1", or distribution')
+                forms.matching(
+                    r"distribution|[0-9]{1,2}\.[0-9]{1,3}", 'a line in quotes such as "6.1", or distribution'
+                )
             ),
             "the kernel that the lab wants",
         ),
@@ -240,12 +243,15 @@ def _lacking(kind: object, host: Host, where: str) -> Iterator[Problem]:
     """What a lab of this kind needs and does not have."""
     for name, variable in VARIABLES.items():
         # Of a lab without a kind nobody knows what else it needs.
-        needed = kind in variable.needed or (name in ("lab_name", "lab_kind") and kind not in KINDS)
+        needed = kind in variable.needed or (name in OWN and kind not in KINDS)
         if needed and name not in host.raw:
             typed = difflib.get_close_matches(name, host.raw, n=1, cutoff=SIMILAR)
             meant = f"is {_place(host, typed[0], where)} meant? " if typed else ""
             hint = f"{meant}it is {variable.what}: {variable.form.allowed}"
             yield Problem(f"the lab does not set {name}", f"{where}: host {host.name}", hint=hint)
+        elif name in OWN and name not in host.values and name not in host.errors:
+            at, hint = _place(host, name, where), "write it in the clear: it is no secret, and labctl itself reads it"
+            yield Problem(f"{name} is kept by Ansible Vault", at, hint=hint)
 
 
 def _unknown(host: Host, where: str) -> Iterator[Problem]:
@@ -255,10 +261,16 @@ def _unknown(host: Host, where: str) -> Iterator[Problem]:
     for name in host.raw:
         if name in ours or name.startswith("ansible_") or re.search(rf"\b{re.escape(name)}\b", used):
             continue
-        similar = difflib.get_close_matches(name, ours, n=1, cutoff=SIMILAR)
-        if similar and similar[0] not in host.raw:
-            hint = f"did you mean {similar[0]}? If it is a variable of your own, call it something else"
+        meant = _similar(name)
+        if meant and meant not in host.raw:
+            hint = f"did you mean {meant}? If it is a variable of your own, call it something else"
             yield Problem(f"labctl reads no variable {name}", _place(host, name, where), hint=hint)
+
+
+@functools.cache
+def _similar(name: str) -> str | None:
+    """The variable of labctl's that a name is nearly like. Every host of a group has the same ones."""
+    return next(iter(difflib.get_close_matches(name, known(), n=1, cutoff=SIMILAR)), None)
 
 
 def _templates(values: Iterable[object]) -> Iterator[str]:
@@ -274,7 +286,7 @@ def _templates(values: Iterable[object]) -> Iterator[str]:
 
 def _of_pair(client: Host, server: Host, where: str) -> Iterator[Problem]:
     """What is wrong with two ends that are right one by one."""
-    for name in ("lab_name", "lab_kind"):
+    for name in OWN:
         values = [host.values.get(name) for host in (client, server)]
         if values[0] != values[1] and None not in values:
             seen = ", ".join(f"{host.name}: {_shown(name, host.values[name])}" for host in (client, server))

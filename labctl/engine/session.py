@@ -86,20 +86,12 @@ class Session:
         }
         named = [word for source in sources for word in ("-i", str(source.resolve()))]
         with _private_dir(self._scratch) as private:
-            done = subprocess.run(
-                [sys.executable, LISTING, "--list", *named],
-                env=environment(self.settings, private, self._scratch.sockets) | asked,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                start_new_session=True,
-            )
+            variables = environment(self.settings, private, self._scratch.sockets) | asked
+            printed, said = _ended([sys.executable, LISTING, "--list", *named], variables)
         try:
-            listed: dict[str, Any] = json.loads(done.stdout, object_hook=_plain)
-        except ValueError:
-            last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+            listed: dict[str, Any] = json.loads(printed, object_hook=_plain)
+        except (ValueError, RecursionError):
+            last = "\n".join((said or printed).strip().splitlines()[-1:])
             hint = "see what `ansible-inventory --list` says of it"
             raise UsageError(Problem("the lab's inventory cannot be read", str(sources[0]), last, hint)) from None
         if "failed" in listed:
@@ -189,6 +181,26 @@ class Session:
         return watcher.outcome(status, name, output, time.monotonic() - started)
 
 
+def _ended(command: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
+    """What a program printed, and what it said; whatever it started ends with it where labctl is left meanwhile."""
+    with subprocess.Popen(
+        command,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.communicate()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
 class _Patience:
     """How long a playbook is let run once labctl was asked to end: to the end of a task, then not at all."""
 
@@ -227,7 +239,8 @@ def _plain(document: dict[str, Any]) -> Any:
 
 def _unread(failed: Mapping[str, Any], source: Path) -> Problem:
     """Why an inventory cannot be read, in one line: of Ansible's readers the one that the file is meant for tells."""
-    tries = failed["tries"]
+    # That a file is no plugin's configuration says nothing of one that is an inventory.
+    tries = [one for one in failed["tries"] if "no root 'plugin' key" not in one["reason"]] or failed["tries"]
     prefix = "Completely failed to parse inventory source "
     file = Path(failed["reason"].removeprefix(prefix)) if tries else source
     meant = ("auto", "yaml") if file.suffix in (".yml", ".yaml", ".json") else ("script", "ini")

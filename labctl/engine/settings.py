@@ -7,6 +7,8 @@ refused instead: nobody sees the question.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.core import trust
+from labctl.core.documents import kind
 from labctl.core.errors import Problem, UsageError
 
 CALLBACKS = Path(__file__).parent / "callbacks"
@@ -101,6 +104,8 @@ ASKING: Mapping[str, str] = {
     "DEFAULT_ASK_VAULT_PASS": "name a file or program with the password: ANSIBLE_VAULT_PASSWORD_FILE; "
     "and ANSIBLE_ASK_VAULT_PASS=false",
 }
+CORRECT = "correct it, or leave it out: `ansible-config list` says what it may be"
+FORKS = "DEFAULT_FORKS"
 BECOME_ASKS = "DEFAULT_BECOME_ASK_PASS"
 VAULT_ASKS = ("DEFAULT_ASK_VAULT_PASS", "DEFAULT_VAULT_IDENTITY_LIST")  # also where an inventory is only read
 VAULT_PROMPTS = ("prompt", "prompt_ask_vault_pass")  # instead of a file, in a vault identity
@@ -163,6 +168,9 @@ def read() -> Settings:
         manager = ConfigManager(str(config or NO_CONFIG))
         manager.initialize_plugin_configuration_definitions("labctl", "ssh", {"pipelining": PIPELINING})
         reader = _Reader(manager)
+        problems = list(reader.unusable())
+        if problems:
+            raise UsageError(*problems)
         pinned = dict(chain.from_iterable(map(reader.pin, reader.pins)))
         pinned |= {reader.variable(name): "false" for name in ASKING}
         if reader.unset("pipelining"):
@@ -231,6 +239,42 @@ class _Reader:
                     self.variable(pin.name), _shown(wanted) or "none", f"{_shown(value)} ({where})", pin.why
                 )
 
+    def unusable(self) -> Iterator[Problem]:
+        """What of the user's settings no Ansible could work with: it would fail in its own words, or wait for ever."""
+        from ansible.errors import AnsibleError
+
+        decided = {pin.name for pin in self.pins if not pin.open} | ASKING.keys()
+        for name, definition in self.manager.get_configuration_definitions().items():
+            if name in decided or not self._may_be_set(definition):
+                continue
+            try:
+                value, origin = self.manager.get_config_value_and_origin(name)
+            except AnsibleError as error:
+                yield self._problem(name, " ".join(str(error).split()), self.manager._config_file, CORRECT)
+                continue
+            if name == FORKS and value < 1:
+                yield self._problem(name, str(value), origin, "give a number from 1")
+            # An identity of a vault is label@file.
+            for path in value if isinstance(value, list) else [value]:
+                waits = _waits(str(path).rpartition("@")[2] if name == VAULT_ASKS[1] else str(path))
+                if waits and (name == VAULT_ASKS[1] or str(definition.get("type")).startswith("path")):
+                    hint = "name a regular file, or a program that prints what would be in it"
+                    yield self._problem(name, f"{path} is {waits}, and may be opened many times", origin, hint)
+
+    def _may_be_set(self, definition: Mapping[str, Any]) -> bool:
+        """Whether the environment, or the ansible.cfg, names a setting."""
+        ini = self.manager._parsers.get(self.manager._config_file)
+        return any(one["name"] in os.environ for one in definition.get("env", ())) or any(
+            ini is not None and ini.has_option(one["section"], one["key"]) for one in definition.get("ini", ())
+        )
+
+    def _problem(self, name: str, seen: str, origin: object, hint: str) -> Problem:
+        own = self.manager.get_configuration_definition(name)
+        variable = own["env"][0]["name"] if own.get("env") else name
+        from_environment = any(one["name"] in os.environ for one in own.get("env", ()))
+        where = "the environment" if from_environment else str(origin)
+        return Problem("Ansible cannot work with one of your settings for it", f"{where}: {variable}", seen, hint)
+
     def asks(self) -> Iterator[tuple[str, Problem]]:
         """For what Ansible would ask."""
         for name, hint in ASKING.items():
@@ -257,6 +301,15 @@ def _lacking(pin: Pin, values: Sequence[object]) -> list[str]:
 
 def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _waits(path: str) -> str | None:
+    """What a path leads to, where whoever opens it waits for somebody else; None for anything else."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - for any name at all
+    except (OSError, ValueError):
+        return None
+    return kind(mode) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
 
 
 def _require_believed(config: Path) -> None:

@@ -7,7 +7,6 @@ the playbooks. A lab belongs to whom its SSH key belongs: the user who created i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,7 +17,8 @@ from typing import Any
 
 from labctl.core import names as rules
 from labctl.core import paths, records, removal, trust
-from labctl.core.errors import LabctlError, Problem, UsageError, collected
+from labctl.core.errors import LabctlError, Problem, UsageError, advised, collected
+from labctl.core.files import read_json
 from labctl.engine.events import Event, Listener, TaskResult
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions, Session
@@ -30,6 +30,14 @@ EMULATION = (
 )
 # The modules that make a lab, as Ansible names them.
 MAKERS = tuple(f"{kind}_lab" for kind in KINDS)
+
+
+@dataclass(frozen=True)
+class _Supervisor:
+    """A pidfile: the process that carries a node, and its start in clock ticks since boot."""
+
+    pid: int
+    started: int
 
 
 class LabState(StrEnum):
@@ -151,14 +159,15 @@ def read(name: str) -> Lab:
     """The record of a lab by its name. Raises LabctlError where there is none, or one that is not understood."""
     rules.MADE_LAB.require(name, "--lab")
     path = _labs() / name / "lab.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         raise LabctlError(Problem(f"there is no lab {name} on this machine", str(path), hint="labctl lab create"))
     trust.require_trusted(f"the record of lab {name}", path)
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        data = read_json(path)
+    except LabctlError as error:
         hint = "see what it is; without a record, what runs of the lab is ended by hand"
-        raise LabctlError(Problem(f"the record of lab {name} cannot be read", str(path), str(error), hint)) from error
+        seen = "; ".join(f"{one.what}: {one.seen}" for one in error.problems)
+        raise LabctlError(Problem(f"the record of lab {name} cannot be read", str(path), seen, hint)) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         seen = str(data.get("schema")) if isinstance(data, dict) else type(data).__name__
         hint = "destroy the lab with the labctl that created it"
@@ -173,8 +182,8 @@ def read(name: str) -> Lab:
 
 def names() -> tuple[str, ...]:
     """The names of all labs that have a record on this machine, running or not, understood or not."""
-    found = (record.parent.name for record in sorted(_labs().glob("*/lab.json")))
-    return tuple(name for name in found if not name.startswith("."))
+    found = removal.names_in(_labs())
+    return tuple(name for name in found if not name.startswith(".") and os.path.lexists(_labs() / name / "lab.json"))
 
 
 def is_known(name: str) -> bool:
@@ -276,13 +285,17 @@ def _recorded(lab: str) -> Lab:
 
 
 def _runs(pidfile: Path) -> bool:
-    """Whether the process of a pidfile ({"pid", "started"}, the start in clock ticks since boot) still runs."""
+    """Whether the process of a pidfile still runs. LabctlError for one that does not say."""
+    if not os.path.lexists(pidfile):
+        return False
+    hint = "whether the node runs is not known: remove the file and `labctl lab create`, which starts what does not run"
+    with advised(hint):
+        supervisor = records.decode(_Supervisor, read_json(pidfile), str(pidfile))
     try:
-        supervisor = json.loads(pidfile.read_text())
-        fields = Path(f"/proc/{supervisor['pid']}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = Path(f"/proc/{supervisor.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return fields[0] not in "ZX" and int(fields[19]) == supervisor["started"]
+    return fields[0] not in "ZX" and int(fields[19]) == supervisor.started
 
 
 def _require_root() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ def earlier(lab: Inventory, why: str) -> Known:
 
 def _read(path: Path) -> KeptLook | None:
     """What is kept; None where nothing is. Raises LabctlError where it cannot be used."""
-    return read_record(KeptLook, path) if path.exists() else None
+    return read_record(KeptLook, path) if os.path.lexists(path) else None
 
 
 def _path(lab: Inventory) -> Path:

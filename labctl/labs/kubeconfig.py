@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.catalog import CLUSTER
-from labctl.core import paths
+from labctl.core import paths, trust
 from labctl.core.documents import parse_yaml, read_text
 from labctl.core.errors import LabctlError, Problem, UsageError, collected
 from labctl.core.files import OWN_PYTHON, write_yaml
@@ -58,7 +58,7 @@ def lab(options: ClusterOptions) -> Path:
         hint = "name the kubeconfig of the cluster: --kubeconfig ~/.kube/config"
         raise UsageError(Problem(f"{given} without --kubeconfig", hint=hint))
     problems = [*_empty(options), *_end_problems(options), *_image_problems(options)]
-    kubeconfig = Path(options.kubeconfig).expanduser().absolute()
+    kubeconfig = paths.expanded(options.kubeconfig, "--kubeconfig").absolute()
     context = Context("", "")
     with collected(problems):
         if options.kubeconfig:
@@ -158,7 +158,7 @@ def _document(kubeconfig: Path) -> Mapping[str, Any]:
     """What stands in a kubeconfig."""
     where = str(kubeconfig)
     hint = "name a file that this user may read; kubectl config view --kubeconfig FILE says whether it is one"
-    if os.pathsep in where and not kubeconfig.exists():
+    if os.pathsep in where and not os.path.lexists(kubeconfig):
         hint = f"one file is taken. Make one of several: KUBECONFIG={where.removeprefix(f'{Path.cwd()}/')} kubectl"
         hint += " config view --flatten > FILE --raw (with umask 077), and name FILE"
     try:
@@ -203,10 +203,12 @@ def _user_problems(user: Mapping[str, Any], kubeconfig: Path) -> Iterator[Proble
         return
     command = str(plugin.get("command") or "") if isinstance(plugin, dict) else ""
     # As kubectl does: a name is looked for in PATH, and what has a slash from the kubeconfig's directory on.
-    program = str(kubeconfig.parent / command) if "/" in command else command
-    if not command or shutil.which(program) is None:
+    program = shutil.which(str(kubeconfig.parent / command) if "/" in command else command) if command else None
+    if program is None:
         hint = "install it, or use a kubeconfig with a token: kubectl create token"
         yield Problem("the program that logs in is not there", f"{kubeconfig}:exec.command", shown(command), hint)
+    elif doubt := trust.doubted(Path(program)):
+        yield doubt.problem("the program that logs in")
     elif plugin.get("interactiveMode") == "Always":
         hint = "use a kubeconfig that logs in by itself, with a token or a certificate, say"
         yield Problem("the login of this kubeconfig wants to ask somebody", f"{kubeconfig}:exec", shown(command), hint)
@@ -218,9 +220,9 @@ def _missing(entry: Mapping[str, Any], keys: Iterable[str], kubeconfig: Path) ->
         if not (entry.get(key) and isinstance(entry[key], str)) or entry.get(f"{key}-data"):
             continue
         path = kubeconfig.parent / entry[key]
-        if not path.is_file() or not os.access(path, os.R_OK):
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - for any name at all
             hint = "correct the path; one that is relative begins in the directory of the kubeconfig"
-            seen = "not a file that this user may read" if path.exists() else "no such file"
+            seen = "not a file that this user may read" if os.path.lexists(path) else "no such file"
             yield Problem(f"the kubeconfig's {key} cannot be read", shown(str(path)), seen, hint)
 
 

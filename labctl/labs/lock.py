@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from labctl.core import names, trust
+from labctl.core.documents import decoded, parse_json
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import writing
 from labctl.core.paths import UnknownLab, state_dir
@@ -43,6 +44,7 @@ NODES = "nodes-"  # key of any other lab, before a sum of its nodes' addresses
 MEASURING = "measuring"  # key of this machine itself
 LOOK_MS = (200, 1000)  # how long one waits before one looks again, at random: two that wait must not meet forever
 MAX_BYTES = 1 << 16
+PROCESSES = range(1, 1 << 22)  # the most that the kernel counts to (PID_MAX_LIMIT)
 HOW_TO_WAIT = "wait for it, or end it; when it is gone the lab is free"
 
 
@@ -230,10 +232,13 @@ def _claim(path: Path) -> Claim | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with suppress(ValueError, LabctlError, RecursionError), os.fdopen(fd, "rb") as file:
+    with suppress(LabctlError), os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
         if stat.S_ISREG(seen.st_mode):
-            return Claim(decode(Owner, json.loads(file.read(MAX_BYTES)), str(path)), seen.st_uid)
+            owner = decode(Owner, parse_json(decoded(file.read(MAX_BYTES), path), path), str(path))
+            # Another user may have written anything: no process has such a number, no file such a name.
+            if owner.pid in PROCESSES and "\0" not in (owner.record or ""):
+                return Claim(owner, seen.st_uid)
     return None
 
 

@@ -126,9 +126,9 @@ def compared(span: Span, reference: str, before: Prints, now: Prints) -> Iterato
             yield Changed(span, reference, node, one.path, one.first, one.second)
 
 
-def visits(folder: RunFolder, setup: str = "*") -> Iterator[Conditions]:
+def visits(folder: RunFolder, setup: str | None = None) -> Iterator[Conditions]:
     """The conditions of a setup's visits so far, or of all. One that cannot be read is told by the run's history."""
-    for path in sorted(folder.path.glob(f"setups/{setup}/*/{VISIT}")):
+    for path in folder.of_visits(VISIT, setup):
         with suppress(LabctlError):
             yield read_record(Conditions, path)
 

@@ -74,10 +74,10 @@ def _folders(root: Path) -> list[Path]:
     """The folders of runs; a name that begins with a dot is one that was never begun."""
     try:
         found = list(root.iterdir()) if root.is_dir() else []
+        return sorted(path for path in found if RunFolder(path).seems_a_run())
     except OSError as error:
         hint = "let this user read it, or go to another directory"
         raise LabctlError(Problem("the runs cannot be listed", str(root), error.strerror, hint)) from error
-    return sorted(path for path in found if RunFolder(path).seems_a_run())
 
 
 def _cut_short(root: Path, name: str) -> Run:
@@ -233,8 +233,8 @@ def _kept(folder: Path) -> Problem | None:
 def _goes_on(run: Run) -> bool:
     """Whether a labctl still works on a run. Where that cannot be read any more, its last attempt tells who did."""
     if run.status is None:
-        last = next(reversed(RunFolder(run.path).attempts()), None)
         with suppress(LabctlError):
+            last = next(reversed(RunFolder(run.path).attempts()), None)
             attempt = None if last is None else read_record(Attempt, last)
             return attempt is not None and attempt.host == platform.node() and _is_labctl(attempt.pid)
     return run.state is State.RUNNING

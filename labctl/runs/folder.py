@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from labctl.core.documents import READABLE
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import read_json, writing
 from labctl.core.names import RUN
@@ -19,6 +20,7 @@ ID = re.compile(r"\d{8}-\d{6}-.+")  # as a plan names its run
 SCHEMAS = ("labctl.plan/", "labctl.status/", "labctl.attempt/")
 PARTS = ("plan.json", "status.json", "attempts", "samples", "setups")
 NUMBER = re.compile("[1-9][0-9]{0,8}")  # of an attempt
+ASIDE = re.compile(r"[^.].*\..*-.*")  # of a sample
 PROBE_BYTES = 1 << 16  # a plan and what it begins with
 
 
@@ -54,13 +56,24 @@ class RunFolder:
 
     def attempts(self) -> tuple[Path, ...]:
         """Every attempt in order."""
-        found = (self.path / "attempts").glob("*.json")
+        found = [path for path in entries(self.path / "attempts") if path.suffix == ".json"]
         return tuple(sorted((path for path in found if NUMBER.fullmatch(path.stem)), key=lambda path: int(path.stem)))
 
     def visit(self, setup: str, number: int, deployment: int = 1) -> Path:
         """What belongs to one deployment of a setup; `deployment` counts those of one round."""
         name = str(number) if deployment == 1 else f"{number}.{deployment}"
         return self.path / "setups" / setup / name
+
+    def of_visits(self, name: str, setup: str | None = None) -> Iterator[Path]:
+        """The file of this name of every deployment, or of those of a setup."""
+        for own in entries(self.path / "setups"):
+            for visit in entries(own) if setup in (None, own.name) else ():
+                yield from (path for path in entries(visit) if path.name == name)
+
+    def set_aside(self) -> tuple[Path, ...]:
+        """The folders of samples that were set aside: `<round>-<n>.<why>-<k>`."""
+        found = (path for cell in entries(self.samples) for path in entries(cell))
+        return tuple(path for path in found if ASIDE.fullmatch(path.name) and path.is_dir())
 
     def next_deployment(self, setup: str, number: int) -> int:
         """The first deployment of a setup in a round that was not begun yet."""
@@ -92,6 +105,21 @@ class RunFolder:
                     shutil.rmtree(partial)
                 else:
                     partial.unlink(missing_ok=True)  # what lay in another one is gone with it
+
+
+def entries(directory: Path) -> list[Path]:
+    """What is in a directory of a run, sorted; nothing where there is none.
+
+    Raises LabctlError where it cannot be listed: what is in it must not pass for what is not there.
+    """
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise LabctlError(
+            Problem("a directory of the run cannot be read", str(directory), error.strerror, READABLE)
+        ) from error
 
 
 def _says_run(record: Path) -> bool:

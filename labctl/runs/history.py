@@ -76,7 +76,10 @@ def read(folder: RunFolder) -> History:
     """The history of a run. Never raises for what stands in its files: a damaged one is named."""
     problems: list[Problem] = []
     made: list[Attempt] = []
-    for path in folder.attempts():
+    starts: tuple[Path, ...] = ()
+    with collected(problems):
+        starts = folder.attempts()
+    for path in starts:
         with collected(problems):
             made.append(read_record(Attempt, path))
     visits: tuple[VisitRecord, ...] = ()
@@ -84,11 +87,17 @@ def read(folder: RunFolder) -> History:
         with collected(problems):
             visits = read_record(Status, folder.status).visits
     seen: list[Conditions] = []
-    for path in sorted(folder.path.glob(f"setups/*/*/{VISIT}")):
+    found: list[Path] = []
+    with collected(problems):
+        found += folder.of_visits(VISIT)
+    for path in found:
         with collected(problems):
             seen.append(read_record(Conditions, path))
+    aside: tuple[Path, ...] = ()
+    with collected(problems):
+        aside = folder.set_aside()
     seen.sort(key=lambda one: (one.attempt, one.round))
-    attempts = max((int(path.stem) for path in folder.attempts()), default=1)
+    attempts = max((int(path.stem) for path in starts), default=1)
     over = {(visit.setup, visit.round, visit.deployment) for visit in visits}
     return History(
         attempts=attempts,
@@ -112,7 +121,7 @@ def read(folder: RunFolder) -> History:
             for one in seen  # one that is neither over nor of an earlier attempt goes on
             if not one.sealed and ((one.setup, one.round, one.deployment) in over or one.attempt < attempts)
         ),
-        retaken=tuple(_retaken(folder.samples, aside) for aside in _set_aside(folder.samples)),
+        retaken=tuple(_retaken(folder.samples, one) for one in aside),
         damaged=tuple(f"{problem.what} ({problem.where})" for problem in problems),
     )
 
@@ -155,11 +164,6 @@ def _cut(text: str, longest: int | None) -> str:
     if longest is None or len(line) <= longest:
         return line
     return f"{line[: longest // 2]} ... {line[-(longest // 2) :]}"
-
-
-def _set_aside(root: Path) -> list[Path]:
-    """The folders of samples that were set aside: `<round>-<n>.<why>-<k>`."""
-    return sorted(path for path in root.glob("*/*.*-*") if path.is_dir() and not path.name.startswith("."))
 
 
 def _retaken(root: Path, folder: Path) -> Retaken:

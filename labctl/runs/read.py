@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from labctl.catalog import Workload
-from labctl.core.documents import shortened
+from labctl.core.documents import READABLE, shortened
 from labctl.core.errors import LabctlError, Problem
 from labctl.core.files import read_json, read_record, write_json
 from labctl.plan import stored
@@ -41,14 +42,24 @@ def read(folder: Path) -> Results:
     void = conditions.void(files)
     for planned in all_samples(plan):
         place = files.samples / planned.id
-        if not place.is_dir():
-            continue
         try:
+            if not _is_taken(place):
+                continue
             reasons = _void(place, planned, void)
             found.append(_sample(place, planned, workloads[planned.workload], reasons))
         except LabctlError as error:
             damaged[planned.id] = tuple(f"{problem.what} ({problem.where})" for problem in error.problems)
     return Results(plan, tuple(found), damaged)
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether a sample's folder is there. Raises LabctlError where that cannot be seen: nothing passes for missing."""
+    try:
+        return stat.S_ISDIR(place.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LabctlError(Problem("a sample cannot be read", str(place), error.strerror, READABLE)) from error
 
 
 def _void(folder: Path, planned: PlannedSample, void: Mapping[tuple[str, int], tuple[str, ...]]) -> tuple[str, ...]:

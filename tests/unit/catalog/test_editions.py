@@ -180,3 +180,12 @@ def test_a_file_of_a_role_takes_nothing_from_others_and_is_of_a_role_with_varian
         ("unknown edition", "editions/cni_other.yml:next"),
         ("no role of this name has variants", "editions/cni_othr.yml"),
     ]
+
+
+def test_overrides_that_others_may_write_are_not_believed(tmp_path: Path) -> None:
+    """They say what is fetched, and what it has to be; it runs on the nodes."""
+    overrides = tmp_path / "mine.yml"
+    overrides.write_text("current: {kubernetes: '9'}")
+    overrides.chmod(0o666)
+    with pytest.raises(LabctlError, match="the file of overrides is not believed"):
+        load_editions(SHIPPED, VARIANTS, overrides)

@@ -92,6 +92,11 @@ def test_a_result_that_cannot_be_printed_is_one_problem(tmp_path: Path, target: 
     assert done.stderr.startswith(UNPRINTED.format(seen))
 
 
+def test_wrong_usage_that_cannot_be_said_is_wrong_usage(tmp_path: Path) -> None:
+    command = ["sh", "-c", '"$@" --nope 2>/dev/full', "sh", *COMMAND]
+    assert subprocess.run(command, check=False, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 2
+
+
 def test_a_reader_that_is_gone_ends_labctl_as_it_ends_any_tool(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

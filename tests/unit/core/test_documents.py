@@ -122,10 +122,18 @@ def test_yaml_that_breaks_whoever_uses_it_is_refused(text: str) -> None:
     assert problem(lambda: documents.parse_yaml(text, "kubeconfig")).where == "kubeconfig"
 
 
-def test_aliases_do_not_multiply() -> None:
-    lines = ["a: &a [x]"]
-    lines += [f"{two}: &{two} [{', '.join([f'*{one}'] * 9)}]" for one, two in pairwise("abcdefghijk")]
-    assert len(documents.parse_yaml("\n".join(lines), "x")) == 11
+@pytest.mark.parametrize("leaf", ["[x]", "{x: y}", "x" * 1000])
+def test_aliases_that_multiply_are_refused(leaf: str) -> None:
+    """Whoever prints one of them would never come to an end."""
+
+    def document(names: str) -> str:
+        lines = [f"a: &a {leaf}"]
+        lines += [f"{two}: &{two} [{', '.join([f'*{one}'] * 9)}]" for one, two in pairwise(names)]
+        return "\n".join(lines)
+
+    assert len(documents.parse_yaml(document("abcd"), "x")) == 4
+    refused = problem(lambda: documents.parse_yaml(document("abcdefghijk"), "x"))
+    assert refused.seen == "aliases that stand for more than 16777216 characters"
 
 
 def test_what_is_shortened_says_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,32 @@ def test_a_lab_that_others_decide_on_is_refused(here: Path, shipped: Path, lab: 
 def test_what_is_shipped_is_believed_as_labctl_is(here: Path, shipped: Path) -> None:
     (shipped / "inventories" / "local").chmod(0o777)
     assert paths.resolve_lab("local") == shipped / "inventories" / "local"
+
+
+@pytest.mark.parametrize(
+    ("variable", "directory", "usual"),
+    [
+        ("XDG_STATE_HOME", paths.user_state_dir, ".local/state/labctl"),
+        ("XDG_CACHE_HOME", paths.user_cache_dir, ".cache/labctl"),
+    ],
+)
+def test_a_relative_directory_of_the_user_is_none(
+    here: Path, monkeypatch: pytest.MonkeyPatch, variable: str, directory: Callable[[], Path], usual: str
+) -> None:
+    """As the XDG Base Directory Specification has it: elsewhere it would be another one."""
+    monkeypatch.setenv("HOME", str(here))
+    for value in ("", "relative", "../relative"):
+        monkeypatch.setenv(variable, value)
+        assert directory() == here / usual
+    monkeypatch.setenv(variable, str(here / "mine"))
+    assert directory() == here / "mine" / "labctl"
+
+
+def test_a_directory_that_cannot_be_listed_has_no_labs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (here / "inventories").mkdir()
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(paths.UnknownLab):
+        paths.resolve_lab("nowhere")

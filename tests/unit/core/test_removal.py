@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -100,3 +101,30 @@ def test_one_of_the_same_name_goes_with_what_an_earlier_removal_left(here: Path)
 
 def test_nothing_was_cut_short_where_there_is_nothing(tmp_path: Path) -> None:
     assert removal.cut_short(tmp_path / "nowhere") == ()
+
+
+def test_a_way_through_what_is_removed_leads_to_all_of_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here / "one")
+    remove(here / "one" / "..", "one")
+    assert [path.name for path in here.iterdir()] == ["two"]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_what_stands_where_it_would_be_set_aside_is_named_before_anything_goes(here: Path, link: bool) -> None:
+    aside = here / ".removing-one"
+    aside.symlink_to(here / "two") if link else aside.touch()
+    with pytest.raises(UsageError, match="symbolic link" if link else "no directory") as refused:
+        remove(here, "one")
+    assert refused.value.problems[0].where == str(aside)
+    assert (here / "one" / "deep" / "file").exists()
+    assert (here / "two" / "deep" / "file").exists()
+
+
+def test_what_cannot_be_listed_does_not_pass_for_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", _closed)
+    with pytest.raises(LabctlError, match="cannot be listed"):
+        removal.cut_short(here)
+
+
+def _closed(path: Path) -> list[str]:
+    raise PermissionError(13, "Permission denied", str(path))

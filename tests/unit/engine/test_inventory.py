@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,3 +182,57 @@ def test_a_terminal_that_another_ssh_made_non_blocking_does_no_harm(session: Ses
         os.dup2(kept, 0)
         for descriptor in (reading, writing, kept):
             os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", ["hosts.yml", "group_vars/all.yml"])
+def test_aliases_that_multiply_are_refused_before_ansible_reads_them(
+    session: Session, tmp_path: Path, name: str
+) -> None:
+    lab_at(tmp_path)
+    lines = ["a0: &a0 [x]"] + [f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(10)]
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / name).write_text("\n".join(lines))
+    (problem,) = refused(session, tmp_path)
+    assert problem.where == str(tmp_path / name)
+    assert problem.seen == "aliases that stand for more than 16777216 characters"
+
+
+def test_a_file_that_is_no_inventory_is_not_blamed_for_being_no_plugin(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {children: {a: {children: {b: {children: {a: {}}}}}}}\n")
+    (problem,) = refused(session, tmp_path)
+    assert "plugin" not in str(problem.seen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_reads_an_inventory_ends_with_labctl(tmp_path: Path, number: signal.Signals) -> None:
+    script, told = tmp_path / "hosts.sh", tmp_path / "pid"
+    script.write_text(f"#!/bin/sh\necho $PPID > {told}.new; mv {told}.new {told}\nexec sleep 1000\n")
+    script.chmod(0o755)
+    read = "import sys; from labctl.cli.app import main; sys.argv[1:] = ['plan', '-i', sys.argv[1]]; main()"
+    with subprocess.Popen([sys.executable, "-c", read, str(tmp_path)], stderr=subprocess.PIPE) as labctl:
+        while not told.exists():
+            assert labctl.poll() is None
+            time.sleep(0.05)
+        reader = os.pidfd_open(int(told.read_text()))
+        labctl.send_signal(number)
+        assert labctl.wait() == (128 + number if number is signal.SIGTERM else -number)
+        assert select.select([reader], [], [], 60)[0]
+    os.close(reader)
+
+
+def test_a_kubeconfig_that_others_may_write_is_not_believed(session: Session, tmp_path: Path) -> None:
+    """It may name a program that logs in."""
+    kubeconfig = tmp_path / "config"
+    kubeconfig.touch()
+    kubeconfig.chmod(0o666)
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    (lab / "hosts.yml").write_text(
+        f"all: {{vars: {{lab_name: x, lab_kind: cluster, netperf_pods_kubeconfig: {kubeconfig}}}, "
+        "children: {client: {hosts: {a: {}}}, server: {hosts: {b: {}}}}}\n"
+    )
+    (problem,) = refused(session, lab)
+    assert problem.what == "the kubeconfig is not believed: others than root and you decide on it"
+    assert problem.where == str(kubeconfig)
+    kubeconfig.chmod(0o600)
+    assert open_lab(session, str(lab)).kind == "cluster"

@@ -153,3 +153,19 @@ def test_every_variable_of_the_table_is_read_by_somebody(repository: Any) -> Non
     ]
     ansible = {"ansible_host", "ansible_port"}
     assert {name for name in schema.VARIABLES if not any(name in text for text in texts)} <= ansible
+
+
+@pytest.mark.parametrize("name", ["lab_name", "lab_kind"])
+def test_what_labctl_itself_has_to_know_is_not_kept_in_a_vault(name: str) -> None:
+    raw = SOUND | {name: {"__ansible_vault": "$ANSIBLE_VAULT"}}
+    values = {one: value for one, value in SOUND.items() if one != name}
+    one, other = (Host(node, values, {}, {}, raw) for node in ("a", "b"))
+    found = {problem.what for problem in schema.problems(values.get("lab_kind"), one, other, [], "LAB")}
+    assert f"{name} is kept by Ansible Vault" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ansible_port", "\u0663"), ("measure_rest_limit_s", "\u0663"), ("kernel_line", "6.\u0663")]
+)
+def test_digits_are_those_that_every_program_reads(name: str, value: str) -> None:
+    assert {problem.seen for problem in problems({name: value})} == {ascii(value)}

@@ -241,3 +241,56 @@ def test_ansible_finds_all_our_callbacks() -> None:
     pinned = settings.read().pinned
     assert pinned["ANSIBLE_CALLBACKS_ENABLED"].split(",") == sorted(path.stem for path in CALLBACKS.glob("*.py"))
     assert pinned["ANSIBLE_CALLBACK_PLUGINS"] == str(CALLBACKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "seen"),
+    [
+        ("ANSIBLE_FORKS", "0", "0"),
+        ("ANSIBLE_FORKS", "-3", "-3"),
+        ("ANSIBLE_FORKS", "many", "Config 'DEFAULT_FORKS' from 'env: ANSIBLE_FORKS' has an invalid value"),
+        ("ANSIBLE_TIMEOUT", "x", "Config 'DEFAULT_TIMEOUT' from 'env: ANSIBLE_TIMEOUT' has an invalid value"),
+        ("ANSIBLE_GATHERING", "some", "Invalid value 'some' for config 'DEFAULT_GATHERING'"),
+    ],
+)
+def test_what_ansible_cannot_work_with_is_said_before_it_starts(
+    name: str, value: str, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as refused:
+        settings.read()
+    (problem,) = refused.value.problems
+    assert problem.where == f"the environment: {name}"
+    assert str(problem.seen).startswith(seen)
+    assert problem.hint
+
+
+def test_what_ansible_cannot_work_with_is_named_by_its_file(here: Path) -> None:
+    config = put(here / "ansible.cfg", "forks = %(many)s\ntimeout = soon")
+    with pytest.raises(UsageError) as refused:
+        settings.read()
+    found = {problem.where for problem in refused.value.problems}
+    assert found == {f"{config}: ANSIBLE_FORKS", f"{config}: ANSIBLE_TIMEOUT"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE", "ANSIBLE_CONNECTION_PASSWORD_FILE"),
+        *("ANSIBLE_LOG_PATH", "ANSIBLE_VAULT_IDENTITY_LIST"),
+    ],
+)
+def test_a_file_that_would_be_waited_for_is_refused(here: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell's <(program) is one: it can be read once, by the shell's own child."""
+    os.mkfifo(here / "fifo")
+    fifo = f"{here}/fifo"
+    monkeypatch.setenv(name, f"mine@{fifo}" if name.endswith("LIST") else fifo)
+    with pytest.raises(UsageError) as refused:
+        settings.read()
+    (problem,) = refused.value.problems
+    assert "a FIFO (named pipe)" in str(problem.seen)
+
+
+def test_what_labctl_decides_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_HASH_BEHAVIOUR", "sideways")
+    assert [one.name for one in settings.read().overruled] == ["ANSIBLE_HASH_BEHAVIOUR"]

@@ -54,6 +54,35 @@ def test_records_that_are_not_understood_are_told_and_the_rest_is_listed(state: 
     ]
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"schema": "\\ud800"}', None])
+def test_a_record_that_no_lab_has_is_told(state: Path, content: str | None) -> None:
+    path = state / "labs" / "odd" / "lab.json"
+    path.parent.mkdir(parents=True)
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    found, (problem,) = labs.list_labs()
+    assert (found, problem.what, problem.where) == ((), "the record of lab odd cannot be read", str(path))
+    assert problem.hint
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"pid": 1}', '{"pid": "\\u0000", "started": 1}', None])
+def test_whether_a_node_runs_that_its_pidfile_does_not_say_is_not_made_up(state: Path, content: str | None) -> None:
+    """An empty one is what a crash of the machine leaves."""
+    pidfile = Path(record(state).nodes[0].pidfile)
+    pidfile.unlink()
+    if content is None:
+        os.mkfifo(pidfile)
+    else:
+        pidfile.write_text(content)
+    with pytest.raises(LabctlError) as refused:
+        _ = labs.read("mine").state
+    for problem in refused.value.problems:
+        assert str(problem.where).startswith(str(pidfile))
+        assert problem.hint
+
+
 @pytest.mark.parametrize(
     ("stopped", "expected"),
     [

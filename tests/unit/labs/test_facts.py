@@ -220,3 +220,8 @@ def test_why_the_cpus_cannot_be_kept_awake_is_known_of_a_look_and_kept(
     assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused == words
     looks(seen())
     assert facts.known(SESSION, LAB, OPTIONS).facts.awake_refused is None
+
+
+def test_a_state_directory_of_a_name_that_none_can_have_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/" + "x" * 5000)
+    assert facts.earlier(LAB, "no").facts.origin.source is Source.INVENTORY

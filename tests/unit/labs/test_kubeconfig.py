@@ -188,3 +188,35 @@ def test_what_is_no_kubeconfig_is_told_together_with_the_rest(kubeconfig: Path, 
     with pytest.raises(UsageError) as refused:
         lab(ClusterOptions(str(kubeconfig), client="a"))
     assert [problem.what for problem in refused.value.problems] == ["no node for the server", what]
+
+
+def test_a_home_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="there is no home directory") as refused:
+        lab(ClusterOptions("~nobody-of-this-name/config", client="a", server="b"))
+    assert refused.value.problems[0].where == "--kubeconfig"
+
+
+def test_a_file_whose_name_no_file_can_have_cannot_be_read(kubeconfig: Path) -> None:
+    write(kubeconfig, user={"client-certificate": "x" * 5000, "client-key": "a\0b"})
+    with pytest.raises(UsageError) as refused:
+        lab(ClusterOptions(str(kubeconfig), client="a", server="b"))
+    assert [problem.seen for problem in refused.value.problems] == ["no such file", "no such file"]
+
+
+def test_aliases_that_multiply_are_refused(kubeconfig: Path) -> None:
+    lines = ["a0: &a0 [x]"] + [f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(10)]
+    kubeconfig.write_text("\n".join([*lines, "contexts: [*a10]", ""]))
+    with pytest.raises(UsageError, match="aliases that stand for more"):
+        lab(ClusterOptions(str(kubeconfig), client="a", server="b"))
+
+
+def test_a_program_that_logs_in_and_others_may_write_is_not_believed(kubeconfig: Path, tmp_path: Path) -> None:
+    program = tmp_path / "login"
+    program.touch()
+    program.chmod(0o777)
+    write(kubeconfig, user={"exec": {"command": str(program)}})
+    with pytest.raises(UsageError, match="the program that logs in is not believed") as refused:
+        lab(ClusterOptions(str(kubeconfig), client="a", server="b"))
+    assert refused.value.problems[0].where == str(program)
+    program.chmod(0o755)
+    assert lab(ClusterOptions(str(kubeconfig), client="a", server="b")).is_dir()

@@ -201,6 +201,21 @@ def write(path: Path, **different: object) -> None:
     path.write_text(json.dumps({**content, **rest, **different}))
 
 
+@pytest.mark.parametrize(
+    "different",
+    [{"pid": 10**15}, {"pid": 0}, {"record": "/a\0b/lab.json"}, {"record": "/\ud800/lab.json"}, {"lab": "\ud800"}],
+)
+def test_a_claim_that_no_labctl_writes_stops_nobody(shared: Path, different: dict[str, object]) -> None:
+    """Any user can write one: of a process, or a file, that cannot be."""
+    (shared / "labctl-locks-65534").mkdir()
+    for key in ("measuring", lock.key(metal())):
+        write(shared / "labctl-locks-65534" / f"{key}.json", **different)
+    assert lock._claims("measuring") == []
+    assert lock.measured_by() is None
+    with lock.locked(metal(), "matrix") as held:
+        assert held.beside == ()
+
+
 class TestUsers:
     """What users of one machine are to each other. They are real ones: so it takes root."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import LabctlError
+from labctl.runs import history
 from labctl.runs.folder import RunFolder, require_writable, set_aside
 
 
@@ -67,3 +68,21 @@ def test_where_no_run_can_be_written_is_said_before_one_is_begun(tmp_path: Path)
         (problem,) = raised.value.problems
         assert (problem.what, problem.where) == ("a file cannot be written", str(wrong))
         assert problem.hint
+
+
+def test_a_directory_that_cannot_be_listed_does_not_pass_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What voids samples stands in it."""
+    folder = RunFolder(tmp_path)
+    for name in ("setups", "attempts", "samples"):
+        (tmp_path / name).mkdir()
+
+    def closed(path: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    for look in (lambda: list(folder.of_visits("visit.json")), folder.attempts, folder.set_aside):
+        with pytest.raises(LabctlError, match="a directory of the run cannot be read"):
+            look()
+    assert len(history.read(folder).damaged) == 3

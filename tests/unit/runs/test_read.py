@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,19 @@ def test_a_derived_file_is_kept_where_that_is_possible(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text()) == {"rows": 1}
     (tmp_path / "file").touch()
     keep_derived(tmp_path / "file" / "summary.json", {})  # says nothing
+
+
+def test_a_sample_that_cannot_be_seen_does_not_pass_for_one_that_was_not_taken(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Path.stat
+
+    def closed(path: Path, **how: bool) -> os.stat_result:
+        if path == run / "samples" / TAKEN[0]:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **how)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    results = read(run)
+    assert results.damaged == {TAKEN[0]: (f"a sample cannot be read ({run / 'samples' / TAKEN[0]})",)}
+    assert len(results.samples) == 2
