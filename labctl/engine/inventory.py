@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from labctl.core import paths
-from labctl.core.errors import Problem, UsageError
+from labctl.core.documents import LARGEST_YAML, read_bytes
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.engine import schema
 from labctl.engine.forms import DIRECTORY, control_characters
 from labctl.engine.schema import Host
@@ -120,12 +120,9 @@ def _sources(directory: Path) -> Iterator[Path]:
 def _no_text(path: Path) -> str | None:
     """Why a file cannot be a source; None for one that may be."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "no regular file"
-        with path.open("rb") as file:
-            return "not a text" if b"\0" in file.read(4096) else None
-    except OSError as error:
-        return error.strerror
+        return "not a text" if b"\0" in read_bytes(path, largest=LARGEST_YAML) else None
+    except LabctlError as error:
+        return error.problems[0].seen
 
 
 def _host(name: str, raw: Mapping[str, Any], seen: Mapping[str, Any] | None) -> Host:

@@ -86,25 +86,31 @@ class Session:
         }
         named = [word for source in sources for word in ("-i", str(source.resolve()))]
         with _private_dir(self._scratch) as private:
-            done = subprocess.run(
-                [sys.executable, LISTING, "--list", *named],
-                env=environment(self.settings, private, self._scratch.sockets) | asked,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                start_new_session=True,
-            )
+            variables = environment(self.settings, private, self._scratch.sockets) | asked
+            printed, complained = self._listing(["--list", *named], variables)
         try:
-            listed: dict[str, Any] = json.loads(done.stdout, object_hook=_plain)
+            listed: dict[str, Any] = json.loads(printed, object_hook=_plain)
         except ValueError:
-            last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+            last = "\n".join((complained or printed).strip().splitlines()[-3:])
             hint = "see what `ansible-inventory --list` says of it"
             raise UsageError(Problem("the lab's inventory cannot be read", str(sources[0]), last, hint)) from None
-        if "failed" in listed:
-            raise UsageError(_unread(listed["failed"], sources[0]))
+        if "failed" in listed["_meta"]:
+            raise UsageError(_unread(listed["_meta"]["failed"], sources[0]))
         return listed
+
+    def _listing(self, arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
+        """What `listing` prints with these arguments and this environment, and what it complains of."""
+        done = subprocess.run(
+            [sys.executable, LISTING, *arguments],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            start_new_session=True,
+        )
+        return done.stdout, done.stderr
 
     @contextmanager
     def source(self, content: Mapping[str, object] | None) -> Iterator[tuple[Path, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,6 +119,12 @@ def test_a_directory_of_the_environment_that_mount_and_ssh_cannot_name_is_refuse
         assert open_lab(session, str(tmp_path)).kind == "local"
 
 
+def test_a_group_may_have_any_name(session: Session, tmp_path: Path) -> None:
+    groups = {"failed": {"hosts": {"a": {}}}, "labctl": {"hosts": {"b": {}}}}
+    (lab_at(tmp_path) / "more.json").write_text(json.dumps(groups))
+    assert open_lab(session, str(tmp_path)).name == "x"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
@@ -138,7 +145,7 @@ def test_a_file_that_does_not_parse_is_named_with_its_line_and_one_reason(
 def test_a_directory_that_is_no_inventory_is_refused_before_anything_in_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "MAX_SOURCES", 3)
+    monkeypatch.setattr(inventory, "MAX_SOURCES", 5)
     with Listed({}) as session:
         (problem,) = refused(session, tmp_path)
         assert (problem.what, problem.seen) == ("there is no inventory in this directory", "no file to read")
@@ -147,11 +154,16 @@ def test_a_directory_that_is_no_inventory_is_refused_before_anything_in_it_runs(
         (tmp_path / "group_vars").mkdir()
         (tmp_path / "group_vars" / "all.yml").symlink_to("nowhere")
         (tmp_path / "program").write_bytes(b"\x7fELF\0")
+        (tmp_path / "log").symlink_to("/proc/kmsg")  # a regular file, which waits for the kernel to say more
+        (tmp_path / "large").touch()
+        os.truncate(tmp_path / "large", 1 << 40)
         (tmp_path / "notes.md").write_bytes(b"\0")  # which Ansible passes over
         found = refused(session, tmp_path)
         wrong = {str(problem.where).removeprefix(f"{tmp_path}/"): problem.seen for problem in found}
+        assert wrong.pop("log") in ("Resource temporarily unavailable", "Operation not permitted")
         assert wrong == {
-            "below/hosts": "no regular file",
+            "below/hosts": "a FIFO (named pipe)",
+            "large": "more than 4194304 bytes",
             "group_vars/all.yml": "No such file or directory",
             "program": "not a text",
         }
