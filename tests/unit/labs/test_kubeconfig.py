@@ -152,6 +152,11 @@ def test_one_of_several_contexts_is_taken_and_has_to_be_whole(kubeconfig: Path) 
     for changed in ({"cluster": "d"}, {"cluster": None}, {"cluster": ["c"]}):
         write(kubeconfig, context=changed)
         assert refusal(kubeconfig) == [("the context's cluster is not in the kubeconfig", f"{where}.cluster")]
+    for name in (None, "", "None"):  # what is called nothing, or "None", is not what nothing names
+        named = {"name": name, "cluster": {"server": "https://192.0.2.1:6443"}}
+        for cluster in (None, ""):
+            write(kubeconfig, context={"cluster": cluster}, clusters=[named])
+            assert refusal(kubeconfig) == [("the context's cluster is not in the kubeconfig", f"{where}.cluster")]
     write(kubeconfig, context={"user": "v"})
     assert refusal(kubeconfig) == [("the context's user is not in the kubeconfig", f"{where}.user")]
     assert refusal(write(kubeconfig, {"server": None})) == [("the context's cluster names no server", str(kubeconfig))]
