@@ -104,15 +104,19 @@ def _directory_problems() -> list[Problem]:
     ]
 
 
-def _sources(directory: Path) -> Iterator[Path]:
-    """The files that Ansible would take for sources of an inventory, its way of choosing them."""
+def _sources(directory: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files that Ansible would take for sources of an inventory, its way of choosing them.
+
+    A link back to a directory `above`, in which Ansible would go round, is one of them.
+    """
+    above = (*above, directory.resolve())
     for path in sorted(directory.iterdir()):
         if path.name in BESIDE:
             yield from (one for one in path.rglob("*") if not one.is_dir())
         elif path.name.startswith(".") or path.name.endswith(PASSED_OVER):
             continue
-        elif path.is_dir():
-            yield from _sources(path)
+        elif path.is_dir() and path.resolve() not in above:
+            yield from _sources(path, above)
         else:
             yield path
 

@@ -119,8 +119,19 @@ def test_a_directory_of_the_environment_that_mount_and_ssh_cannot_name_is_refuse
         assert open_lab(session, str(tmp_path)).kind == "local"
 
 
+def test_a_link_back_is_not_gone_round(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a", "b", "below/c"):
+        (tmp_path / name).symlink_to(tmp_path)
+    with Listed({}) as session:
+        found = refused(session, tmp_path)
+    assert {(problem.where, problem.seen) for problem in found} == {
+        (str(tmp_path / name), "a directory") for name in ("a", "b", "below/c")
+    }
+
+
 def test_a_group_may_have_any_name(session: Session, tmp_path: Path) -> None:
-    groups = {"failed": {"hosts": {"a": {}}}, "labctl": {"hosts": {"b": {}}}}
+    groups: Mapping[str, Any] = {"failed": {"hosts": {"a": {}}}, "labctl": {"hosts": {"b": {}}}}
     (lab_at(tmp_path) / "more.json").write_text(json.dumps(groups))
     assert open_lab(session, str(tmp_path)).name == "x"
 
