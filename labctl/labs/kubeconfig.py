@@ -158,7 +158,7 @@ def _document(kubeconfig: Path) -> Mapping[str, Any]:
     """What stands in a kubeconfig."""
     where = str(kubeconfig)
     hint = "name a file that this user may read; kubectl config view --kubeconfig FILE says whether it is one"
-    if os.pathsep in where and not kubeconfig.exists():
+    if os.pathsep in where and not os.path.exists(kubeconfig):  # noqa: PTH110 - the name may be too long for a file
         hint = f"one file is taken. Make one of several: KUBECONFIG={where.removeprefix(f'{Path.cwd()}/')} kubectl"
         hint += " config view --flatten > FILE --raw (with umask 077), and name FILE"
     try:
@@ -225,9 +225,10 @@ def _missing(entry: Mapping[str, Any], keys: Iterable[str], kubeconfig: Path) ->
         if not (entry.get(key) and isinstance(entry[key], str)) or entry.get(f"{key}-data"):
             continue
         path = kubeconfig.parent / entry[key]
-        if not path.is_file() or not os.access(path, os.R_OK):
+        # os.path, since pathlib raises for a name that no file can have.
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113
             hint = "correct the path; one that is relative begins in the directory of the kubeconfig"
-            seen = "not a file that this user may read" if path.exists() else "no such file"
+            seen = "not a file that this user may read" if os.path.exists(path) else "no such file"  # noqa: PTH110
             yield Problem(f"the kubeconfig's {key} cannot be read", shown(str(path)), seen, hint)
 
 
