@@ -456,6 +456,8 @@ def take_run(harms: Harms, directory: Path) -> None:
         for problem in earlier.problems:
             assert problem.hint, problem
             require_printable(str(problem))
+        with refused():
+            require_printable(earlier.inventory)
         if earlier.last is not None:
             with refused():
                 resume.drift(earlier, earlier.last)
