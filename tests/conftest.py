@@ -14,11 +14,17 @@ from pathlib import Path
 
 import ansible.module_utils
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 POLL_S = 0.01  # for the end of a server
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Ansible puts a role's module_utils among its own when it ships a module; so that tests can import them, so do we.
 ansible.module_utils.__path__ += map(str, sorted(REPOSITORY.glob("roles/*/module_utils")))
+# Properties are about what comes out, never about how long this machine takes.
+settings.register_profile("labctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("labctl")
+set_hypothesis_home_dir(REPOSITORY / ".cache" / "hypothesis")
 
 
 @pytest.fixture(scope="session")

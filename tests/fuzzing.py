@@ -7,22 +7,27 @@ among what is not, where checks of the whole have passed it.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from types import FrameType, SimpleNamespace
-from typing import Any, cast
+from types import FrameType
+from typing import Any
 
 import pytest
 import yaml
@@ -88,6 +93,7 @@ JUNK: tuple[object, ...] = (
 POSITIONS = st.integers(0, 10**6)
 CHANGES = st.lists(st.tuples(POSITIONS, st.sampled_from([*ACTS, *range(len(JUNK))]), POSITIONS), min_size=1, max_size=4)
 Changes = list[tuple[int, str | int, int]]
+Lines = list[tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,6 @@ def fuzz(target: Target, cases: int, directory: Path, start: int | None = None) 
 
     @settings(
         max_examples=cases,
-        deadline=None,
         database=None,
         derandomize=start is None,
         suppress_health_check=list(HealthCheck),
@@ -223,7 +228,7 @@ TOKENS = (
 )
 
 
-def mangled(text: str, changes: list[tuple[int, int, int]]) -> str:
+def mangled(text: str, changes: Lines) -> str:
     """A text of lines with lines lost, doubled, swapped, cut, and words replaced."""
     lines = text.splitlines() or [""]
     for position, act, other in changes:
@@ -255,6 +260,100 @@ def _retold(line: str, other: int) -> str:
     words = line.split(" ")
     words[(other // len(TOKENS)) % len(words)] = token
     return " ".join(words)
+
+
+YAML = (
+    *("!!int x", "!!bool x", "!!float x", "!!timestamp x", "!!binary x", "!!python/object:os.system x"),
+    *("!!set {a, b}", "2021-99-99", "0x", "0b", "1:99:99", "? [a]\n: b", "? {a: b}\n: c", "<<: 1", "&a [*a]"),
+    *("*nowhere", "\t", "%YAML 9", "- " * 2000 + "x", "{" * 3000, "&a {x: &b [1], y: *b}", "\x00", "\ufffe"),
+    *("7" * 5000, "1e400", ".nan", "--- 1\n--- 2", "{a: 1, a: 2}", "!!omap [a: 1]", "!!int ''", "!!pairs [a: 1]"),
+    *("=", "~"),
+)
+BOMB = "a: &a [x, x, x]\n" + "".join(f"{two}: &{two} [*{one}, *{one}, *{one}, *{one}, *{one}, *{one}]\n"
+                                     for one, two in pairwise("abcdefghij"))  # fmt: skip
+
+
+def yaml_text(document: object, changes: Changes, lines: Lines) -> str:
+    """A document of YAML broken as data, or as text, or with one of the things that only YAML has in it."""
+    form = lines[0][0] % 4
+    if form == 0:
+        return broken(document, changes)  # JSON is YAML
+    text = yaml.safe_dump(document)
+    if form == 1:
+        return mangled(text, lines)
+    odd = YAML[lines[0][2] % len(YAML)]
+    if form == 2:
+        written = text.splitlines()
+        at = lines[0][0] // 4 % len(written)
+        written[at] = re.sub("(?<=[:-] ).*$", lambda _: odd, written[at], count=1)
+        return "\n".join(written) + "\n"
+    return BOMB + text if lines[0][2] % 9 == 0 else f"{text}extra: {odd}\n"
+
+
+# Files
+
+HOWS = ("text", "bytes", "empty", "gone", "fifo", "device", "link", "loop", "socket", "directory", "large")
+HARMS = st.lists(st.tuples(POSITIONS, st.sampled_from((*["data"] * 9, *HOWS)), CHANGES, LINES), min_size=1, max_size=3)
+DATA_HARMS = st.lists(st.tuples(POSITIONS, st.just("data"), CHANGES, LINES), min_size=1, max_size=3)
+Harms = list[tuple[int, str, Changes, Lines]]
+
+
+def laid(root: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Files of these texts, and nothing else, in a directory."""
+    shutil.rmtree(root, ignore_errors=True)
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return [root / name for name in texts]
+
+
+def harm(files: Sequence[Path], harms: Harms) -> None:
+    """Put something else in the place of some files."""
+    once = {files[place % len(files)]: (how, changes, lines) for place, how, changes, lines in harms}
+    for path, one in once.items():
+        _harm(path, *one)
+
+
+def _harm(path: Path, how: str, changes: Changes, lines: Lines) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if how == "data":
+        path.write_text(_damaged(content.decode(), path.suffix, changes, lines))
+    elif how == "text":
+        path.write_text(mangled(content.decode(errors="replace"), lines))
+    elif how == "bytes":
+        at = lines[0][0] % (len(content) + 1)
+        path.write_bytes(content[:at] + random.Random(at).randbytes(3) + content[at + lines[0][2] % 4 :])
+    elif how == "empty":
+        path.touch()
+    elif how == "fifo":
+        os.mkfifo(path)
+    elif how == "device":
+        path.symlink_to(("/dev/zero", "/dev/full", "/dev/tty", "/proc/kmsg")[lines[0][2] % 4])
+    elif how == "link":
+        path.symlink_to(("/etc/passwd", "/", "nowhere", "../plan.json")[lines[0][2] % 4])
+    elif how == "loop":
+        path.symlink_to(path.name)
+    elif how == "socket":
+        here = Path.cwd()
+        os.chdir(path.parent)  # the path of a socket is short
+        try:
+            with socket.socket(socket.AF_UNIX) as listening, suppress(OSError):
+                listening.bind(path.name)
+        finally:
+            os.chdir(here)
+    elif how == "directory":
+        path.mkdir()
+    elif how == "large":
+        path.touch()
+        os.truncate(path, 1 << 40)
+
+
+def _damaged(text: str, suffix: str, changes: Changes, lines: Lines) -> str:
+    """The content of a file, broken as what its name says."""
+    if suffix == ".json":
+        return broken(json.loads(text), changes)
+    return yaml_text(yaml.safe_load(text), changes, lines) if suffix == ".yml" else mangled(text, lines)
 
 
 # A plan
@@ -292,7 +391,7 @@ PRINTS = FIXTURES / "fingerprint" / "local.json"
 @cache
 def run_folder() -> Path:
     """A sound run with all kinds of files, of which cases break copies."""
-    root = Path(os.environ.get("LABCTL_FUZZ_DIR") or _scratch()) / "sound"
+    root = Path(_scratch()) / "sound"
     known = catalog.load()
     raw = RawOptions(variant="baseline", processes="1,2", rounds="1", repeat="6", duration="2", warmup="1")
     lab = LabFacts("local", "local", "node1", "node2", 2)
@@ -328,9 +427,6 @@ def run_folder() -> Path:
 
 @cache
 def _scratch() -> str:
-    import atexit
-    import tempfile
-
     directory = tempfile.mkdtemp(prefix="labctl-fuzz-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
@@ -342,17 +438,11 @@ def run_files() -> tuple[str, ...]:
     return tuple(sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()))
 
 
-HARMS = ("json", "json", "json", "json", "text", "bytes", "empty", "gone", "fifo", "device", "link", "loop", "socket",
-         "directory", "large")  # fmt: skip
-HARM = st.tuples(POSITIONS, st.sampled_from(HARMS), CHANGES, LINES)
-
-
-def take_run(harms: list[tuple[int, str, Changes, Any]], directory: Path) -> None:
+def take_run(harms: Harms, directory: Path) -> None:
     root = directory / "20260304-000000-local"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(run_folder(), root)
-    for position, how, changes, lines in harms:
-        harm(root / run_files()[position % len(run_files())], how, changes, lines)
+    harm([root / name for name in run_files()], harms)
     with refused():
         require_printable(find.describe(root.name, directory))
     for row in find.list_rows(directory):
@@ -366,6 +456,8 @@ def take_run(harms: list[tuple[int, str, Changes, Any]], directory: Path) -> Non
         for problem in earlier.problems:
             assert problem.hint, problem
             require_printable(str(problem))
+        with refused():
+            require_printable(earlier.inventory)
         if earlier.last is not None:
             with refused():
                 resume.drift(earlier, earlier.last)
@@ -375,61 +467,16 @@ def take_run(harms: list[tuple[int, str, Changes, Any]], directory: Path) -> Non
         resume.keep(earlier)
 
 
-def harm(path: Path, how: str, changes: Changes, lines: list[tuple[int, int, int]]) -> None:
-    """Put something else in the place of a file."""
-    if not path.is_file() or path.is_symlink() or path.stat().st_size > 1 << 24:
-        return
-    content = path.read_bytes()
-    path.unlink()
-    if how == "json" and path.suffix == ".json":
-        text = content.decode(errors="replace")
-        try:
-            text = broken(json.loads(text), changes)
-        except (ValueError, RecursionError):  # another change has broken it before
-            text = text[: changes[0][0] % (len(text) + 1)]
-        path.write_text(text)
-    elif how in ("json", "text"):
-        path.write_text(mangled(content.decode(errors="replace"), lines), encoding="utf-8", errors="replace")
-    elif how == "bytes":
-        at = lines[0][0] % (len(content) + 1)
-        path.write_bytes(content[:at] + random.Random(at).randbytes(3) + content[at + lines[0][2] % 4 :])
-    elif how == "empty":
-        path.touch()
-    elif how == "fifo":
-        os.mkfifo(path)
-    elif how == "device":
-        path.symlink_to(("/dev/zero", "/dev/full", "/dev/tty", "/proc/kmsg")[lines[0][2] % 4])
-    elif how == "link":
-        path.symlink_to(("/etc/passwd", "/", "nowhere", "../plan.json")[lines[0][2] % 4])
-    elif how == "loop":
-        path.symlink_to(path.name)
-    elif how == "socket":
-        here = Path.cwd()
-        os.chdir(path.parent)  # the path of a socket is short
-        try:
-            with socket.socket(socket.AF_UNIX) as listening, suppress(OSError):
-                listening.bind(path.name)
-        finally:
-            os.chdir(here)
-    elif how == "directory":
-        path.mkdir()
-    elif how == "large":
-        path.touch()
-        os.truncate(path, 1 << 40)
-
-
 # The raw folder of a sample
 
 
-def take_sample(case: tuple[int, list[tuple[int, Changes, Any]]], directory: Path) -> None:
+def take_sample(case: tuple[int, Harms], directory: Path) -> None:
     number, harms = case
     name = TAKEN[number % len(TAKEN)]
     folder = directory / "sample"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(FIXTURES / "samples" / name, folder)
-    files = sorted(folder.iterdir())
-    for position, changes, lines in harms:
-        harm(files[position % len(files)], "json", changes, lines)
+    harm(sorted(folder.iterdir()), harms)
     with refused():
         sample = samples.derive(folder, catalog.load().workloads[name.split(".")[1]])
         write_json(folder / "sample.json", sample)
@@ -469,37 +516,14 @@ KUBECONFIG = {
         {"name": "exec", "user": {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}}},
     ],
 }
-YAML = (
-    *("!!int x", "!!bool x", "!!float x", "!!timestamp x", "!!binary x", "!!python/object:os.system x"),
-    *("!!set {a, b}", "2021-99-99", "0x", "0b", "1:99:99", "? [a]\n: b", "? {a: b}\n: c", "<<: 1", "&a [*a]"),
-    *("*nowhere", "\t", "%YAML 9", "- " * 2000 + "x", "{" * 3000, "&a {x: &b [1], y: *b}", "\x00", "\ufffe"),
-    *("7" * 5000, "1e400", ".nan", "--- 1\n--- 2", "{a: 1, a: 2}", "!!omap [a: 1]", "!!int ''", "!!pairs [a: 1]"),
-    *("=", "~"),
-)
-BOMB = "a: &a [x, x, x]\n" + "".join(f"{two}: &{two} [*{one}, *{one}, *{one}, *{one}, *{one}, *{one}]\n"
-                                     for one, two in pairwise("abcdefghij"))  # fmt: skip
 
 
-def yaml_text(document: object, changes: Changes, lines: list[tuple[int, int, int]]) -> str:
-    """A document of YAML broken as data, or as text, or with one of the things that only YAML has in it."""
-    form = lines[0][0] % 4
-    if form == 0:
-        return broken(document, changes)  # JSON is YAML
-    text = yaml.safe_dump(document)
-    if form == 1:
-        return mangled(text, lines)
-    odd = YAML[lines[0][2] % len(YAML)]
-    if form == 2:
-        return text.replace("prod", odd, 1 + lines[0][1])
-    return BOMB + text if lines[0][2] % 9 == 0 else f"{text}extra: {odd}\n"
-
-
-def take_kubeconfig(case: tuple[Changes, list[tuple[int, int, int]]], directory: Path) -> None:
-    path = directory / "kubeconfig"
-    path.write_text(yaml_text(KUBECONFIG, *case), encoding="utf-8", errors="surrogatepass")
+def take_kubeconfig(harms: Harms, directory: Path) -> None:
+    files = laid(directory / "kube", {"config.yml": yaml.safe_dump(KUBECONFIG)})
+    harm(files, harms)
     with refused(), moved(XDG_STATE_HOME=str(directory / "state")):
-        context = "other" if case[1][0][0] % 3 == 0 else None
-        kubeconfig.lab(ClusterOptions(str(path), context, "node1", "node2"))
+        context = "other" if harms[0][0] % 3 == 0 else None
+        kubeconfig.lab(ClusterOptions(str(files[0]), context, "node1", "node2"))
 
 
 @contextmanager
@@ -514,41 +538,82 @@ def moved(**variables: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-# An inventory, as ansible-inventory tells it
+# An inventory
 
-LISTED = {
-    "_meta": {
-        "hostvars": {
-            "node1": {"lab_name": "mine", "lab_kind": "metal", "ansible_host": "10.0.0.1", "cable_interface": "eth1",
-                      "cable_address": "192.0.2.1", "kernel_cmdline": ["nosmt"]},
-            "node2": {"lab_name": "mine", "lab_kind": "metal", "ansible_host": "10.0.0.2", "cable_interface": "eth1",
-                      "cable_address": "192.0.2.2"},
-        }
-    },
-    "all": {"children": ["ungrouped", "client", "server", "control_plane", "worker"]},
-    "client": {"hosts": ["node1"]},
-    "server": {"hosts": ["node2"]},
-    "control_plane": {"children": ["client"]},
-    "worker": {"children": ["server"], "hosts": ["node2"]},
-}  # fmt: skip
+INVENTORY = {
+    "hosts.yml": """
+all:
+  vars:
+    lab_name: mine
+    lab_kind: metal
+    kernel_cmdline: [nosmt, mitigations=off]
+  children:
+    client:
+      hosts:
+        node1: {ansible_host: 10.0.0.1, cable_interface: eth1, cable_address: 192.0.2.1, pod_network: 198.19.0.0/25}
+    server:
+      hosts:
+        node2:
+""",
+    "group_vars/all.yml": "netperf_port: 12865\nown: {a: [1, 2], b: text}\nlab_timeout: '{{ 5 * 60 }}'\n",
+    "host_vars/node2.yml": "ansible_host: 10.0.0.2\ncable_interface: eth1\ncable_address: '192.0.2.{{ 1 + 1 }}'\n"
+    "pod_network: 198.19.0.128/25\n",
+    "cluster": "[control_plane]\nnode1\n\n[worker]\nnode2 kernel_line=6.1\n\n[worker:vars]\nnetperf_port=12865\n",
+}
 
 
-def take_inventory(changes: Changes, directory: Path) -> None:
-    lab = directory / "lab"
-    lab.mkdir(exist_ok=True)
-    (lab / "hosts.yml").write_text("all:\n")
+class Forking(Session):
+    """A session whose `listing` is a fork of a Python that has loaded Ansible: starting one takes ten times as long."""
+
+    _loaded: subprocess.Popen[str] | None = None
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        super().__exit__()
+
+    def _end(self) -> None:
+        if self._loaded is not None:
+            with self._loaded, suppress(ProcessLookupError):
+                os.killpg(self._loaded.pid, signal.SIGKILL)
+            self._loaded = None
+
+    def _listing(self, arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
+        if self._loaded is None:
+            command = [sys.executable, str(Path(__file__).with_name("listing_forks.py"))]
+            self._loaded = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            text=True, start_new_session=True)  # fmt: skip
+        assert self._loaded.stdin is not None
+        assert self._loaded.stdout is not None
+        files = [self._scratch.path / name for name in ("printed", "complained")]
+        try:
+            self._loaded.stdin.write(json.dumps([arguments, *map(str, files)]) + "\n")
+            self._loaded.stdin.flush()
+            assert self._loaded.stdout.readline(), "the listing cannot be forked"
+        except BaseException:  # one that hangs, say: the next case gets another
+            self._end()
+            raise
+        printed, complained = (file.read_text(errors="replace") for file in files)
+        return printed, complained
+
+
+@cache
+def forking() -> Forking:
+    session = Forking()
+    atexit.register(session.__exit__)
+    return session
+
+
+def take_inventory(harms: Harms, directory: Path) -> None:
+    harm(laid(directory / "lab", INVENTORY), harms)
     with refused():
-        listed = parse_json(broken(LISTED, changes), "ansible-inventory")
-        if isinstance(listed, dict):  # what session.inventory has made sure of
-            session = SimpleNamespace(inventory=lambda *_, **__: listed)
-            found = inventories.open_lab(cast(Session, session), str(lab))
-            require_printable(found.name + found.kind + found.client + found.server)
-            attempts.lab_record(found)
+        found = inventories.open_lab(forking(), str(directory / "lab"))
+        require_printable(found.name + found.kind + found.client + found.server)
+        attempts.lab_record(found)
 
 
 # The index of a bundle
 
-BUNDLE = {
+BUNDLE: dict[str, Any] = {
     "schema": "labctl.bundle/1",
     "created": "2026-03-04T05:06:07Z",
     "architecture": "amd64",
@@ -563,14 +628,12 @@ BUNDLE = {
 }  # fmt: skip
 
 
-def take_bundle(changes: Changes, directory: Path) -> None:
-    bundle = directory / "bundle"
-    bundle.mkdir(exist_ok=True)
-    (bundle / index.INDEX).write_text(broken(BUNDLE, changes))
+def take_bundle(harms: Harms, directory: Path) -> None:
+    texts = {index.INDEX: json.dumps(BUNDLE), **{file["path"]: "abc" for file in BUNDLE["files"]}}
+    files = laid(directory / "bundle", texts)
+    harm([*[files[0]] * 4, *files], harms)
     with refused():
-        index.read(bundle)
-    with refused():
-        index.verify(bundle)
+        index.verify(directory / "bundle")
 
 
 # Fingerprints of nodes, compared
@@ -711,15 +774,14 @@ def _fingerprint_reads(texts: Texts) -> None:
     json.dumps(found)
 
 
-HARMS_OF_A_SAMPLE = st.lists(st.tuples(POSITIONS, CHANGES, LINES), min_size=1, max_size=3)
 TARGETS: tuple[Target, ...] = (
     Target("plan", CHANGES, take_plan),
-    Target("run", st.lists(HARM, min_size=1, max_size=3), take_run),
-    Target("sample", st.tuples(POSITIONS, HARMS_OF_A_SAMPLE), take_sample),
+    Target("run", HARMS, take_run),
+    Target("sample", st.tuples(POSITIONS, DATA_HARMS), take_sample),
     Target("netperf", st.tuples(POSITIONS, LINES), take_netperf),
-    Target("kubeconfig", st.tuples(CHANGES, LINES), take_kubeconfig),
-    Target("inventory", CHANGES, take_inventory),
-    Target("bundle", CHANGES, take_bundle),
+    Target("kubeconfig", HARMS, take_kubeconfig),
+    Target("inventory", HARMS, take_inventory),
+    Target("bundle", HARMS, take_bundle),
     Target("fingerprint", CHANGES, take_fingerprint),
     Target("node", st.tuples(POSITIONS, LINES, CHANGES), take_node),
 )  # fmt: skip

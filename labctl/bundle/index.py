@@ -7,7 +7,6 @@ is (a file below the directory, a name on a node), and everything that it names 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +19,8 @@ from labctl.bundle import contents, tree
 from labctl.bundle.tree import LARGEST_BYTES, Tree
 from labctl.catalog.editions import NAME, REFERENCE, SHA256, Edition, Use
 from labctl.core import trust
-from labctl.core.errors import LabctlError, Problem, UsageError
+from labctl.core.documents import parse_json, read_text
+from labctl.core.errors import LabctlError, Problem, UsageError, advised
 from labctl.core.records import decode, suggestion
 
 INDEX = "index.json"
@@ -115,17 +115,9 @@ def _lacking(directory: Path) -> str:
 
 def read_index(index: Path) -> Bundle:
     """An index, wherever it lies. Raises LabctlError with everything in it that cannot stand there."""
-    with tree.opened(index) as file:
-        text = file.read(LARGEST_INDEX + 1)
-    if len(text) > LARGEST_INDEX:
-        what = "the index of the bundle is larger than that of any bundle"
-        raise LabctlError(Problem(what, str(index), f"more than {LARGEST_INDEX} bytes", AGAIN))
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        seen = "values within each other without end" if isinstance(error, RecursionError) else str(error)
-        raise LabctlError(Problem("the index of the bundle is not valid JSON", str(index), seen, AGAIN)) from error
-    bundle = decode(Bundle, data, str(index))
+    with advised(AGAIN):
+        data = parse_json(read_text(index, follow=False, largest=LARGEST_INDEX), index)
+        bundle = decode(Bundle, data, str(index))
     problems = list(islice(_index_problems(bundle, str(index)), MOST_TOLD))
     if problems:
         raise LabctlError(*problems)

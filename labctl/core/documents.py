@@ -41,21 +41,21 @@ _KINDS = (
 READABLE = "let this user read it, or put it back from a copy"
 
 
-def read_text(path: Path, follow: bool = True) -> str:
+def read_text(path: Path, follow: bool = True, largest: int = LARGEST) -> str:
     """The content of a file of UTF-8. Raises LabctlError where it is no regular file, too large or no such text.
 
     Without `follow` a symbolic link is none either: for files of which somebody else chose the name.
     """
-    return decoded(read_bytes(path, follow), path)
+    return decoded(read_bytes(path, follow, largest), path)
 
 
-def read_bytes(path: Path, follow: bool = True) -> bytes:
+def read_bytes(path: Path, follow: bool = True, largest: int = LARGEST) -> bytes:
     """The content of a regular file. Raises LabctlError as `read_text` does."""
     try:
         irregular = kind(path.stat(follow_symlinks=follow).st_mode)
         if irregular:  # opening a device may already do something, and a FIFO waits for a writer
             _refuse("this is no regular file", path, irregular, "put a regular file in its place, or take it away")
-        return _content(path, follow)
+        return _content(path, follow, largest)
     except FileNotFoundError as error:
         raise LabctlError(Problem("a file cannot be read", str(path), error.strerror, RESTORE)) from error
     except OSError as error:
@@ -64,8 +64,8 @@ def read_bytes(path: Path, follow: bool = True) -> bytes:
         raise LabctlError(Problem("a file cannot be read", str(path), str(error) or "no memory", RESTORE)) from error
 
 
-def _content(path: Path, follow: bool) -> bytes:
-    """What is in a file that was a regular one when it was looked at, as far as LARGEST."""
+def _content(path: Path, follow: bool, largest: int) -> bytes:
+    """What is in a file that was a regular one when it was looked at, as far as `largest`."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     content = bytearray()
     fd = os.open(path, flags)
@@ -73,13 +73,13 @@ def _content(path: Path, follow: bool) -> bytes:
         state = os.fstat(fd)
         if irregular := kind(state.st_mode):
             raise OSError(0, f"it became {irregular}")
-        if state.st_size <= LARGEST:
-            while len(content) <= LARGEST and (piece := os.read(fd, _PIECE)):
+        if state.st_size <= largest:
+            while len(content) <= largest and (piece := os.read(fd, _PIECE)):
                 content += piece
     finally:
         os.close(fd)
-    if max(state.st_size, len(content)) > LARGEST:
-        _refuse("a file is larger than any that labctl reads", path, f"more than {LARGEST} bytes", RESTORE)
+    if max(state.st_size, len(content)) > largest:
+        _refuse("a file is larger than any of its kind", path, f"more than {largest} bytes", RESTORE)
     return bytes(content)
 
 

@@ -23,6 +23,7 @@ from labctl.core.errors import Problem, UsageError
 
 MAX_LINKS = 40  # as the kernel's
 MAX_TOLD = 10  # doubts about one directory that are told at once
+MAX_LOOKED_AT = 10_000  # entries of one directory and all below it: a home or the whole machine has more
 OWN_COPY = "use a copy of your own"
 ACL = "system.posix_acl_access"
 _ACL_USER, _ACL_GROUP, _ACL_WRITE = 2, 8, 2
@@ -88,13 +89,15 @@ def doubted(path: Path) -> Doubt | None:
 def doubts_below(path: Path) -> Iterator[Doubt]:
     """What is not believed of a file, or of a directory and everything in it; links in it are followed.
 
-    As Ansible reads an inventory, names that begin with a dot are left out.
+    As Ansible reads an inventory, names that begin with a dot are left out. Raises UsageError where there is no end to
+    it, as below a link to the root.
     """
     doubt = doubted(path)
     if doubt is not None:
         yield doubt
         return
     known: set[Path] = set()
+    looked_at = 0
     waiting = [path] if is_directory(path) else []
     while waiting:
         directory = Path(os.path.realpath(waiting.pop()))
@@ -103,6 +106,11 @@ def doubts_below(path: Path) -> Iterator[Doubt]:
         known.add(directory)
         try:
             entries = sorted(one for one in directory.iterdir() if not one.name.startswith("."))
+            looked_at += len(entries)
+            if looked_at > MAX_LOOKED_AT:
+                seen = f"more than {MAX_LOOKED_AT} files and directories, links followed; the last ones in {directory}"
+                hint = "name a directory that holds nothing else, and no link to a large one"
+                raise UsageError(Problem("there is too much in this directory to look at", str(path), seen, hint))
             for entry in entries:
                 # The way there is believed, so that only a link leads through what was not looked at.
                 doubts = [found] if entry.is_symlink() and (found := doubted(entry)) else []

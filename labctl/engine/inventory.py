@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -13,8 +12,8 @@ from typing import Any
 import yaml
 
 from labctl.core import paths, trust
-from labctl.core.documents import repeated
-from labctl.core.errors import Problem, UsageError
+from labctl.core.documents import LARGEST_YAML, read_bytes, repeated
+from labctl.core.errors import LabctlError, Problem, UsageError
 from labctl.engine import schema
 from labctl.engine.forms import DIRECTORY, control_characters
 from labctl.engine.schema import Host
@@ -117,15 +116,19 @@ def _kubeconfig_problems(*ends: Host) -> list[Problem]:
     return [doubt.problem("the kubeconfig") for doubt in doubts if doubt is not None]
 
 
-def _sources(directory: Path) -> Iterator[Path]:
-    """The files that Ansible would take for sources of an inventory, its way of choosing them."""
+def _sources(directory: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files that Ansible would take for sources of an inventory, its way of choosing them.
+
+    A link back to a directory `above`, in which Ansible would go round, is one of them.
+    """
+    above = (*above, directory.resolve())
     for path in sorted(directory.iterdir()):
         if path.name in BESIDE:
             yield from (one for one in path.rglob("*") if not one.is_dir())
         elif path.name.startswith(".") or path.name.endswith(PASSED_OVER):
             continue
-        elif path.is_dir():
-            yield from _sources(path)
+        elif path.is_dir() and path.resolve() not in above:
+            yield from _sources(path, above)
         else:
             yield path
 
@@ -133,19 +136,16 @@ def _sources(directory: Path) -> Iterator[Path]:
 def _no_text(path: Path) -> str | None:
     """Why a file cannot be a source; None for one that may be."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "no regular file"
-        with path.open("rb") as file:
-            if b"\0" in file.read(4096):
-                return "not a text"
-        return None if os.access(path, os.X_OK) else _multiplied(path)
-    except OSError as error:
-        return error.strerror
+        content = read_bytes(path, largest=LARGEST_YAML)
+    except LabctlError as error:
+        return error.problems[0].seen
+    if b"\0" in content:
+        return "not a text"
+    return None if os.access(path, os.X_OK) else _multiplied(content)
 
 
-def _multiplied(path: Path) -> str | None:
+def _multiplied(content: bytes) -> str | None:
     """Why nobody could hold what a file of YAML stands for; None for any other. What is wrong else Ansible tells."""
-    content = path.read_bytes()
     if not (b"&" in content and b"*" in content):
         return None
     try:

@@ -1,8 +1,9 @@
 """An inventory as Ansible reads it: a program that labctl starts in place of `ansible-inventory --list`.
 
-It prints the same document with more below `_meta`: `labctl` has by host the variables that LABCTL_VARIABLES (a JSON
-list) asks for, rendered, and where each variable is set. An inventory that cannot be read is `failed`, with what each
-of Ansible's readers says of the file. It runs in Ansible's environment and imports nothing of labctl.
+It prints the same document with more below `_meta`, which no group can be called: `labctl` has by host the variables
+that LABCTL_VARIABLES (a JSON list) asks for, rendered, and where each variable is set. Of an inventory that cannot be
+read there is `failed` alone, with what each of Ansible's readers says of the file. It runs in Ansible's environment and
+imports nothing of labctl.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def main() -> None:
         cli.parse()
         cli.run()
     except AnsibleError as error:
-        Display().display(json.dumps({"failed": {**failure(error), "tries": tries}}))
+        Display().display(json.dumps({"_meta": {"failed": {**failure(error), "tries": tries}}}))
 
 
 if __name__ == "__main__":

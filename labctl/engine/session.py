@@ -87,16 +87,20 @@ class Session:
         named = [word for source in sources for word in ("-i", str(source.resolve()))]
         with _private_dir(self._scratch) as private:
             variables = environment(self.settings, private, self._scratch.sockets) | asked
-            printed, said = _ended([sys.executable, LISTING, "--list", *named], variables)
+            printed, complained = self._listing(["--list", *named], variables)
         try:
             listed: dict[str, Any] = json.loads(printed, object_hook=_plain)
         except (ValueError, RecursionError):
-            last = "\n".join((said or printed).strip().splitlines()[-1:])
+            last = "\n".join((complained or printed).strip().splitlines()[-1:])
             hint = "see what `ansible-inventory --list` says of it"
             raise UsageError(Problem("the lab's inventory cannot be read", str(sources[0]), last, hint)) from None
-        if "failed" in listed:
-            raise UsageError(_unread(listed["failed"], sources[0]))
+        if "failed" in listed["_meta"]:
+            raise UsageError(_unread(listed["_meta"]["failed"], sources[0]))
         return listed
+
+    def _listing(self, arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
+        """What `listing` prints with these arguments and this environment, and what it complains of."""
+        return _ended([sys.executable, LISTING, *arguments], variables)
 
     @contextmanager
     def source(self, content: Mapping[str, object] | None) -> Iterator[tuple[Path, ...]]:

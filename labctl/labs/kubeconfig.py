@@ -140,15 +140,15 @@ def _context(kubeconfig: Path, wanted: str | None) -> Context:
         has = ", ".join(map(shown, contexts)) or "none"
         raise UsageError(Problem("the kubeconfig has no such context", where, shown(name), f"it has: {has}"))
     context = contexts[name]
+    cluster, user = (_word(context, kind) for kind in ("cluster", "user"))
     problems = [
         Problem(f"the context's {kind} is not in the kubeconfig", f"{where}:contexts[{shown(name)}].{kind}",
-                shown(str(context.get(kind) or "")), "correct the file: kubectl config view shows what it has")
-        for kind, known in (("cluster", clusters), ("user", users))
-        if str(context.get(kind)) not in known and not (kind == "user" and not context.get(kind))
+                shown(word), "correct the file: kubectl config view shows what it has")
+        for kind, word, known in (("cluster", cluster, clusters), ("user", user, users))
+        if word not in known and (word or kind == "cluster")
     ]  # fmt: skip
     if not problems:
-        cluster, user = clusters[str(context["cluster"])], users.get(str(context.get("user")), {})
-        problems = [*_cluster_problems(cluster, kubeconfig), *_user_problems(user, kubeconfig)]
+        problems = [*_cluster_problems(clusters[cluster], kubeconfig), *_user_problems(users.get(user, {}), kubeconfig)]
     if problems:
         raise UsageError(*problems)
     return Context(name, str(context.get("namespace") or "default"))
@@ -183,8 +183,15 @@ def _named(document: Mapping[str, Any], kind: str, where: str) -> dict[str, Mapp
             raise UsageError(
                 Problem(f"an entry of {kind} is not as a kubeconfig has it", where, shown(str(entry)), hint)
             )
-        found.setdefault(str(entry.get("name")), content)
+        if name := _word(entry, "name"):
+            found.setdefault(name, content)
     return found
+
+
+def _word(entry: Mapping[str, Any], key: str) -> str:
+    """A name in an entry; empty where there is none."""
+    value = entry.get(key)
+    return "" if value is None else str(value)
 
 
 def _cluster_problems(cluster: Mapping[str, Any], kubeconfig: Path) -> Iterator[Problem]:

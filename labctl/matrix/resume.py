@@ -48,8 +48,10 @@ class Earlier:
         """
         name = names.LAB.require(self.plan.lab.name, f"{self.folder.plan}:lab.name")
         recorded = self.last and self.last.lab.inventory
-        if not recorded or not Path(recorded).is_dir() or Path(recorded).resolve() in _present(name):
-            return recorded if recorded and Path(recorded).is_dir() else name
+        if not recorded or not trust.is_directory(Path(recorded)):
+            return name
+        if Path(recorded).resolve() in _present(name):
+            return recorded
         what = f"the run was begun on an inventory that is not the one of a lab {name} here"
         where = f"{self.folder.attempt(self.last.number)}:lab.inventory" if self.last else str(self.folder.path)
         hint = "look at it; if it is the lab that is meant, name it: labctl matrix --resume RUN -i INVENTORY"

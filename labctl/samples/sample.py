@@ -153,7 +153,7 @@ def _checked(sample: RawSample, workload: Workload | None) -> tuple[Workload, To
     tool, planned = tools.set_up(sample.item.tool, sample.item.settings, where, "sample"), workload.program
     if (name, tool.name, tool.test) != (workload.name, planned.name, planned.test):
         what = f"the sample is not of workload {workload.name} ({planned.test})"
-        raise LabctlError(Problem(what, where, f"{name} ({tool.test})"))
+        raise LabctlError(Problem(what, where, f"{name} ({tool.test})", raw.AGAIN))
     return workload, tool
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,16 @@ tcp_crr:
   {title: connects, tool: netperf, metric: connects, unit: connections/s, latency: true, packets_per_unit: [8, 11],
    settings: {test: TCP_CRR, options: [-r, "1,1"], selectors: [THROUGHPUT, P50_LATENCY]}}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What labctl and Ansible keep for a user lies among the other files of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -183,11 +183,11 @@ def test_a_file_of_an_earlier_bundle_keeps_its_place_unless_another_needs_it(
         (lambda path: (path.mkdir(), (path / "2021").touch()), "a file that the index does not name"),
         (
             lambda path: (path.mkdir(), subprocess.run(["mkfifo", path / INDEX], check=True)),
-            "a file of a bundle is no regular file",
+            "this is no regular file",
         ),
         (
             lambda path: (path.mkdir(), (path / "index.json").write_text("{")),
-            "the index of the bundle is not valid JSON",
+            "a file is not valid JSON",
         ),
         (lambda path: (path.mkdir(), path.chmod(0o777)), "the directory of a bundle is not believed"),
         (

@@ -59,10 +59,7 @@ DEEP = "[" * 100_000
     ("key", "value"),
     [
         *(("path", path) for path in ("/etc/passwd", "a/../../b", "..", ".", "", "a//b", "a/", ".making/part", "a\nb")),
-        *(
-            ("path", path)
-            for path in ("{{ 1/0 }}", "-rf", "a\\b", "a b", "\ud800", "x" * 5000, "index.json", "\x1b[2J")
-        ),
+        *(("path", path) for path in ("{{ 1/0 }}", "-rf", "a\\b", "a b", "x" * 5000, "index.json", "\x1b[2J")),
         *(("name", name) for name in ("../../etc/cron.d/x", "", ".", "-x", "a/b", "{{ lookup('pipe', 'id') }}", "\n")),
         *(("edition", name) for name in ("../x", "{{ 7*7 }}", "")),
         ("variants", ["../x"]),
@@ -74,6 +71,7 @@ DEEP = "[" * 100_000
         ("bytes", -1),
         ("bytes", 10**30),
         ("bytes", 1 << 42),  # a sparse file has as many, and reading them takes a day
+        ("bytes", 2**60),
         ("origin", "http://a\nb"),
         ("version", "\x1b]0;x\x07"),
     ],
@@ -255,7 +253,10 @@ def test_what_the_index_says_of_a_file_has_to_fit(copied: tuple[Path, Bundle]) -
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("{", "the index of the bundle is not valid JSON"),
+        ("{", "a file is not valid JSON"),
+        ('{"created": "\\ud800"}', "a file holds what no record has"),
+        ('{"files": [{"bytes": 1000000000000000000000000000000}]}', "a file holds what no record has"),
+        (" " * (4 << 20) + "{}", "a file is larger than any of its kind"),
         ('{"schema": "labctl.bundle/1"}', "missing key"),
     ],
 )
@@ -264,4 +265,5 @@ def test_an_index_that_is_none_is_named(tmp_path: Path, text: str, what: str) ->
     with pytest.raises(LabctlError) as raised:
         bundle.read(tmp_path)
     assert raised.value.problems[0].what == what
+    assert raised.value.problems[0].hint == bundle.AGAIN
     assert str(tmp_path / "index.json") in str(raised.value)

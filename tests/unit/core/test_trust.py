@@ -133,6 +133,24 @@ def test_a_directory_closed_to_the_caller_is_not_believed(file: Path, monkeypatc
     ]
 
 
+def test_a_link_to_a_large_directory_is_not_followed_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "MAX_LOOKED_AT", 4)
+    lab, large = tmp_path / "lab", tmp_path / "large"
+    for directory in (lab, large, large / "below"):
+        directory.mkdir()
+    (lab / "all").symlink_to(large)
+    (large / "below" / "a").touch()
+    (large / "below" / "b").touch()
+    require_trusted_tree("the lab's inventory", lab)
+    (large / "below" / "c").touch()
+    with pytest.raises(UsageError, match="there is too much in this directory to look at") as raised:
+        require_trusted_tree("the lab's inventory", lab)
+    assert raised.value.problems[0].where == str(lab)
+    assert raised.value.problems[0].hint
+
+
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return what says who is in every group."""

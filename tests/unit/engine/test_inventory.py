@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -123,6 +124,23 @@ def test_a_directory_of_the_environment_that_mount_and_ssh_cannot_name_is_refuse
         assert open_lab(session, str(tmp_path)).kind == "local"
 
 
+def test_a_link_back_is_not_gone_round(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a", "b", "below/c"):
+        (tmp_path / name).symlink_to(tmp_path)
+    with Listed({}) as session:
+        found = refused(session, tmp_path)
+    assert {(problem.where, problem.seen) for problem in found} == {
+        (str(tmp_path / name), "a directory") for name in ("a", "b", "below/c")
+    }
+
+
+def test_a_group_may_have_any_name(session: Session, tmp_path: Path) -> None:
+    groups: Mapping[str, Any] = {"failed": {"hosts": {"a": {}}}, "labctl": {"hosts": {"b": {}}}}
+    (lab_at(tmp_path) / "more.json").write_text(json.dumps(groups))
+    assert open_lab(session, str(tmp_path)).name == "x"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
@@ -143,7 +161,7 @@ def test_a_file_that_does_not_parse_is_named_with_its_line_and_one_reason(
 def test_a_directory_that_is_no_inventory_is_refused_before_anything_in_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "MAX_SOURCES", 3)
+    monkeypatch.setattr(inventory, "MAX_SOURCES", 5)
     with Listed({}) as session:
         (problem,) = refused(session, tmp_path)
         assert (problem.what, problem.seen) == ("there is no inventory in this directory", "no file to read")
@@ -152,11 +170,16 @@ def test_a_directory_that_is_no_inventory_is_refused_before_anything_in_it_runs(
         (tmp_path / "group_vars").mkdir()
         (tmp_path / "group_vars" / "all.yml").symlink_to("nowhere")
         (tmp_path / "program").write_bytes(b"\x7fELF\0")
+        (tmp_path / "log").symlink_to("/proc/kmsg")  # a regular file, which waits for the kernel to say more
+        (tmp_path / "large").touch()
+        os.truncate(tmp_path / "large", 1 << 40)
         (tmp_path / "notes.md").write_bytes(b"\0")  # which Ansible passes over
         found = refused(session, tmp_path)
         wrong = {str(problem.where).removeprefix(f"{tmp_path}/"): problem.seen for problem in found}
+        assert wrong.pop("log") in ("Resource temporarily unavailable", "Operation not permitted")
         assert wrong == {
-            "below/hosts": "no regular file",
+            "below/hosts": "a FIFO (named pipe)",
+            "large": "more than 4194304 bytes",
             "group_vars/all.yml": "No such file or directory",
             "program": "not a text",
         }

@@ -129,6 +129,14 @@ def test_what_a_kubeconfig_refers_to_begins_in_its_own_directory(
     assert lab(ClusterOptions(str(path), client="a", server="b"))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_that_of_no_file(kubeconfig: Path, name: str) -> None:
+    (found,) = refusal(write(kubeconfig, user={"tokenFile": name}))
+    assert found[0] == "the kubeconfig's tokenFile cannot be read"
+    (found,) = refusal(kubeconfig.parent / f"{name}:{name}")
+    assert found[0] == "the kubeconfig cannot be read"
+
+
 def test_a_program_that_logs_in_has_to_be_there_and_to_ask_nobody(
     kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +160,11 @@ def test_one_of_several_contexts_is_taken_and_has_to_be_whole(kubeconfig: Path) 
     for changed in ({"cluster": "d"}, {"cluster": None}, {"cluster": ["c"]}):
         write(kubeconfig, context=changed)
         assert refusal(kubeconfig) == [("the context's cluster is not in the kubeconfig", f"{where}.cluster")]
+    for name in (None, "", "None"):  # what is called nothing, or "None", is not what nothing names
+        named = {"name": name, "cluster": {"server": "https://192.0.2.1:6443"}}
+        for cluster in (None, ""):
+            write(kubeconfig, context={"cluster": cluster}, clusters=[named])
+            assert refusal(kubeconfig) == [("the context's cluster is not in the kubeconfig", f"{where}.cluster")]
     write(kubeconfig, context={"user": "v"})
     assert refusal(kubeconfig) == [("the context's user is not in the kubeconfig", f"{where}.user")]
     assert refusal(write(kubeconfig, {"server": None})) == [("the context's cluster names no server", str(kubeconfig))]

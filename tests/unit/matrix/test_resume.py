@@ -208,6 +208,9 @@ def test_a_run_goes_on_with_the_inventory_that_its_lab_has_here(
     elsewhere.mkdir()
     here = resume.reopen(folder.path).plan.lab.name
     assert resume.reopen(folder.path).inventory == here  # what is recorded is gone
+    for nowhere in ("x" * 5000, "a\0b"):
+        recorded(folder, Path(nowhere))
+        assert resume.reopen(folder.path).inventory == here
     recorded(folder, elsewhere)
     with pytest.raises(UsageError) as refused:
         _ = resume.reopen(folder.path).inventory

@@ -96,7 +96,7 @@ MODE = st.sampled_from(
 
 
 @given(data=st.data(), width=st.sampled_from([NARROW, WIDTH]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_whatever_flags_and_modes_there_are_lines_keep_to_the_width(
     small_catalog: Catalog, data: st.DataObject, width: int
 ) -> None:

@@ -143,7 +143,10 @@ def test_a_proxy_that_dies_is_no_endless_wait(tmp_path: Path) -> None:
             api.create("/api/v1/pods", POD)
 
 
-def test_a_proxy_ends_with_whoever_started_it_even_if_that_is_killed(tmp_path: Path) -> None:
+def test_a_proxy_ends_with_whoever_started_it_even_if_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where what was killed leaves its directory
     made = kubectl(tmp_path)
 
     def starter() -> None:

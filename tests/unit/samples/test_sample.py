@@ -553,5 +553,7 @@ def test_the_workload_of_the_plan_has_to_be_the_samples() -> None:
     workloads = catalog.load().workloads
     folder = FIXTURES / CRR
     assert sample.derive(folder, workloads["tcp_crr"]) == sample.derive(folder)
-    with pytest.raises(match=r"the sample is not of workload tcp_rr \(TCP_RR\)\n.*\n  seen:  tcp_crr \(TCP_CRR\)"):
+    with pytest.raises(
+        match=r"the sample is not of workload tcp_rr \(TCP_RR\)\n.*\n  seen:  tcp_crr \(TCP_CRR\)\n  next:  restore"
+    ):
         sample.derive(folder, workloads["tcp_rr"])
