@@ -1,8 +1,8 @@
 """Callback plugin: Ansible dies with the labctl that started it, and ends between two tasks when asked to.
 
 ansible-runner cancels by killing ansible-playbook, whose workers have sessions of their own and would run on; a
-killed labctl would leave all of it running. So ansible-playbook and, through a fork hook, each of its workers ask
-the kernel for SIGKILL when their parent ends (prctl(2), PR_SET_PDEATHSIG).
+killed labctl would leave all of it running. So ansible-playbook, from its start (launch.py), and through a fork hook
+each of its workers ask the kernel for SIGKILL when their parent ends (prctl(2), PR_SET_PDEATHSIG).
 
 While the file that LABCTL_STOP_FILE names is there, no task begins: Ansible ends as after Ctrl-C. From the first sample
 on the samples themselves look at it, and what follows them takes the setup down.
@@ -50,7 +50,6 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        _die_with(int(os.environ["LABCTL_PID"]))
         playbook = os.getpid()
         os.register_at_fork(after_in_child=lambda: _die_with(playbook) if os.getppid() == playbook else None)
 

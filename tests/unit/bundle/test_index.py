@@ -69,7 +69,6 @@ DEEP = "[" * 100_000
         ("sha256", "abc"),
         ("sha256", "A" * 64),
         ("bytes", -1),
-        ("bytes", 10**30),
         ("bytes", 1 << 42),  # a sparse file has as many, and reading them takes a day
         ("bytes", 2**60),
         ("origin", "http://a\nb"),
