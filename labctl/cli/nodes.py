@@ -44,12 +44,13 @@ def check(
     from labctl.cli.progress import Terminal, opened, warn_of_disturbing
     from labctl.core import tables
     from labctl.engine.inventory import open_lab
-    from labctl.labs import facts
+    from labctl.labs import embedded, facts
     from labctl.labs.look import look
     from labctl.nodes import findings as checks
 
     with ending.leaves("nothing was changed"), opened() as session:
         inventory = open_lab(session, named_lab(lab, cluster) or "local")
+        embedded.require_running(inventory)
         warn_of_disturbing(inventory)
         tell = Terminal()
         seen = look(session, inventory, ansible_options(become, limit), tell.tasks())
@@ -79,12 +80,14 @@ def provision(
     With --bundle it also makes a Kubernetes cluster of the nodes.
     """
     from labctl.cli.progress import Terminal, working
+    from labctl.labs import embedded
     from labctl.labs import provision as provisioning
 
     options = ansible_options(become, limit, check, diff, verbose)
     wanted = _cluster(edition, bundle)
     left = "the nodes are as far as they came: labctl provision goes on from there"
     with ending.leaves(left), working(lab, "provision") as (session, inventory, _):
+        embedded.require_running(inventory)
         tell = Terminal()
         tasks = tell.tasks()
         idle: dict[str, str] = {}
@@ -131,11 +134,13 @@ def reset(
 ) -> None:
     """Take the Kubernetes cluster off the nodes, and prove that nothing of it is left."""
     from labctl.cli.progress import Terminal, working
+    from labctl.labs import embedded
     from labctl.labs import provision as provisioning
 
     options = ansible_options(become, limit, verbose=verbose)
     left = "a part of the cluster may be left: labctl reset removes it"
     with ending.leaves(left), working(lab, "reset") as (session, inventory, _):
+        embedded.require_running(inventory)
         tell = Terminal()
         outcome = provisioning.reset(session, inventory, options, tell.tasks()).require()
     console.out(f"lab {inventory.name}: nothing of a cluster is left, {outcome.seconds:.1f} s")

@@ -20,6 +20,7 @@ from labctl.core import paths, records, removal, trust
 from labctl.core.errors import LabctlError, Problem, UsageError, advised, collected
 from labctl.core.files import read_json
 from labctl.engine.events import Event, Listener, TaskResult
+from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.engine.session import AnsibleOptions, Session
 
@@ -238,6 +239,19 @@ def list_labs() -> tuple[tuple[Lab, ...], tuple[Problem, ...]]:
 def is_up(name: str) -> bool:
     """Whether a lab of this name exists and all of its nodes run."""
     return name in names() and read(name).state is LabState.RUNNING
+
+
+def require_running(lab: Inventory) -> None:
+    """Raise LabctlError for a lab of this machine of which nothing runs: its addresses are then anybody's.
+
+    Nodes that do not answer, of one that runs in part, are for Ansible to name.
+    """
+    if lab.kind not in KINDS:
+        return
+    seen = read(lab.name).state if lab.name in names() else "no record of a lab of this name"
+    if seen not in (LabState.RUNNING, LabState.PARTLY):
+        what, hint = f"lab {lab.name} does not run on this machine", f"labctl lab create -i {lab.path}"
+        raise LabctlError(Problem(what, str(lab.path), str(seen), hint))
 
 
 def shell_command(lab: str, node: str) -> tuple[str, ...]:

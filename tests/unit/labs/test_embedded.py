@@ -12,6 +12,7 @@ import pytest
 from labctl.core.errors import LabctlError, UsageError
 from labctl.core.files import read_yaml, write_json
 from labctl.core.records import encode
+from labctl.engine.inventory import Inventory
 from labctl.engine.outcome import Outcome
 from labctl.labs import embedded as labs
 from labctl.labs.embedded import LabState
@@ -96,6 +97,19 @@ def test_a_lab_runs_as_far_as_its_nodes_do(state: Path, stopped: tuple[str, ...]
     stop(lab, *stopped)
     assert lab.state is expected
     assert labs.is_up("mine") == (expected is LabState.RUNNING)
+
+
+@pytest.mark.parametrize("stopped", [(), ("node2",), ("node1", "node2"), None])
+def test_a_lab_of_which_nothing_runs_is_not_reached_for(state: Path, stopped: tuple[str, ...] | None) -> None:
+    if stopped is not None:
+        stop(record(state), *stopped)
+    lab = Inventory(Path("mine"), "mine", "local", "node1", "node2", {})
+    if stopped in ((), ("node2",)):
+        labs.require_running(lab)
+    else:
+        with pytest.raises(LabctlError, match=r"(?s)lab mine does not run on this machine.*labctl lab create -i mine"):
+            labs.require_running(lab)
+    labs.require_running(replace(lab, kind="metal"))
 
 
 def test_after_a_reboot_nothing_runs(state: Path) -> None:
