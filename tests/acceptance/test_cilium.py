@@ -128,7 +128,8 @@ def test_what_the_agent_and_the_node_say(bench: Bench) -> None:
         bench.shell(CLIENT, OFF.format("endpoints/*"))
         assert failed(bench, "cilium-ebpf") == {("socket_programs", SERVER), ("forwarded_by_stack", CLIENT)}
         bench.shell(CLIENT, OFF.format("devices/*"))
-        assert ("cni_forwards", CLIENT) in failed(bench, "cilium-ebpf")
+        # Kernels and agents differ in what then becomes of a packet: nothing, or the stack's.
+        assert {("cni_forwards", CLIENT), ("test_traffic", CLIENT)} & failed(bench, "cilium-ebpf")
 
 
 def test_a_fallback_to_legacy_routing(bench: Bench) -> None:
