@@ -28,8 +28,8 @@ def waiting(reason: str, message: str = "", restarts: int = 0, name: str = "agen
     return {"name": name, "image": "i:1", "state": state, "restartCount": restarts, "ready": False, **more}
 
 
-def ended(reason: str, code: int = 1) -> dict[str, Any]:
-    return {"lastState": {"terminated": {"reason": reason, "exitCode": code}}}
+def ended(reason: str, code: int = 1, message: str = "") -> dict[str, Any]:
+    return {"lastState": {"terminated": {"reason": reason, "exitCode": code, "message": message}}}
 
 
 def only(seen: dict[str, Any]) -> pods.Trouble:
@@ -88,6 +88,13 @@ def test_a_pod_that_is_on_its_way_has_no_trouble(seen: dict[str, Any]) -> None:
         (
             pod_that(init=({"name": "mount", "state": {"running": {}}, "restartCount": 4, **ended("Error")},)),
             "pod agent-x on node2 does not start: its init container mount was started 5 times (Error, exit code 1)",
+        ),
+        (  # terminationMessagePolicy: FallbackToLogsOnError
+            pod_that(
+                waiting("CrashLoopBackOff", "back-off", 3, **ended("Error", 1, "usage: agent\n --a\n" + "x" * 999))
+            ),
+            "pod agent-x on node2 does not start: its container agent (CrashLoopBackOff: back-off: "
+            f"Error, exit code 1: ... {'x' * 300})",
         ),
     ],
 )

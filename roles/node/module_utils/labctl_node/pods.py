@@ -53,6 +53,7 @@ LASTING = (
 )
 REPETITIONS, LASTING_S = 3, 40.0
 LINES = 10  # of a log that are told
+LONGEST = 300  # characters of a container's message
 LOST = "unable to retrieve container logs"  # what kubelet says, in the log's place, of a container that it removed
 WORDS = 3  # warnings that are told of a wait that took too long
 
@@ -143,7 +144,9 @@ def _last(container: Object) -> str:
         return ""
     reason = str(ended.get("reason") or "ended")
     how = reason if reason == "OOMKilled" else f"{reason}, exit code {ended.get('exitCode')}"
-    return ": ".join(filter(None, (how, str(ended.get("message") or "").strip())))
+    # A message may be the end of the container's log (terminationMessagePolicy): its last line is enough.
+    said = str(ended.get("message") or "").strip().rpartition("\n")[2]
+    return ": ".join(filter(None, (how, said if len(said) <= LONGEST else f"... {said[-LONGEST:]}")))
 
 
 def _exits(pod: Object) -> str:
