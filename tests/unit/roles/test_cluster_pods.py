@@ -103,6 +103,20 @@ def test_what_is_hopeless_ends_a_wait_at_once(seen: dict[str, Any], words: str) 
     assert (trouble.words, trouble.after_s) == (words, 0.0)
 
 
+def test_pods_that_wait_for_one_image_are_told_as_one() -> None:
+    patience = pods.Patience(iter((0.0, pods.RECOVERY_S)).__next__)
+    seen: list[pods.Trouble] = []
+    for name, image in (("a", "i:1"), ("b", "i:1"), ("c", "i:2")):
+        pod = pod_that(waiting("ErrImagePull", "no such host") | {"image": image}, phase="Pending")
+        pod["metadata"] |= {"name": name, "uid": name}
+        seen += pods.troubles(pod)
+    assert patience.over(seen) == []
+    first, other = patience.over(seen)
+    assert (first.pod, first.image, other.pod, other.image) == ("a", "i:1", "c", "i:2")
+    assert first.words.endswith("(ErrImagePull: no such host); so it is for b")
+    assert not other.words.endswith("b")
+
+
 @pytest.mark.parametrize("kind", ["containerStatuses", "initContainerStatuses"])
 @pytest.mark.parametrize(
     "reason",

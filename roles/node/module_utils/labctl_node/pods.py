@@ -187,7 +187,17 @@ class Patience:
         """Return what there is no point in waiting for. What is not seen any more may begin anew."""
         found, now = list(seen), self._clock()
         self._since = {one.key: self._since.get(one.key, now) for one in found}
-        return [one for one in found if now - self._since[one.key] >= one.after_s]
+        return list(_once(one for one in found if now - self._since[one.key] >= one.after_s))
+
+
+def _once(found: Iterable[Trouble]) -> Iterator[Trouble]:
+    """Each cause once: of the pods that wait for one image, the first stands for all."""
+    waiting: Dict[str, List[Trouble]] = {}
+    for one in found:
+        waiting.setdefault(one.image or one.key, []).append(one)
+    for first, *more in waiting.values():
+        others = ", ".join(sorted({one.pod for one in more} - {"", first.pod}))
+        yield first._replace(words=f"{first.words}; so it is for {others}") if others else first
 
 
 def problem(kubectl: Kubectl, space: str, trouble: Trouble, hint: str) -> Problem:
