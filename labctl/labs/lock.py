@@ -362,6 +362,15 @@ def locked_to_destroy(session: Session, lab: str) -> Iterator[LabLock]:
         embedded.require_ones_own(name, to_destroy=True)
     with held(name, lock_key, "lab destroy") as lock:
         yield lock
+        _sweep()
+
+
+def _sweep() -> None:
+    """Take away what the caller's own labctl left that died while it measured on this machine."""
+    found = _claim(_own_directory() / f"{MEASURING}.json")
+    if found is not None and not _holds(found):
+        with suppress(LabctlError), held(found.owner.lab, MEASURING, "lab destroy"):
+            pass
 
 
 @contextmanager

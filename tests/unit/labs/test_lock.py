@@ -19,6 +19,7 @@ from labctl.core.errors import LabctlError, UsageError
 from labctl.engine.inventory import Inventory
 from labctl.labs import lock
 from tests.unit.lab_records import record
+from tests.unit.scripted import ScriptedSession
 
 HERE = platform.node()
 ALICE, BOB, NOBODY = 4001, 4002, 65534
@@ -117,6 +118,21 @@ def test_a_dead_owner_holds_nothing_and_is_named(shared: Path) -> None:
         assert (held.dead.pid, held.dead.run, held.dead.command) == (owner.pid, "/runs/one", "matrix")
         (claim,) = lock._claims(lock.key(metal()))
         assert (claim.owner.pid, claim.owner.run, claim.owner.command) == (os.getpid(), None, "provision")
+    assert files_in(shared) == []
+
+
+def test_destroying_takes_away_what_a_dead_measurer_left_and_nothing_of_a_living_one(shared: Path) -> None:
+    record(shared.parent / "state", "mine")
+    with Other(shared, "mine", "local", measures=True) as owner, ScriptedSession() as session:
+        assert owner.says() == "held"
+        with lock.locked_to_destroy(session, "mine"):
+            pass
+        assert lock.measured_by() is not None
+        owner.send_signal(signal.SIGKILL)
+        owner.communicate()
+        assert files_in(shared) == ["measuring.json", "measuring.lock"]
+        with lock.locked_to_destroy(session, "mine"):
+            pass
     assert files_in(shared) == []
 
 
