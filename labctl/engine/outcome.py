@@ -106,6 +106,8 @@ HINTS = (
     ("waiting for become", "root is needed on this host, by a password: use --ask-become-pass"),
     ("ncorrect sudo password", "the password is another one: give --ask-become-pass that of the user on this host"),
     ("ncorrect su password", "the password is another one: give --ask-become-pass that of the user to become"),
+    # Ansible was still sending when ssh ended, and tells that alone.
+    ("Broken pipe", "ssh to this node by hand, as the lab's inventory has it, says why it ends: is the node up?"),
     (
         "find matching plugin",
         "Ansible has no such plugin: install the collection that has it for labctl's own ansible-core "

@@ -178,7 +178,11 @@ def read(name: str) -> Lab:
         raise LabctlError(
             Problem(f"the record of lab {name} is another lab's", f"{path}:name", str(data["name"]), hint)
         )
-    return records.decode(Lab, data, str(path))
+    with advised("see what it is, or destroy the lab with the labctl that created it"):
+        lab = records.decode(Lab, data, str(path))
+        if lab.kind not in KINDS:
+            raise LabctlError(Problem("no lab of this machine is of this kind", f"{path}:kind", lab.kind))
+    return lab
 
 
 def names() -> tuple[str, ...]:

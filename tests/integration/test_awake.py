@@ -98,8 +98,9 @@ def test_ends_are_placed_cpus_awake_and_netserver_is_woken(restless: str, tmp_pa
         # The last transaction may have been cut short by the end of the client's time.
         for one, other in (("LOCAL_BYTES_SENT", "REMOTE_BYTES_RECVD"), ("REMOTE_BYTES_SENT", "LOCAL_BYTES_RECVD")):
             assert 0 <= int(told[one]) - int(told[other]) <= 1
-    assert client["local_ports"]["fresh"] > 100
-    assert client["local_ports"]["reused"] == 0
+    ports = client["local_ports"]
+    assert ports["fresh"] > 100
+    assert ports["reused"] == 0 or ports["fresh"] > 50_000, "a fast machine takes every port once, and then again"
 
 
 @needs_driver

@@ -192,5 +192,6 @@ def test_a_node_that_does_not_answer_is_named(lab: ProvisionedLab, tmp_path: Pat
     done = matrix("-i", str(directory), *SHORT, cwd=tmp_path)
     assert done.returncode == 1
     assert "where: node2" in done.stderr
-    assert "nothing answers on its SSH port" in done.stderr
+    # ssh may end while Ansible still sends, which is then all that Ansible tells.
+    assert "nothing answers on its SSH port" in done.stderr or "Broken pipe" in done.stderr, done.stderr
     assert not (tmp_path / "runs").exists()

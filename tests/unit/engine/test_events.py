@@ -8,7 +8,7 @@ import pytest
 
 from labctl.core.errors import LabctlError
 from labctl.engine.events import NOTHING_RAN, Event, TaskResult, TaskStart, Watcher
-from labctl.engine.outcome import Failure, Outcome
+from labctl.engine.outcome import Failure, Outcome, hint_for
 from tests.unit.engine.play import Run
 
 
@@ -85,8 +85,9 @@ def test_a_node_that_does_not_answer_is_a_failure_with_advice(play: Run) -> None
     outcome, _ = play("- name: It answers\n  ansible.builtin.ping:", inventory)
     (failure,) = outcome.failures
     assert failure.node == "away"
-    assert "Connection refused" in failure.message
-    assert failure.hint == "the node is up but nothing answers on its SSH port: check ansible_port"
+    # ssh may end while Ansible still sends, which is then all that Ansible tells.
+    words = ("Connection refused", "Broken pipe")
+    assert failure.hint in [hint_for(one) for one in words if one in failure.message], failure.message
 
 
 def test_an_ansible_that_was_killed_is_no_riddle(play: Run) -> None:

@@ -84,6 +84,16 @@ def test_whether_a_node_runs_that_its_pidfile_does_not_say_is_not_made_up(state:
         assert problem.hint
 
 
+@pytest.mark.parametrize("changed", [{"kind": "mettal"}, {"kind": None}, {"nodes": 3}, {"boot_id": []}])
+def test_a_record_with_a_value_that_no_lab_has_says_what_to_do(state: Path, changed: dict[str, object]) -> None:
+    write_json(state / "labs" / "mine" / "lab.json", encode(record(state)) | changed)
+    with pytest.raises(LabctlError) as refused:
+        labs.read("mine")
+    for problem in refused.value.problems:
+        assert str(problem.where).startswith(str(state / "labs" / "mine" / "lab.json"))
+        assert problem.hint == "see what it is, or destroy the lab with the labctl that created it"
+
+
 @pytest.mark.parametrize(
     ("stopped", "expected"),
     [
