@@ -24,6 +24,7 @@ from tests.integration.test_datapaths import (
     Bench,
     bench,
     broken,
+    in_pod,
     on_both,
     removed,
 )
@@ -94,6 +95,20 @@ def test_wireguard_hides_what_nodes_say(bench: Bench, facts: TunnelFacts) -> Non
         # The tunnel's port is not the one that the setup claims: what crosses the cable is not the tunnel.
         wrong = {"datapath_proof_tunnel_port": PORT + 1}
         bench.assert_broken(on_both("encrypted_on_cable", "stray_on_cable"), "baseline", **changes, **wrong)
+
+
+def test_a_packet_as_long_as_the_tunnel_takes_passes_the_stack_by(bench: Bench, facts: TunnelFacts) -> None:
+    """One alone, as TCP sends where little may be under way: others come as one that is cut later."""
+    changes = encrypted("veth-ebpf", facts, Encryption.WIREGUARD)
+    with removed(bench, "veth-ebpf"):
+        outcome, _ = bench.play("deploy.yml", "veth-ebpf", **changes)
+        assert outcome.ok, outcome.failures
+        peer = json.loads(bench.shell(SERVER, in_pod("ip -json -4 address show dev eth0")))[0]["addr_info"][0]["local"]
+        forwarded = "awk '/^Ip: [0-9]/ { print $7 }' /proc/net/snmp"
+        before = [int(bench.shell(node, forwarded)) for node in NODES]
+        size = int(str(changes["setup_endpoint_mtu"])) - 28  # IPv4's header and ICMP's
+        bench.shell(CLIENT, in_pod(f"ping -q -M do -c 20 -i 0.01 -s {size} {peer}"))
+        assert [int(bench.shell(node, forwarded)) for node in NODES] == before
 
 
 def test_a_way_past_the_tunnel_is_found(bench: Bench, facts: TunnelFacts) -> None:

@@ -92,6 +92,12 @@ static ALWAYS_INLINE __u32 route_ip(struct __sk_buff *skb, struct iphdr *ip, str
 	query->ipv4_dst = ip->daddr;
 	query->ifindex = skb->ifindex;
 	answer = fib_lookup(skb, query, sizeof(*query), 0);
+	/*
+	 * The kernel counts the Ethernet header that a packet came with. So a packet as long as the MTU of a tunnel, which has
+	 * none, is called too long for it, unless it is one of several that are cut later. Pods have the MTU of their way out.
+	 */
+	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED && query->ifindex == device(WAY_OUT))
+		return query->ifindex;
 	/* Without a neighbour yet the route is known all the same, and the kernel finds the neighbour. */
 	if (answer != BPF_FIB_LKUP_RET_SUCCESS && answer != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return 0;
