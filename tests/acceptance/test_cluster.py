@@ -36,6 +36,7 @@ WEBHOOK_PORT = 9443
 # What a kubelet writes where it can: settings of the machine that all of its containers share.
 SETTINGS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/netfilter/nf_conntrack_max")
 SHORT = ("--workload", "tcp_rr", "--processes", "1", "--rounds", "2", "--duration", "3", "--warmup", "1", *ANY_STEAL)
+ONE_SAMPLE = ("--no-reference", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1", *ANY_STEAL)
 
 
 def host_settings() -> dict[str, str]:
@@ -283,18 +284,7 @@ def test_a_cluster_that_refuses_injects_cordons_and_taints_is_measured_and_says_
     owned: Networked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [
-        "--no-reference",
-        "--workload",
-        "tcp_rr",
-        "--processes",
-        "1",
-        "--rounds",
-        "1",
-        "--duration",
-        "3",
-        *ANY_STEAL,
-    ]
+    words = (*ONE_SAMPLE, "--duration", "3")
     done = labctl("matrix", *owned.options(), "--variant", "cluster-pod", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "runs").glob("*/samples/*/*/sample.json")
@@ -309,18 +299,7 @@ def test_a_pod_that_is_evicted_costs_its_sample_and_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = networked.namespaces()
-    words = [
-        "--no-reference",
-        "--workload",
-        "tcp_rr",
-        "--processes",
-        "1",
-        "--rounds",
-        "1",
-        "--duration",
-        "20",
-        *ANY_STEAL,
-    ]
+    words = (*ONE_SAMPLE, "--duration", "20")
     process = start_labctl("matrix", *networked.options(), "--variant", "cluster-pod", *words)
     try:
         wait_until(lambda: networked.lab.measuring(), READY_S, process)

@@ -31,7 +31,7 @@ class Disturbed:
         inventory = copy_inventory(directory / LAB_NAME, LAB_NAME, LAB_INDEX)
         with (inventory / "group_vars" / "all.yml").open("a") as variables:
             variables.write("\nmeasure_rest_limit_s: 0\n")  # whether the machine is at rest is not asked here
-        begun = self.command("-i", str(inventory), *options, "--duration", "2", "--warmup", "0")
+        begun = matrix_command("-i", str(inventory), *options, "--duration", "2", "--warmup", "0")
         with subprocess.Popen(
             begun, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -47,10 +47,6 @@ class Disturbed:
             self.change(SHAPED)
             self.out, self.err = process.communicate(timeout=180)
         self.code = process.returncode
-
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        return matrix_command(*arguments)
 
     def folder(self, visit: tuple[str, int]) -> Path:
         return self.run / "setups" / visit[0] / str(visit[1])
@@ -71,7 +67,7 @@ class Disturbed:
             self.lab.on_node(node, again if back else there)
 
     def resume(self) -> subprocess.CompletedProcess[str]:
-        command = self.command("--resume", "latest")
+        command = matrix_command("--resume", "latest")
         return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=180)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import matrix_command
+from tests.commands import ANY_STEAL, matrix_command
 from tests.integration.conftest import ProvisionedLab, load, wait_until
 
 pytestmark = pytest.mark.lab
@@ -26,8 +26,7 @@ def labctl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def matrix(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = matrix_command(*arguments)
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+    return labctl("matrix", *arguments, *ANY_STEAL, cwd=cwd)
 
 
 def deployed(lab: ProvisionedLab) -> list[str]:

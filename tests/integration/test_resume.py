@@ -56,7 +56,7 @@ class Killed:
     def __init__(self, lab: ProvisionedLab, directory: Path) -> None:
         self.lab, self.directory = lab, directory
         options = ("--variant", "baseline,baseline-clean", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1")
-        begun = self.command(
+        begun = matrix_command(
             "-i", str(lab.inventory.path), *options, "--repeat", "2", "--duration", "2", "--warmup", "0"
         )
         with subprocess.Popen(
@@ -73,12 +73,8 @@ class Killed:
             process.kill()
         wait_until(lambda: not lab.on_node("node1", "pgrep -x netperf") and not ansible_of(self.run), seconds=2.0)
 
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        return matrix_command(*arguments)
-
     def resume(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = self.command("--resume", "latest", *arguments)
+        command = matrix_command("--resume", "latest", *arguments)
         return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -188,7 +184,7 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_measured_is_lost(lab: Pro
     options = ("--variant", "baseline-clean", "--no-reference", "--workload", "tcp_rr", "--processes", "1")
     more = ("--rounds", "1", "--repeat", "3", "--duration", "1", "--warmup", "0")
     with small_disk(tmp_path / "disk", "160k") as disk:
-        command = Killed.command("-i", str(lab.inventory.path), *options, *more)
+        command = matrix_command("-i", str(lab.inventory.path), *options, *more)
         ended = subprocess.run(command, cwd=disk, capture_output=True, text=True, check=False, timeout=120)
         assert ended.returncode == 1
         assert "No space left on device" in ended.stderr
@@ -196,7 +192,7 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_measured_is_lost(lab: Pro
         assert lab.on_nodes(DEPLOYED) == []
         before = {path: path.read_bytes() for path in disk.glob("runs/*/samples/*/*/netperf-00.txt")}
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-        resumed = Killed.command("--resume", "latest")
+        resumed = matrix_command("--resume", "latest")
         done = subprocess.run(resumed, cwd=disk, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         assert {path: path.read_bytes() for path in before} == before
@@ -205,7 +201,7 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_measured_is_lost(lab: Pro
 
 def test_fail_fast_ends_at_the_first_sample_that_does_not_count(lab: ProvisionedLab, tmp_path: Path) -> None:
     options = ("--variant", "baseline,baseline-clean", "--workload", "tcp_rr", "--processes", "1", "--rounds", "1")
-    command = Killed.command("-i", str(lab.inventory.path), *options, "--duration", "5", "--fail-fast")
+    command = matrix_command("-i", str(lab.inventory.path), *options, "--duration", "5", "--fail-fast")
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lab.measuring, process=process)
         lab.on_node("node1", "pkill -9 -x netperf")
